@@ -1,0 +1,12 @@
+//! The broker as a library, for its binary and for tests that run many nodes in one process. Owns the rooms; see
+//! `docs/architecture.md` for which may import which.
+
+pub mod admin;
+pub mod cluster;
+pub mod config;
+pub mod listener;
+pub mod metrics;
+pub mod registry;
+pub mod retain;
+pub mod router;
+pub mod worker;
