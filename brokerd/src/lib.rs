@@ -2,11 +2,16 @@
 //! `docs/architecture.md` for which may import which.
 
 pub mod admin;
+pub mod cli;
 pub mod cluster;
 pub mod config;
+pub mod datadir;
+pub mod limits;
 pub mod listener;
 pub mod metrics;
 pub mod registry;
 pub mod retain;
 pub mod router;
+pub mod shutdown;
+pub mod telemetry;
 pub mod worker;
