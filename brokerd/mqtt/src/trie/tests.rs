@@ -158,7 +158,7 @@ fn a_filter_of_65535_slashes_is_held_matched_and_dropped() {
 fn memory_comes_back_when_filters_go() {
     let mut trie = Trie::default();
     let filters: Vec<Arc<str>> = (0..20_000)
-        .map(|i| format!("a/{}/{}/+/{}", i % 10, i / 4, i % 4).into())
+        .map(|i| format!("a/{}/+/{}", i / 4, i % 4).into())
         .collect();
     for filter in &filters {
         trie.insert(filter, 0);
