@@ -1,7 +1,9 @@
 //! The broker as a library, for its binary and for tests that run many nodes in one process. Owns the rooms; see
 //! `docs/architecture.md` for which may import which.
 
+pub mod access;
 pub mod admin;
+pub mod broker;
 pub mod cli;
 pub mod cluster;
 pub mod config;

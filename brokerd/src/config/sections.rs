@@ -88,6 +88,7 @@ fn node(r: &mut Reader, sources: &Sources) -> Node {
         name,
         data_dir: data_dir.unwrap_or_default(),
         workers: r.integer("node.workers", 0, 0..=1024),
+        worker_queue: r.size("node.worker_queue", 64 * MIB, 64 * KIB..=4 * GIB),
     }
 }
 

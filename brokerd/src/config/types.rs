@@ -33,6 +33,8 @@ pub struct Node {
     pub data_dir: PathBuf,
     /// Worker threads; 0 is one a core.
     pub workers: usize,
+    /// Bytes of messages that wait in a worker's letter box before those who feed it stop reading.
+    pub worker_queue: usize,
 }
 
 /// `[listeners]`
