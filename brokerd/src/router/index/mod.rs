@@ -20,7 +20,7 @@ use mqtt::trie::Trie;
 use super::{Matches, PeerSet, PeerSlot, Subscriber};
 use exact::Exact;
 use row::Row;
-use shard::{Rows, Shard};
+use shard::Shard;
 
 /// Shards of each kind: enough that workers seldom meet, few enough that an empty index is small.
 const SHARDS: usize = 64;

@@ -71,10 +71,13 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
+/// (worker, session) -> serial.
+type Sessions = BTreeMap<(u16, u32), u32>;
+
 #[derive(Debug, Default)]
 struct Model {
-    /// (worker, session) -> serial, and the version of the row's last local change.
-    local: BTreeMap<String, (BTreeMap<(u16, u32), u32>, u64)>,
+    /// And the version of the last local change.
+    local: BTreeMap<String, (Sessions, u64)>,
     remote: BTreeSet<(String, u8)>,
 }
 
@@ -170,7 +173,7 @@ proptest! {
         let local: Vec<_> = model.local.keys().cloned().collect();
         let all: BTreeSet<_> = local.iter().chain(model.remote.iter().map(|(filter, _)| filter)).cloned().collect();
         prop_assert_eq!(sorted(index.filters()), all.iter().cloned().collect::<Vec<_>>());
-        prop_assert_eq!(sorted(index.local_filters()), local.clone());
+        prop_assert_eq!(&sorted(index.local_filters()), &local);
         let sessions = model.local.values().map(|(sessions, _)| sessions.len()).sum();
         let counts = Counts { local_filters: local.len(), local_subscriptions: sessions, filters: all.len() };
         prop_assert_eq!(index.counts(), counts);
