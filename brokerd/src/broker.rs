@@ -12,7 +12,7 @@ use crate::datadir::DataDir;
 use crate::listener::{self, Listener};
 use crate::metrics::Metrics;
 use crate::registry::{Clock, OnlyHere};
-use crate::retain::Retained;
+use crate::retain::{self, Retained};
 use crate::router::{Alone, Index};
 use crate::worker::{Parts, Workers};
 
@@ -36,18 +36,24 @@ impl Broker {
         let bound = listener::bind_all(&config.listeners)?;
         let metrics = Metrics::default();
         let index = Arc::new(Index::default());
-        let retained = Arc::new(Retained::new(&config.persistence));
+        let retained = Arc::new(Retained::new(retain::Limits {
+            max_messages: config.persistence.max_retained,
+            max_bytes: config.persistence.max_retained_bytes,
+        }));
         let clock = Arc::new(Clock::new(data.high_water(), config.cluster.max_clock_skew));
         let workers = Workers::new(&config.node);
-        workers.start(config, Parts {
-            index,
-            retained,
-            forward: Arc::new(Alone),
-            elsewhere: Arc::new(OnlyHere::new(clock)),
-            access: Access,
-            metrics,
-            origin: generation,
-        })?;
+        workers.start(
+            config,
+            Parts {
+                index,
+                retained,
+                forward: Arc::new(Alone),
+                elsewhere: Arc::new(OnlyHere::new(clock)),
+                access: Access,
+                metrics,
+                origin: generation,
+            },
+        )?;
         let (tasks, accepting) = (TaskTracker::new(), CancellationToken::new());
         let listeners = bound.iter().map(|bound| bound.listener().clone()).collect();
         for bound in bound {

@@ -105,12 +105,7 @@ pub struct BindError {
 /// At the first address that cannot be had, with its key.
 pub fn bind_all(listeners: &Listeners) -> Result<Vec<Bound>, BindError> {
     let bind = |(name, config): (&String, &TcpListener)| {
-        bind(name, config).map_err(|error| BindError {
-            kind: "tcp",
-            name: name.clone(),
-            bind: config.bind,
-            error,
-        })
+        bind(name, config).map_err(|error| BindError { kind: "tcp", name: name.clone(), bind: config.bind, error })
     };
     listeners.tcp.iter().map(bind).collect()
 }
@@ -131,11 +126,7 @@ fn bind(name: &str, config: &TcpListener) -> io::Result<Bound> {
         accepted: AtomicU64::new(0),
         refused: AtomicU64::new(0),
     };
-    Ok(Bound {
-        socket,
-        backlog: config.backlog,
-        listener: Arc::new(listener),
-    })
+    Ok(Bound { socket, backlog: config.backlog, listener: Arc::new(listener) })
 }
 
 impl Bound {
@@ -178,10 +169,7 @@ async fn accept(socket: &tokio::net::TcpListener, listener: &Arc<Listener>, work
                 listener.accepted.fetch_add(1, Ordering::Relaxed);
                 let _ = stream.set_nodelay(true);
                 if let Ok(socket) = stream.into_std() {
-                    workers.accept(Accepted {
-                        socket,
-                        connected: Connected::new(peer, listener.clone()),
-                    });
+                    workers.accept(Accepted { socket, connected: Connected::new(peer, listener.clone()) });
                 }
             }
             Err(error) => {

@@ -35,15 +35,21 @@ fn run(cli: &Cli, config: &Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let stop = CancellationToken::new();
-        let signals = tokio::spawn(Signals::install()?.obey(stop.clone()));
-        let broker = Broker::start(config).await?;
-        for listener in &broker.listeners {
-            println!("mqtt {} listening on {}", listener.id(), listener.bind);
+        let signals = Signals::install()?;
+        tokio::select! {
+            () = signals.obey(stop.clone()) => Ok(()),
+            served = serve(config, &stop) => served,
         }
-        println!("ready");
-        stop.cancelled().await;
-        broker.stop().await;
-        signals.abort();
-        Ok(())
     })
+}
+
+async fn serve(config: &Config, stop: &CancellationToken) -> anyhow::Result<()> {
+    let broker = Broker::start(config).await?;
+    for listener in &broker.listeners {
+        println!("mqtt {} listening on {}", listener.id(), listener.bind);
+    }
+    println!("ready");
+    stop.cancelled().await;
+    broker.stop().await;
+    Ok(())
 }

@@ -30,9 +30,7 @@ pub(super) async fn attach(shard: Handle, handover: Handover) {
     let (shared, known) = {
         let shard = shard.borrow();
         let slot = shard.by_id.get(&handover.negotiated.client_id);
-        let known = slot
-            .and_then(|slot| shard.sessions.get(*slot as usize))
-            .map(|entry| entry.epoch);
+        let known = slot.and_then(|slot| shard.sessions.get(*slot as usize)).map(|entry| entry.epoch);
         (shard.shared.clone(), known.unwrap_or_default())
     };
     let claim = Claim {
@@ -70,10 +68,7 @@ impl Shard {
     ) -> Option<(std::rc::Rc<TcpStream>, u32, u32)> {
         let existing = self.by_id.get(&negotiated.client_id).copied();
         let is_stale = |entry: &super::shard::Entry| entry.epoch > epoch;
-        if existing
-            .and_then(|slot| self.sessions.get(slot as usize))
-            .is_some_and(is_stale)
-        {
+        if existing.and_then(|slot| self.sessions.get(slot as usize)).is_some_and(is_stale) {
             self.counters.inc(Metric::SessionDiscarded);
             return None;
         }
@@ -89,20 +84,18 @@ impl Shard {
                 self.insert(session, view.clone())
             }
         };
-        let connack = negotiated.connack(resumed.is_some());
+        let terms = negotiated.clone();
+        let (connack, limit) = (terms.connack(resumed.is_some()), terms.maximum_packet_size);
         let entry = self.sessions.get_mut(slot as usize)?;
         let conn = Conn::new(stream, connected);
         let stream = conn.stream.clone();
         entry.conn = Some(conn);
         entry.epoch = epoch;
-        *entry.view = ClientView {
-            epoch: epoch.0,
-            ..resume_view(&entry.view, view)
-        };
+        *entry.view = ClientView { epoch: epoch.0, ..resume_view(&entry.view, view) };
         let incarnation = entry.incarnation;
         let version = negotiated.version;
         self.step(slot, |session, limits, now, out| {
-            codec::connack(&mut out.wire, version, &connack);
+            codec::connack(&mut out.wire, version, &connack, limit);
             session.attach(&mut negotiated, limits, now, out);
         });
         for metric in [Metric::ConnackSent, Metric::PacketsSent, Metric::ClientConnected] {
@@ -143,9 +136,7 @@ impl Shard {
     /// Hands a packet to its session and carries out what the session asks for.
     pub(super) fn packet(&mut self, slot: u32, packet: Packet<'_>) {
         self.count_packet(&packet);
-        self.step(slot, |session, limits, now, out| {
-            session.packet(packet, limits, now, out)
-        });
+        self.step(slot, |session, limits, now, out| session.packet(packet, limits, now, out));
         let mut events = std::mem::take(&mut self.out.events);
         for event in events.drain(..) {
             match event {
@@ -178,7 +169,10 @@ impl Shard {
         if let Some(reason) = reason.filter(|_| version == Version::V5) {
             self.counters.inc(Metric::DisconnectSent);
             self.counters.inc(Metric::PacketsSent);
-            self.step(slot, |_, _, _, out| codec::disconnect(&mut out.wire, reason));
+            self.step(slot, |session, _, _, out| {
+                let limit = session.connection().map(|connection| connection.maximum_packet_size);
+                codec::disconnect(&mut out.wire, Version::V5, reason, None, limit);
+            });
         }
         if is_blocked {
             self.drop_conn(slot, closing); // it takes nothing: it is not waited for
@@ -228,11 +222,7 @@ impl Shard {
         };
         let will = entry.session.take_will();
         let client_id = entry.session.client_id().clone();
-        let filters: Vec<Arc<str>> = entry
-            .session
-            .subscriptions()
-            .map(|granted| granted.filter.clone())
-            .collect();
+        let filters: Vec<Arc<str>> = entry.session.subscriptions().map(|granted| granted.filter.clone()).collect();
         let epoch = entry.epoch;
         for filter in &filters {
             self.unindex(slot, filter);
@@ -287,9 +277,7 @@ impl Shard {
     }
 
     pub(super) fn client_id(&self, slot: u32) -> Arc<str> {
-        self.sessions
-            .get(slot as usize)
-            .map_or_else(|| Arc::from(""), |entry| entry.session.client_id().clone())
+        self.sessions.get(slot as usize).map_or_else(|| Arc::from(""), |entry| entry.session.client_id().clone())
     }
 
     fn count_packet(&self, packet: &Packet<'_>) {

@@ -104,11 +104,7 @@ pub(super) async fn drive(shard: Handle, stream: Rc<TcpStream>, slot: u32, incar
 impl Shard {
     /// Reads a socket once and handles every whole packet that came.
     fn read_turn(&mut self, slot: u32) {
-        let Some(conn) = self
-            .sessions
-            .get_mut(slot as usize)
-            .and_then(|entry| entry.conn.as_mut())
-        else {
+        let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) else {
             return;
         };
         let stream = conn.stream.clone();
@@ -138,11 +134,7 @@ impl Shard {
     /// Reads on into a packet that is larger than the read buffer. The memory grows with what came, not with what the
     /// packet's header claims.
     fn read_large(&mut self, slot: u32, stream: &TcpStream) {
-        let Some(conn) = self
-            .sessions
-            .get_mut(slot as usize)
-            .and_then(|entry| entry.conn.as_mut())
-        else {
+        let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) else {
             return;
         };
         let mut partial = std::mem::take(&mut conn.partial);
@@ -154,11 +146,7 @@ impl Shard {
         }
         self.begin_turn();
         let used = self.packets(slot, &partial);
-        if let Some(conn) = self
-            .sessions
-            .get_mut(slot as usize)
-            .and_then(|entry| entry.conn.as_mut())
-        {
+        if let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) {
             if used > 0 {
                 partial.drain(..used);
                 partial.shrink_to_fit();
@@ -173,11 +161,7 @@ impl Shard {
 
     /// Keeps the begin of a packet until its rest comes; an idle connection keeps no memory.
     pub(super) fn keep_partial(&mut self, slot: u32, rest: &[u8]) {
-        if let Some(conn) = self
-            .sessions
-            .get_mut(slot as usize)
-            .and_then(|entry| entry.conn.as_mut())
-        {
+        if let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) {
             conn.partial.clear();
             conn.partial.extend_from_slice(rest);
             if rest.is_empty() {
@@ -217,7 +201,7 @@ impl Shard {
 
     fn violated(&mut self, slot: u32, violation: Violation) {
         self.counters.inc(Metric::ProtocolErrors);
-        tracing::debug!(%violation, client = self.client_id(slot), "protocol error");
+        tracing::debug!(%violation, client = &*self.client_id(slot), "protocol error");
         self.close(slot, Closing::Violation(violation));
     }
 
@@ -252,11 +236,7 @@ impl Shard {
 
     /// Writes what a connection's buffer holds. Answers whether all of it went.
     pub(super) fn write(&mut self, slot: u32) -> bool {
-        let Some(conn) = self
-            .sessions
-            .get_mut(slot as usize)
-            .and_then(|entry| entry.conn.as_mut())
-        else {
+        let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) else {
             return false;
         };
         while conn.written < conn.wire.len() {
@@ -287,11 +267,7 @@ impl Shard {
 
     /// The kernel takes more again.
     fn unblock(&mut self, slot: u32) {
-        if let Some(conn) = self
-            .sessions
-            .get_mut(slot as usize)
-            .and_then(|entry| entry.conn.as_mut())
-        {
+        if let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) {
             conn.is_blocked = false;
             self.flush_one(slot);
         }

@@ -14,7 +14,7 @@ pub(super) async fn run(shard: Handle) {
 }
 
 impl Shard {
-    fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         self.refresh_now();
         self.post_to_workers();
         self.forward_to_peers();

@@ -41,12 +41,7 @@ pub(super) async fn greet(shard: Handle, accepted: Accepted) {
     };
     let Ok(socket) = stream.into_std() else { return };
     let rest = buffer.bytes[buffer.connect..].to_vec();
-    let handover = Handover {
-        socket,
-        negotiated,
-        rest,
-        connected: accepted.connected,
-    };
+    let handover = Handover { socket, negotiated, rest, connected: accepted.connected };
     let shared = shard.borrow().shared.clone();
     let worker = shared.boxes.worker_of(&handover.negotiated.client_id);
     if worker == shard.borrow().worker {
@@ -90,29 +85,16 @@ fn decide(shard: &Handle, connected: &Connected, packet: &[u8]) -> Result<Negoti
     shard.counters.inc(Metric::PacketsReceived);
     let refusal = |version, reason| {
         let mut answer = Vec::new();
-        codec::connack(
-            &mut answer,
-            version,
-            &ConnAck {
-                reason,
-                ..ConnAck::default()
-            },
-        );
+        codec::connack(&mut answer, version, &ConnAck::new(reason, false), None);
         answer
     };
-    let connect = codec::decode_connect(packet).map_err(|error| {
+    let connect = codec::decode_connect(packet, &shard.shared.settings.decode).map_err(|error| {
         shard.counters.inc(Metric::ProtocolErrors);
-        error
-            .answer
-            .map_or_else(Vec::new, |(version, reason)| refusal(version, reason))
+        error.answer.map_or_else(Vec::new, |(version, reason)| refusal(version, reason))
     })?;
     let version = connect.version;
     let settings = &shard.shared.settings;
-    shard
-        .shared
-        .access
-        .authenticate(connected, &connect)
-        .map_err(|reason| refusal(version, reason))?;
+    shard.shared.access.authenticate(connected, &connect).map_err(|reason| refusal(version, reason))?;
     negotiate(&connect, &settings.server, assigned_client_id).map_err(|reason| refusal(version, reason))
 }
 
@@ -122,9 +104,7 @@ fn assigned_client_id() -> String {
     // Without randomness from the system there is no service at all: TLS and gossip need it too. A clash of ids then
     // ends in a takeover, not in a fault.
     let _ = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut random);
-    random
-        .iter()
-        .fold(String::from("auto-"), |id, byte| id + &format!("{byte:02x}"))
+    random.iter().fold(String::from("auto-"), |id, byte| id + &format!("{byte:02x}"))
 }
 
 /// Says no and closes. The answer is one small packet into an empty socket buffer: it is not waited for long.

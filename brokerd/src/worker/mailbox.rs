@@ -45,12 +45,7 @@ pub(super) struct Mailbox {
 
 impl Mailbox {
     fn new(bound: usize) -> Self {
-        Self {
-            mail: Mutex::default(),
-            bytes: AtomicUsize::new(0),
-            bound,
-            wake: Notify::new(),
-        }
+        Self { mail: Mutex::default(), bytes: AtomicUsize::new(0), bound, wake: Notify::new() }
     }
 
     pub(super) fn post(&self, mail: Mail) {
@@ -88,10 +83,7 @@ pub(super) struct Boxes {
 
 impl Boxes {
     pub(super) fn new(workers: usize, bound: usize) -> Self {
-        Self {
-            boxes: (0..workers).map(|_| Mailbox::new(bound)).collect(),
-            drained: Notify::new(),
-        }
+        Self { boxes: (0..workers).map(|_| Mailbox::new(bound)).collect(), drained: Notify::new() }
     }
 
     pub(super) fn of(&self, worker: u16) -> &Mailbox {

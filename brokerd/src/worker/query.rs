@@ -39,14 +39,12 @@ impl Workers {
 
     /// A page of clients, at most `limit` rows.
     pub async fn clients(&self, from: Option<Cursor>, limit: usize) -> Page<ClientView> {
-        self.page(from, limit, |entry, rows| rows.push(client_view(entry)))
-            .await
+        self.page(from, limit, |entry, rows| rows.push(client_view(entry))).await
     }
 
     /// A page of subscriptions: whole clients, of at most `limit` clients.
     pub async fn subscriptions(&self, from: Option<Cursor>, limit: usize) -> Page<SubscriptionView> {
-        self.page(from, limit, |entry, rows| rows.extend(subscription_views(entry)))
-            .await
+        self.page(from, limit, |entry, rows| rows.extend(subscription_views(entry))).await
     }
 
     /// Rows of one worker's next `limit` clients. Worker numbers that do not exist (a cursor comes from outside) have
@@ -77,19 +75,13 @@ impl Workers {
 
     /// One client.
     pub async fn client(&self, client_id: &str) -> Option<ClientView> {
-        self.on_session(client_id, |shard, slot| {
-            shard.sessions.get(slot as usize).map(client_view)
-        })
-        .await?
+        self.on_session(client_id, |shard, slot| shard.sessions.get(slot as usize).map(client_view)).await?
     }
 
     /// The subscriptions of one client; `None` if there is no such client.
     pub async fn subscriptions_of(&self, client_id: &str) -> Option<Vec<SubscriptionView>> {
         let views = |shard: &mut Shard, slot: u32| {
-            shard
-                .sessions
-                .get(slot as usize)
-                .map(|entry| subscription_views(entry).collect())
+            shard.sessions.get(slot as usize).map(|entry| subscription_views(entry).collect())
         };
         self.on_session(client_id, views).await?
     }
@@ -99,9 +91,7 @@ impl Workers {
         let mut count = Count::default();
         for worker in 0..self.boxes.iter().len() {
             let worker = u16::try_from(worker).unwrap_or(0);
-            let of_worker = self
-                .ask(worker, |shard| (shard.sessions.len() as u64, shard.offline as u64))
-                .await;
+            let of_worker = self.ask(worker, |shard| (shard.sessions.len() as u64, shard.offline as u64)).await;
             let (total, offline) = of_worker.unwrap_or_default();
             count.total += total;
             count.connected += total.saturating_sub(offline);
@@ -145,10 +135,7 @@ impl Workers {
         let place = u32::try_from(cursor & u64::from(u32::MAX)).unwrap_or(u32::MAX);
         let row = |entry: &Entry, rows: &mut Vec<_>| rows.push((entry.session.client_id().clone(), entry.epoch));
         let (rows, next) = self.page(Some(Cursor { worker, place }), limit, row).await;
-        (
-            rows,
-            next.map(|next| u64::from(next.worker) << 32 | u64::from(next.place)),
-        )
+        (rows, next.map(|next| u64::from(next.worker) << 32 | u64::from(next.place)))
     }
 }
 

@@ -38,19 +38,9 @@ pub(super) struct Turn {
 /// A step of a session that waits for peers.
 pub(super) enum Waiting {
     /// A publication, for so many peers.
-    Routed {
-        slot: u32,
-        incarnation: u32,
-        token: u64,
-        remaining: u32,
-        is_refused: bool,
-    },
+    Routed { slot: u32, incarnation: u32, token: u64, remaining: u32, is_refused: bool },
     /// A SUBSCRIBE.
-    Live {
-        slot: u32,
-        incarnation: u32,
-        answer: Box<super::subscribe::Answer>,
-    },
+    Live { slot: u32, incarnation: u32, answer: Box<super::subscribe::Answer> },
 }
 
 impl Turn {
@@ -80,10 +70,7 @@ impl Turn {
     pub(super) fn wait(&mut self, worker: u16, waiting: Waiting) -> Ticket {
         self.last_token += 1;
         self.waiting.insert(self.last_token, waiting);
-        Ticket {
-            worker,
-            token: self.last_token,
-        }
+        Ticket { worker, token: self.last_token }
     }
 
     pub(super) fn give_up(&mut self, ticket: Ticket) -> Option<Waiting> {
@@ -101,11 +88,7 @@ impl Shard {
     pub(super) fn begin_turn(&mut self) {
         self.refresh_now();
         self.turn.up = self.shared.forward.up();
-        self.turn.flood = if self.turn.up.is_empty() {
-            PeerSet::default()
-        } else {
-            self.shared.forward.flood()
-        };
+        self.turn.flood = if self.turn.up.is_empty() { PeerSet::default() } else { self.shared.forward.flood() };
     }
 
     /// Routes a client's publication. `token` is the session's name for the acknowledgement it owes.
@@ -116,11 +99,7 @@ impl Shard {
         };
         entry.view.received_msgs += 1;
         let incarnation = entry.incarnation;
-        if !self
-            .shared
-            .access
-            .authorize(entry.session.client_id(), Action::Publish(message.topic()))
-        {
+        if !self.shared.access.authorize(entry.session.client_id(), Action::Publish(message.topic())) {
             return self.settle(slot, incarnation, token, ReasonCode::NotAuthorized);
         }
         self.identify(&mut message);
@@ -130,13 +109,7 @@ impl Shard {
         }
         let ticket = |turn: &mut Self, remaining| {
             token.map(|token| {
-                let waiting = Waiting::Routed {
-                    slot,
-                    incarnation,
-                    token,
-                    remaining,
-                    is_refused: false,
-                };
+                let waiting = Waiting::Routed { slot, incarnation, token, remaining, is_refused: false };
                 turn.turn.wait(turn.worker, waiting)
             })
         };
@@ -148,11 +121,7 @@ impl Shard {
 
     /// Publishes a will.
     pub(super) fn publish_will(&mut self, client_id: &str, mut message: Message) {
-        if !self
-            .shared
-            .access
-            .authorize(client_id, Action::Publish(message.topic()))
-        {
+        if !self.shared.access.authorize(client_id, Action::Publish(message.topic())) {
             return;
         }
         self.identify(&mut message);
@@ -164,7 +133,7 @@ impl Shard {
 
     fn retain(&self, message: &SharedMessage) -> bool {
         self.counters.inc(Metric::MessagesRetained);
-        self.shared.retained.set(message.clone(), self.turn.now).is_ok()
+        self.shared.retained.set(message.clone()).is_ok()
     }
 
     /// Sends a message to all who are subscribed. `ticket` makes the name by which the peers' answers are awaited, and
@@ -179,9 +148,7 @@ impl Shard {
         matches.clear();
         self.shared.index.matches(message.topic(), &mut matches);
         if matches.local_filters > 1 {
-            matches
-                .local
-                .sort_unstable_by_key(|subscriber| (subscriber.worker, subscriber.session, subscriber.serial));
+            matches.local.sort_unstable_by_key(|subscriber| (subscriber.worker, subscriber.session, subscriber.serial));
         }
         let peers = matches.remote.intersection(self.turn.up).union(self.turn.flood);
         if matches.local.is_empty() && peers.is_empty() {
@@ -201,11 +168,7 @@ impl Shard {
             return false;
         }
         let count = peers.0.count_ones();
-        let ticket = if message.qos == Qos::AtMostOnce {
-            None
-        } else {
-            ticket(self, count)
-        };
+        let ticket = if message.qos == Qos::AtMostOnce { None } else { ticket(self, count) };
         self.hand_to_peers(message, peers, ticket, from);
         ticket.is_some()
     }
@@ -214,10 +177,7 @@ impl Shard {
         if self.shared.boxes.is_full(worker) {
             self.turn.under_pressure = from;
         }
-        let delivery = router::Delivery {
-            message: message.clone(),
-            subscribers: subscribers.to_vec(),
-        };
+        let delivery = router::Delivery { message: message.clone(), subscribers: subscribers.to_vec() };
         self.turn.to_workers[usize::from(worker)].push(delivery);
         self.dirty_notify.notify_one();
     }
@@ -227,17 +187,10 @@ impl Shard {
             self.turn.under_pressure = from;
         }
         for peer in peers.iter() {
-            self.turn.to_peers[usize::from(peer.0)].push(Outbound {
-                message: message.clone(),
-                ticket,
-            });
+            self.turn.to_peers[usize::from(peer.0)].push(Outbound { message: message.clone(), ticket });
         }
-        self.counters
-            .add(Metric::MessagesForward, u64::from(peers.0.count_ones()));
-        self.counters.add(
-            Metric::Floods,
-            u64::from(peers.intersection(self.turn.flood).0.count_ones()),
-        );
+        self.counters.add(Metric::MessagesForward, u64::from(peers.0.count_ones()));
+        self.counters.add(Metric::Floods, u64::from(peers.intersection(self.turn.flood).0.count_ones()));
         self.turn.peers_waiting = self.turn.peers_waiting.union(peers);
         self.dirty_notify.notify_one();
     }
@@ -255,9 +208,7 @@ impl Shard {
     /// The end of the turn: one batch a peer.
     pub(super) fn forward_to_peers(&mut self) {
         for peer in std::mem::take(&mut self.turn.peers_waiting).iter() {
-            self.shared
-                .forward
-                .forward(peer, &mut self.turn.to_peers[usize::from(peer.0)]);
+            self.shared.forward.forward(peer, &mut self.turn.to_peers[usize::from(peer.0)]);
         }
     }
 
@@ -278,13 +229,10 @@ impl Shard {
                 continue;
             };
             let Some(delivery) = merge(message, of_session, from == Some(slot), check.then_some(&entry.session)) else {
-                self.counters
-                    .add(Metric::DeliveryDroppedNoLocal, u64::from(from == Some(slot)));
+                self.counters.add(Metric::DeliveryDroppedNoLocal, u64::from(from == Some(slot)));
                 continue;
             };
-            self.step(slot, |session, limits, now, out| {
-                session.deliver(delivery, limits, now, out)
-            });
+            self.step(slot, |session, limits, now, out| session.deliver(delivery, limits, now, out));
         }
     }
 
@@ -301,9 +249,7 @@ impl Shard {
     pub(super) fn settled(&mut self, tickets: Vec<(u64, Outcome)>) {
         for (token, outcome) in tickets {
             match self.turn.waiting.get_mut(&token) {
-                Some(Waiting::Routed {
-                    remaining, is_refused, ..
-                }) => {
+                Some(Waiting::Routed { remaining, is_refused, .. }) => {
                     *remaining = remaining.saturating_sub(1);
                     *is_refused |= outcome == Outcome::Full;
                     if *remaining > 0 {
@@ -314,25 +260,11 @@ impl Shard {
                 None => continue,
             }
             match self.turn.waiting.remove(&token) {
-                Some(Waiting::Routed {
-                    slot,
-                    incarnation,
-                    token,
-                    is_refused,
-                    ..
-                }) => {
-                    let reason = if is_refused {
-                        ReasonCode::QuotaExceeded
-                    } else {
-                        ReasonCode::Success
-                    };
+                Some(Waiting::Routed { slot, incarnation, token, is_refused, .. }) => {
+                    let reason = if is_refused { ReasonCode::QuotaExceeded } else { ReasonCode::Success };
                     self.settle(slot, incarnation, Some(token), reason);
                 }
-                Some(Waiting::Live {
-                    slot,
-                    incarnation,
-                    answer,
-                }) => self.answer_subscribe(slot, incarnation, *answer),
+                Some(Waiting::Live { slot, incarnation, answer }) => self.answer_subscribe(slot, incarnation, *answer),
                 None => {}
             }
         }
@@ -353,12 +285,7 @@ impl Shard {
             Qos::AtLeastOnce => Metric::MessagesQos1Received,
             Qos::ExactlyOnce => Metric::MessagesQos2Received,
         };
-        for metric in [
-            Metric::PublishReceived,
-            Metric::MessagesReceived,
-            Metric::MessagesPublish,
-            by_qos,
-        ] {
+        for metric in [Metric::PublishReceived, Metric::MessagesReceived, Metric::MessagesPublish, by_qos] {
             self.counters.inc(metric);
         }
     }
@@ -379,32 +306,16 @@ fn merge(
     if let [only] = of_session {
         return stands(&only).then(|| delivery(message, only.qos, only.flags, ids([only])));
     }
-    let qos = of_session
-        .iter()
-        .filter(stands)
-        .map(|subscriber| subscriber.qos)
-        .max()?;
-    let flags = of_session
-        .iter()
-        .filter(stands)
-        .fold(0, |flags, subscriber| flags | subscriber.flags);
+    let qos = of_session.iter().filter(stands).map(|subscriber| subscriber.qos).max()?;
+    let flags = of_session.iter().filter(stands).fold(0, |flags, subscriber| flags | subscriber.flags);
     Some(delivery(message, qos, flags, ids(of_session.iter().filter(stands))))
 }
 
 fn ids<'a>(subscribers: impl IntoIterator<Item = &'a Subscriber>) -> Box<[u32]> {
-    subscribers
-        .into_iter()
-        .map(|subscriber| subscriber.subscription_id)
-        .filter(|id| *id != 0)
-        .collect()
+    subscribers.into_iter().map(|subscriber| subscriber.subscription_id).filter(|id| *id != 0).collect()
 }
 
 fn delivery(message: &SharedMessage, qos: Qos, flags: u8, subscription_ids: Box<[u32]>) -> Delivery {
     let retain = message.retain && flags & Subscriber::RETAIN_AS_PUBLISHED != 0; // [MQTT-3.3.1-12, -13]
-    Delivery {
-        message: message.clone(),
-        qos: message.qos.min(qos),
-        retain,
-        subscription_ids,
-    }
+    Delivery { message: message.clone(), qos: message.qos.min(qos), retain, subscription_ids }
 }

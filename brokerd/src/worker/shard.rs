@@ -143,19 +143,13 @@ impl Shard {
 
     /// The entry in a place, if it is still the one meant.
     pub(super) fn entry(&mut self, slot: u32, incarnation: u32) -> Option<&mut Entry> {
-        self.sessions
-            .get_mut(slot as usize)
-            .filter(|entry| entry.incarnation == incarnation)
+        self.sessions.get_mut(slot as usize).filter(|entry| entry.incarnation == incarnation)
     }
 
     /// Gives a message that this worker took from its publisher its identity.
     pub(super) fn identify(&mut self, message: &mut Message) {
         self.last_sequence += 1;
-        message.id = MessageId {
-            origin: self.shared.origin,
-            worker: self.worker,
-            sequence: self.last_sequence,
-        };
+        message.id = MessageId { origin: self.shared.origin, worker: self.worker, sequence: self.last_sequence };
     }
 
     /// Runs one step of a session. While it lasts, the step's wire buffer is the connection's, so that bytes are
@@ -202,23 +196,10 @@ impl Shard {
     }
 
     fn count(&mut self, slot: u32, tally: &Tally) {
-        const SENT: [Metric; 4] = [
-            Metric::PubackSent,
-            Metric::PubrecSent,
-            Metric::PubrelSent,
-            Metric::PubcompSent,
-        ];
-        const MISSED: [Metric; 4] = [
-            Metric::PubackMissed,
-            Metric::PubrecMissed,
-            Metric::PubrelMissed,
-            Metric::PubcompMissed,
-        ];
-        const BY_QOS: [Metric; 3] = [
-            Metric::MessagesQos0Sent,
-            Metric::MessagesQos1Sent,
-            Metric::MessagesQos2Sent,
-        ];
+        const SENT: [Metric; 4] = [Metric::PubackSent, Metric::PubrecSent, Metric::PubrelSent, Metric::PubcompSent];
+        const MISSED: [Metric; 4] =
+            [Metric::PubackMissed, Metric::PubrecMissed, Metric::PubrelMissed, Metric::PubcompMissed];
+        const BY_QOS: [Metric; 3] = [Metric::MessagesQos0Sent, Metric::MessagesQos1Sent, Metric::MessagesQos2Sent];
         let counters = &self.counters;
         let published: u64 = tally.published.iter().sum();
         counters.add(Metric::PublishSent, published);
@@ -227,11 +208,7 @@ impl Shard {
         for (metric, count) in BY_QOS.iter().zip(tally.published) {
             counters.add(*metric, count);
         }
-        for (metric, count) in SENT
-            .iter()
-            .zip(tally.acks_sent)
-            .chain(MISSED.iter().zip(tally.acks_missed))
-        {
+        for (metric, count) in SENT.iter().zip(tally.acks_sent).chain(MISSED.iter().zip(tally.acks_missed)) {
             counters.add(*metric, count);
         }
         counters.add(Metric::PacketsSent, published + tally.acks_sent.iter().sum::<u64>());

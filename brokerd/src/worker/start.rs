@@ -56,11 +56,7 @@ impl Workers {
     pub fn new(node: &config::Node) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let count = if node.workers == 0 { cores } else { node.workers };
-        Self {
-            boxes: Arc::new(Boxes::new(count, node.worker_queue)),
-            threads: Arc::default(),
-            next: Arc::default(),
-        }
+        Self { boxes: Arc::new(Boxes::new(count, node.worker_queue)), threads: Arc::default(), next: Arc::default() }
     }
 
     /// The letter boxes, for router and cluster.

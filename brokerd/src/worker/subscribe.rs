@@ -28,8 +28,8 @@ pub(super) struct Answer {
 #[derive(Debug)]
 struct Replay {
     granted: Granted,
-    /// The last topic sent.
-    after: Option<Arc<str>>,
+    /// The topic after which the next page begins.
+    after: Option<String>,
 }
 
 /// All of a session's, one after another.
@@ -47,11 +47,7 @@ impl Shard {
     /// changed: another client's change of the same row may still be on its way (trap 2).
     pub(super) fn subscribe(&mut self, slot: u32, packet_id: PacketId, requested: Vec<Requested>) {
         self.counters.inc(Metric::SubscribeReceived);
-        let mut answer = Answer {
-            packet_id,
-            codes: Vec::with_capacity(requested.len()),
-            replays: Vec::new(),
-        };
+        let mut answer = Answer { packet_id, codes: Vec::with_capacity(requested.len()), replays: Vec::new() };
         let mut version = 0;
         for one in requested {
             match self.subscribe_one(slot, one, &mut answer) {
@@ -65,11 +61,7 @@ impl Shard {
         entry.view.subscriptions = entry.session.subscriptions().len() as u64;
         let incarnation = entry.incarnation;
         let shared = self.shared.clone();
-        let waiting = Waiting::Live {
-            slot,
-            incarnation,
-            answer: Box::new(answer),
-        };
+        let waiting = Waiting::Live { slot, incarnation, answer: Box::new(answer) };
         let ticket = self.turn.wait(self.worker, waiting);
         if shared.forward.when_live(version, ticket)
             && let Some(Waiting::Live { answer, .. }) = self.turn.give_up(ticket)
@@ -82,11 +74,7 @@ impl Shard {
     fn subscribe_one(&mut self, slot: u32, one: Requested, answer: &mut Answer) -> Result<u64, ReasonCode> {
         let granted = one.outcome?;
         let client_id = self.client_id(slot);
-        if !self
-            .shared
-            .access
-            .authorize(&client_id, Action::Subscribe(&granted.filter))
-        {
+        if !self.shared.access.authorize(&client_id, Action::Subscribe(&granted.filter)) {
             if let Some(entry) = self.sessions.get_mut(slot as usize) {
                 entry.session.forget_subscription(&granted.filter);
             }
@@ -95,9 +83,7 @@ impl Shard {
         }
         let shared = self.shared.clone();
         let first = || shared.forward.route_changed(&granted.filter, true);
-        let version = shared
-            .index
-            .subscribe(&granted.filter, subscriber(self.worker, slot, &granted), first);
+        let version = shared.index.subscribe(&granted.filter, subscriber(self.worker, slot, &granted), first);
         answer.codes.push(match granted.options.qos {
             mqtt::Qos::AtMostOnce => ReasonCode::Success,
             mqtt::Qos::AtLeastOnce => ReasonCode::GrantedQos1,
@@ -125,9 +111,7 @@ impl Shard {
         entry.replays.0.extend(answer.replays);
         self.counters.inc(Metric::SubackSent);
         self.counters.inc(Metric::PacketsSent);
-        self.step(slot, |session, _, _, out| {
-            session.suback(answer.packet_id, &answer.codes, out)
-        });
+        self.step(slot, |session, _, _, out| session.suback(answer.packet_id, &answer.codes, out));
         self.refill(slot);
     }
 
@@ -137,10 +121,7 @@ impl Shard {
         }
         if let Some(entry) = self.sessions.get_mut(slot as usize) {
             entry.view.subscriptions = entry.session.subscriptions().len() as u64;
-            entry
-                .replays
-                .0
-                .retain(|replay| entry.session.is_subscribed(replay.granted.serial));
+            entry.replays.0.retain(|replay| entry.session.is_subscribed(replay.granted.serial));
         }
     }
 
@@ -156,10 +137,7 @@ impl Shard {
         self.step(slot, |session, limits, now, out| session.pump(limits, now, out));
         while let Some(entry) = self.sessions.get_mut(slot as usize) {
             let room = self.shared.settings.session.write_buffer;
-            let has_room = entry
-                .conn
-                .as_ref()
-                .is_some_and(|conn| conn.wire.len() < room && conn.closing.is_none());
+            let has_room = entry.conn.as_ref().is_some_and(|conn| conn.wire.len() < room && conn.closing.is_none());
             if !has_room || entry.session.has_backlog() {
                 return;
             }
@@ -167,32 +145,17 @@ impl Shard {
                 return;
             };
             let granted = replay.granted.clone();
-            let page = self
-                .shared
-                .retained
-                .page(&granted.filter, replay.after.as_deref(), PAGE, self.turn.now);
-            match page.last() {
-                Some(last) => replay.after = Some(last.topic().into()),
-                None => {
-                    entry.replays.0.pop_front();
-                }
+            let after = replay.after.as_deref();
+            let page = self.shared.retained.matching(&granted.filter, after, PAGE, self.turn.now);
+            replay.after = page.next;
+            if replay.after.is_none() {
+                entry.replays.0.pop_front();
             }
-            for message in page {
+            for message in page.messages {
                 let qos = message.qos.min(granted.options.qos);
-                let subscription_ids = if granted.id == 0 {
-                    Box::default()
-                } else {
-                    Box::from([granted.id])
-                };
-                let delivery = Delivery {
-                    message,
-                    qos,
-                    retain: true,
-                    subscription_ids,
-                }; // [MQTT-3.3.1-8]
-                self.step(slot, |session, limits, now, out| {
-                    session.deliver(delivery, limits, now, out)
-                });
+                let subscription_ids = if granted.id == 0 { Box::default() } else { Box::from([granted.id]) };
+                let delivery = Delivery { message, qos, retain: true, subscription_ids }; // [MQTT-3.3.1-8]
+                self.step(slot, |session, limits, now, out| session.deliver(delivery, limits, now, out));
             }
         }
     }
@@ -200,18 +163,9 @@ impl Shard {
 
 /// A granted subscription as the index holds it.
 fn subscriber(worker: u16, slot: u32, granted: &Granted) -> Subscriber {
-    let SubscriptionOptions {
-        qos,
-        no_local,
-        retain_as_published,
-        ..
-    } = granted.options;
+    let SubscriptionOptions { qos, no_local, retain_as_published, .. } = granted.options;
     let no_local = if no_local { Subscriber::NO_LOCAL } else { 0 };
-    let as_published = if retain_as_published {
-        Subscriber::RETAIN_AS_PUBLISHED
-    } else {
-        0
-    };
+    let as_published = if retain_as_published { Subscriber::RETAIN_AS_PUBLISHED } else { 0 };
     Subscriber {
         session: slot,
         serial: granted.serial,

@@ -54,13 +54,13 @@ impl Connection {
         let Some(alias) = publish.topic_alias else {
             return if publish.topic.is_empty() { Err(Violation::TopicAliasUnknown) } else { Ok(Topic::Given) };
         };
-        if alias == 0 || alias > self.alias_maximum {
-            return Err(Violation::TopicAliasInvalid); // [MQTT-3.3.2-9]
+        if alias > self.alias_maximum {
+            return Err(Violation::TopicAliasTooLarge);
         }
         if self.aliases.is_empty() {
             self.aliases = vec![None; usize::from(self.alias_maximum)].into_boxed_slice();
         }
-        let known = &mut self.aliases[usize::from(alias) - 1];
+        let known = self.aliases.get_mut(usize::from(alias).wrapping_sub(1)).ok_or(Violation::TopicAliasZero)?;
         if publish.topic.is_empty() {
             return known.clone().map(Topic::Known).ok_or(Violation::TopicAliasUnknown);
         }

@@ -6,8 +6,6 @@ mod inbound;
 mod negotiate;
 mod outbound;
 mod subscriptions;
-#[cfg(test)]
-mod tests;
 mod will;
 
 use std::sync::Arc;
@@ -189,7 +187,7 @@ impl Session {
             }
             Packet::Disconnect(disconnect) => self.disconnect(&disconnect, out),
             Packet::Connect(_) => Err(Violation::SecondConnect),
-            Packet::Auth(_) => Err(Violation::AuthWithoutMethod),
+            Packet::Auth(_) => Err(Violation::UnexpectedAuth),
         };
         if let Err(violation) = handled {
             out.events.push(Event::Close(Closing::Violation(violation)));
@@ -223,14 +221,10 @@ impl Session {
         }
     }
 
-    fn disconnect(
-        &mut self,
-        disconnect: &crate::packet::Disconnect<'_>,
-        out: &mut Outputs,
-    ) -> Result<(), Violation> {
+    fn disconnect(&mut self, disconnect: &crate::packet::Disconnect<'_>, out: &mut Outputs) -> Result<(), Violation> {
         if let Some(expiry) = disconnect.session_expiry {
             if self.expiry == 0 && expiry != 0 {
-                return Err(Violation::ExpiryRaisedAtDisconnect); // 5.0 section 3.14.2.2.2
+                return Err(Violation::SessionExpiryRaised); // 5.0 section 3.14.2.2.2
             }
             let most = self.connection.as_ref().map_or(u32::MAX, |connection| connection.max_session_expiry);
             self.expiry = expiry.min(most);
@@ -355,7 +349,9 @@ impl Session {
     /// Maximum, so there it is back-pressure).
     #[must_use]
     pub fn owes_too_many(&self) -> bool {
-        self.connection.as_ref().is_some_and(|connection| self.inbound.owed() >= usize::from(connection.our_receive_maximum))
+        self.connection
+            .as_ref()
+            .is_some_and(|connection| self.inbound.owed() >= usize::from(connection.our_receive_maximum))
     }
 
     /// Numbers for the management API: (in flight, awaiting PUBREL, queued messages, queued bytes).

@@ -89,8 +89,7 @@ pub fn negotiate(
         (false, true) => 0,
         (false, false) => limits.session_expiry.min(limits.max_session_expiry),
     };
-    let is_over = limits.max_keep_alive != 0
-        && (connect.keep_alive == 0 || connect.keep_alive > limits.max_keep_alive);
+    let is_over = limits.max_keep_alive != 0 && (connect.keep_alive == 0 || connect.keep_alive > limits.max_keep_alive);
     Ok(Negotiated {
         version: connect.version,
         client_id,
@@ -114,13 +113,12 @@ pub fn negotiate(
 impl Negotiated {
     /// The CONNACK that tells the client what was settled: only what differs from the defaults (5.0 section 3.2.2.3).
     #[must_use]
-    pub fn connack(&self, session_present: bool) -> ConnAck {
-        let session_present = session_present && self.version != Version::V31; // 3.1 has a reserved byte there
-        let mut ack = ConnAck { session_present, ..ConnAck::default() };
+    pub fn connack(&self, session_present: bool) -> ConnAck<'_> {
+        let mut ack = ConnAck::new(ReasonCode::Success, session_present);
         if self.version != Version::V5 {
             return ack;
         }
-        ack.assigned_client_id = self.is_assigned.then(|| self.client_id.to_string());
+        ack.assigned_client_id = self.is_assigned.then_some(&*self.client_id);
         ack.server_keep_alive = (self.keep_alive != self.asked_keep_alive).then_some(self.keep_alive);
         let expiry_differs = self.asked_session_expiry.unwrap_or(0) != self.session_expiry;
         ack.session_expiry = expiry_differs.then_some(self.session_expiry);

@@ -1,7 +1,7 @@
 //! A will, from CONNECT until it is sent or deleted. Never decides when: the session does.
 
-use crate::{Message, Qos};
 use crate::packet;
+use crate::{Message, Qos};
 
 /// A will.
 #[derive(Clone, Debug, PartialEq, Eq)]
