@@ -191,7 +191,9 @@ impl Reader {
             });
         }
         for (name, _) in environment {
-            if let Some((name, key)) = layers::nearly(name, self.known.keys().map(String::as_str)) {
+            // A section is no setting: `BROKERD_CLUSTER` is someone else's.
+            let keys = self.known.iter().filter(|(_, allowed)| !allowed.is_empty());
+            if let Some((name, key)) = layers::nearly(name, keys.map(|(key, _)| key.as_str())) {
                 let why = format!(
                     "levels are parted by two underscores: did you mean {}?",
                     layers::variable_of(key)
