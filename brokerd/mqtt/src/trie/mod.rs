@@ -22,7 +22,8 @@ use level::{begins_with, first_level};
 const ROOT: u32 = 0;
 /// No entry, no child.
 const NONE: u32 = u32::MAX;
-/// Set in a child that is a node, clear in one that is a leaf; the rest is its place in `nodes` or `entries`.
+/// Set in a child that is a node, clear in one that is a leaf; the rest is its place in `nodes` or `entries`, which
+/// 31 bits hold: that many filters would be 200 GB.
 const NODE: u32 = 1 << 31;
 /// Set in `Entry::home` where the filter ends at that node itself.
 const OWN: u32 = 1 << 31;
