@@ -16,6 +16,9 @@ use super::{Problem, Source};
 pub(super) trait Number: Copy + PartialOrd + Display + TryFrom<u64> + TryInto<u64> {}
 impl<T: Copy + PartialOrd + Display + TryFrom<u64> + TryInto<u64>> Number for T {}
 
+/// What is said of a key that another version has.
+pub(super) type Reserved = fn(&str) -> Option<&'static str>;
+
 /// Unknown keys that are listed one by one.
 const LISTED: usize = 50;
 /// A longer key is not a slip of the pen, and the comparison costs its length.
@@ -169,11 +172,11 @@ impl Reader {
     }
 
     /// The last step: what nobody asked for does not exist. Its value is not shown, for it may be a misspelt secret.
-    pub(super) fn refuse_unknown(&mut self, environment: &[(OsString, OsString)]) {
+    pub(super) fn refuse_unknown(&mut self, environment: &[(OsString, OsString)], reserved: Reserved) {
         let unknown = self.entries.iter().filter(|(key, _)| !self.known.contains_key(*key));
         let mut problems = Vec::new();
         for (key, entry) in unknown.clone().take(LISTED) {
-            let why = format!("unknown key{}", self.hint(key, &entry.source));
+            let why = format!("unknown key{}", self.hint(key, &entry.source, reserved));
             problems.push(Problem {
                 key: key.clone(),
                 value: None,
@@ -210,8 +213,8 @@ impl Reader {
         self.problems.append(&mut problems);
     }
 
-    fn hint(&self, key: &str, source: &Source) -> String {
-        if let Some(reserved) = super::sections::reserved(key) {
+    fn hint(&self, key: &str, source: &Source, reserved: Reserved) -> String {
+        if let Some(reserved) = reserved(key) {
             return format!(": {reserved}");
         }
         if key.len() > LONGEST_GUESSED {
