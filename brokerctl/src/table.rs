@@ -10,6 +10,8 @@ use crate::output::printable;
 
 /// Rows laid out together.
 const CHUNK: usize = 1000;
+/// Characters of a cell that are shown: a client id may have 65,535, and would make every other line as long.
+const CELL: usize = 250;
 
 /// A table on its way to a stream. Columns are as wide as the widest cell so far.
 pub(crate) struct Writer<'a> {
@@ -53,7 +55,7 @@ impl<'a> Writer<'a> {
             table.set_header(self.columns);
         }
         for row in self.rows.drain(..) {
-            table.add_row(row.iter().map(|cell| printable(cell).into_owned()));
+            table.add_row(row.iter().map(|cell| shown(cell)));
         }
         for (width, widest) in self.widths.iter_mut().zip(table.column_max_content_widths()) {
             *width = widest.max(*width);
@@ -66,6 +68,14 @@ impl<'a> Writer<'a> {
         }
         writeln!(self.out, "{}", table.trim_fmt())?;
         Ok(self.out.flush()?)
+    }
+}
+
+fn shown(cell: &str) -> String {
+    let text = printable(cell);
+    match text.char_indices().nth(CELL) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.into_owned(),
     }
 }
 
@@ -87,6 +97,11 @@ mod tests {
             text,
             "CLIENTID          NODE\na-long-client-id  n1\nb\\u{a}            n2\n"
         );
+    }
+
+    #[test]
+    fn a_monstrous_client_id_is_cut() {
+        assert_eq!(shown(&"é".repeat(65_535)), format!("{}...", "é".repeat(250)));
     }
 
     #[test]

@@ -42,9 +42,9 @@ fn rows() -> Vec<ClientRow> {
 #[test]
 fn the_table_shows_what_an_operator_looks_for() {
     let expected = "\
-CLIENTID            USERNAME   PEERNAME         NODE  PROTO_VER  CONNECTED  SUBSCRIPTIONS  INFLIGHT  DELIVERED_MSGS  ENQUEUED_MSGS  DROPPED_MSGS
-pump                ada        127.0.0.1:59441  n1    5          true       1              2         4530            4              5
-valve\\u{1b}[31m    undefined  127.0.0.1:59441  n2    4          false      1              2         4530            4              5
+CLIENTID         USERNAME   PEERNAME         NODE  PROTO_VER  CONNECTED  SUBSCRIPTIONS  INFLIGHT  DELIVERED_MSGS  ENQUEUED_MSGS  DROPPED_MSGS
+pump             ada        127.0.0.1:59441  n1    5          true       1              2         4530            4              5
+valve\\u{1b}[31m  undefined  127.0.0.1:59441  n2    4          false      1              2         4530            4              5
 ";
     assert_eq!(render_list(&rows(), Format::Table), expected);
 }
