@@ -197,7 +197,47 @@ pub fn read_token(path: &Path) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
     use super::*;
+
+    #[test]
+    fn a_runtime_directory_is_private_or_refused() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("run");
+        make_private_dir(&dir).unwrap();
+        assert_eq!(fs::metadata(&dir).unwrap().mode() & 0o777, 0o700);
+        make_private_dir(&dir).unwrap();
+        let link = temp.path().join("link");
+        symlink(&dir, &link).unwrap();
+        assert!(
+            make_private_dir(&link)
+                .unwrap_err()
+                .to_string()
+                .contains("symbolic link")
+        );
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o720)).unwrap();
+        assert!(
+            make_private_dir(&dir)
+                .unwrap_err()
+                .to_string()
+                .contains("writable by other users")
+        );
+    }
+
+    #[test]
+    fn a_token_reads_as_written_in_a_file_of_its_own() {
+        let temp = tempfile::tempdir().unwrap();
+        let file = token_file(temp.path(), 7000);
+        let elsewhere = temp.path().join("elsewhere");
+        symlink(&elsewhere, &file).unwrap();
+        write_token(&file, "secret").unwrap();
+        assert!(!elsewhere.exists(), "the token was written through a symbolic link");
+        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(read_token(&file).unwrap(), "secret");
+        assert_eq!(read_token(&elsewhere).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
 
     #[test]
     fn endpoints_read_as_they_print() {

@@ -66,6 +66,47 @@ async fn a_member_that_is_up_and_silent_is_named_and_the_others_are_printed() {
 }
 
 #[tokio::test]
+async fn a_member_that_went_down_meanwhile_is_not_missed_unless_it_was_asked_for() {
+    let cluster = Cluster::of(1, vec![("b", Peer::WentDown)]).await;
+    assert_code(&cluster.run("clients list").await, 0);
+    assert_code(&cluster.run("clients list --node b").await, 3);
+}
+
+#[tokio::test]
+async fn a_reader_that_has_seen_enough_is_no_failure() {
+    struct Head;
+    impl std::io::Write for Head {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let cluster = Cluster::of(5, vec![]).await;
+    for format in ["table", "json"] {
+        let args = [
+            "brokerctl",
+            "--endpoint",
+            &cluster.endpoint,
+            "-o",
+            format,
+            "clients",
+            "list",
+        ]
+        .map(Into::into);
+        let mut err = Vec::new();
+        let mut streams = brokerctl::Streams {
+            out: &mut Head,
+            err: &mut err,
+            is_terminal: false,
+        };
+        let code = brokerctl::run(args, &mut streams).await;
+        assert_eq!((code, String::from_utf8_lossy(&err).as_ref()), (0, ""), "{format}");
+    }
+}
+
+#[tokio::test]
 async fn a_member_that_hangs_is_missed_before_brokerctl_gives_up() {
     let cluster = Cluster::of(1, vec![("b", Peer::Hangs)]).await;
     let ran = cluster.run("--timeout 500ms -o json clients list").await;

@@ -129,12 +129,14 @@ impl Local for Fixed {
 }
 
 /// How a peer takes a question.
-pub enum Peer {
+pub(crate) enum Peer {
     Answers(usize),
     /// The cluster reports at once that it did not answer.
     Silent,
     /// Not even the cluster's deadline works.
     Hangs,
+    /// It went down between the look at the members and the question.
+    WentDown,
     Down,
 }
 
@@ -145,7 +147,7 @@ struct Peers {
 }
 
 /// A node with so many clients.
-pub fn this_node(node: &'static str, clients: usize) -> ThisNode {
+pub(crate) fn this_node(node: &'static str, clients: usize) -> ThisNode {
     let info = NodeInfo {
         name: node.into(),
         version: "0.1.0".into(),
@@ -179,6 +181,7 @@ impl Nodes for Peers {
             match self.peers.iter().find(|(name, _)| **name == node) {
                 Some((name, Peer::Answers(clients))) => Ok(this_node(name, *clients).answer(question).await),
                 Some((_, Peer::Silent)) => Err(AskError::Silent(node.into())),
+                Some((_, Peer::WentDown)) => Err(AskError::NotUp(node.into())),
                 Some((_, Peer::Hangs)) => std::future::pending().await,
                 Some((_, Peer::Down)) | None => panic!("`{node}` is down and must not be asked"),
             }
@@ -199,7 +202,7 @@ impl Nodes for Peers {
 }
 
 /// Serves node `a` with so many clients, and its peers.
-pub async fn serve(dir: &Path, listen: Endpoint, clients: usize, peers: Vec<(&'static str, Peer)>) -> Admin {
+pub(crate) async fn serve(dir: &Path, listen: Endpoint, clients: usize, peers: Vec<(&'static str, Peer)>) -> Admin {
     let mut members = vec![member("a", MemberState::Up)];
     for (name, peer) in &peers {
         let state = if matches!(peer, Peer::Down) {
@@ -225,25 +228,25 @@ pub async fn serve(dir: &Path, listen: Endpoint, clients: usize, peers: Vec<(&'s
 
 /// What one command line did.
 #[derive(Debug)]
-pub struct Ran {
-    pub code: u8,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Ran {
+    pub(crate) code: u8,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Ran {
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("not one JSON document ({error}): {self:?}"))
     }
 }
 
 /// Runs a command line, split at spaces, in this process.
-pub async fn run(endpoint: &str, line: &str) -> Ran {
+pub(crate) async fn run(endpoint: &str, line: &str) -> Ran {
     run_at(endpoint, line, false).await
 }
 
 /// The same, where the output is a terminal.
-pub async fn run_at(endpoint: &str, line: &str, is_terminal: bool) -> Ran {
+pub(crate) async fn run_at(endpoint: &str, line: &str, is_terminal: bool) -> Ran {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let args = ["brokerctl", "--endpoint", endpoint]
         .into_iter()
@@ -263,14 +266,14 @@ pub async fn run_at(endpoint: &str, line: &str, is_terminal: bool) -> Ran {
 }
 
 /// A directory, the endpoint in it, and the node that serves there.
-pub struct Cluster {
-    pub endpoint: String,
+pub(crate) struct Cluster {
+    pub(crate) endpoint: String,
     _admin: Admin,
     _dir: tempfile::TempDir,
 }
 
 impl Cluster {
-    pub async fn of(clients: usize, peers: Vec<(&'static str, Peer)>) -> Self {
+    pub(crate) async fn of(clients: usize, peers: Vec<(&'static str, Peer)>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let admin = serve(
             dir.path(),
@@ -285,7 +288,7 @@ impl Cluster {
             _dir: dir,
         }
     }
-    pub async fn run(&self, line: &str) -> Ran {
+    pub(crate) async fn run(&self, line: &str) -> Ran {
         run(&self.endpoint, line).await
     }
 }

@@ -10,11 +10,11 @@ use proto::admin::node_answer::Answer;
 use proto::admin::node_question::Question;
 use proto::admin::{ListQuestion, NodeAnswer, NodeQuestion, PageCursor};
 
+use super::convert;
 use super::local::Local;
 use super::nodes::Nodes;
 use super::page::Wanted;
 use super::topics::Topics;
-use super::convert;
 use crate::cluster::{Member, MemberState};
 use crate::registry::Boxed;
 
@@ -101,7 +101,13 @@ impl ThisNode {
                 }))
             }
             Question::Members(_) => {
-                let members = self.members().into_iter().map(convert::member).collect();
+                let mut members = self.members();
+                if let [alone] = members.as_mut_slice()
+                    && alone.is_self
+                {
+                    alone.routes = self.sums().await.0;
+                }
+                let members = members.into_iter().map(convert::member).collect();
                 whole(Answer::Members(wire::Members { members }))
             }
             Question::Listeners(_) => {

@@ -171,3 +171,34 @@ impl AsyncWrite for Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    fn connection() -> (Connection, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        (Connection::new(Io::Unix(ours), Caller::Anyone, permit), theirs)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_does_not_begin_is_closed() {
+        let (mut connection, mut theirs) = connection();
+        theirs.write_all(b"PRI * HTTP/2").await.unwrap();
+        let error = connection.read_exact(&mut [0; PREFACE]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_began_may_idle() {
+        let (mut connection, mut theirs) = connection();
+        theirs.write_all(&[0; PREFACE]).await.unwrap();
+        connection.read_exact(&mut [0; PREFACE]).await.unwrap();
+        let idle = tokio::time::timeout(PREFACE_TIMEOUT * 3, connection.read_u8()).await;
+        assert!(idle.is_err(), "closed while idle: {idle:?}");
+    }
+}

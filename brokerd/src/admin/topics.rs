@@ -13,6 +13,9 @@ use super::page::BYTES;
 /// A copy older than this is not used again.
 const FRESH: Duration = Duration::from_secs(30);
 
+/// Bytes that a filter takes on the wire besides its own.
+const OVERHEAD: usize = 6;
+
 type Sorted = Arc<Vec<Arc<str>>>;
 
 /// The copy.
@@ -36,28 +39,11 @@ impl Topics {
             Some(sorted) => sorted,
             None => self.copy(local).await,
         };
-        let start = after.map_or(0, |after| sorted.partition_point(|filter| **filter <= *after));
-        let mut bytes = 0;
-        let fits = |filter: &&Arc<str>| {
-            bytes += filter.len() + 8;
-            bytes <= BYTES || bytes == filter.len() + 8
-        };
-        let rows: Vec<String> = sorted[start..]
-            .iter()
-            .take(limit)
-            .take_while(fits)
-            .map(|row| row.to_string())
-            .collect();
-        let is_last = start + rows.len() >= sorted.len();
-        if is_last {
+        let page = cut(&sorted, after, limit);
+        if page.next.is_none() {
             *self.0.lock() = None;
         }
-        let next = if is_last { None } else { rows.last().cloned() };
-        TopicPage {
-            rows,
-            next,
-            total: sorted.len(),
-        }
+        page
     }
 
     fn kept(&self) -> Option<Sorted> {
@@ -79,5 +65,65 @@ impl Topics {
         let sorted = tokio::task::spawn_blocking(sort).await.unwrap_or_default();
         *self.0.lock() = Some((Instant::now(), sorted.clone()));
         sorted
+    }
+}
+
+fn cut(sorted: &[Arc<str>], after: Option<&str>, limit: usize) -> TopicPage {
+    let start = after.map_or(0, |after| sorted.partition_point(|filter| **filter <= *after));
+    let mut bytes = 0;
+    let mut rows: Vec<String> = Vec::new();
+    for filter in sorted[start..].iter().take(limit) {
+        bytes += filter.len() + OVERHEAD;
+        if bytes > BYTES && !rows.is_empty() {
+            break;
+        }
+        rows.push(filter.to_string());
+    }
+    let is_last = start + rows.len() >= sorted.len();
+    let next = if is_last { None } else { rows.last().cloned() };
+    TopicPage {
+        rows,
+        next,
+        total: sorted.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_join_up_to_all_filters_and_none_is_too_long() {
+        let sorted: Vec<Arc<str>> = (0..12)
+            .map(|number| format!("{number:02}{}", "x".repeat(60_000)).into())
+            .collect();
+        let mut after = None;
+        let mut listed: Vec<String> = Vec::new();
+        loop {
+            let page = cut(&sorted, after.as_deref(), 500);
+            assert!(
+                page.rows.iter().map(String::len).sum::<usize>() <= BYTES,
+                "a page is too long"
+            );
+            assert_eq!(page.total, 12);
+            listed.extend(page.rows);
+            match page.next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        assert!(
+            sorted.iter().map(|filter| &**filter).eq(&listed),
+            "{} of 12 filters",
+            listed.len()
+        );
+    }
+
+    #[test]
+    fn a_page_goes_on_where_its_filter_was_even_if_that_one_is_gone() {
+        let sorted: Vec<Arc<str>> = ["a", "c"].map(Arc::from).into();
+        assert_eq!(cut(&sorted, Some("b"), 9).rows, ["c"]);
+        let past_the_end = cut(&sorted, Some("d"), 9);
+        assert!(past_the_end.rows.is_empty() && past_the_end.next.is_none());
     }
 }
