@@ -1,4 +1,4 @@
-//! Lists: rows printed as they come. Holds a page, or the rows of a limit that is small; never a whole long list.
+//! Lists: rows printed as they come. Holds as many as are sorted; never a whole long list.
 
 use std::io::Write;
 
@@ -14,8 +14,8 @@ use crate::table;
 
 /// Rows on a terminal, where nothing else is said.
 const SCREEN: u64 = 100;
-/// Lists limited to this are sorted before they are printed.
-const SORTED: u64 = 10_000;
+/// Lists of up to so many rows are sorted, by node and name, before they are printed.
+const SORTED: usize = 10_000;
 
 /// A line of a list.
 pub(crate) trait Row: Serialize + Sized {
@@ -62,11 +62,7 @@ async fn print<R: Row>(session: &mut Session<'_>, question: Question, missing: O
         },
     };
     let mut listing = Listing::default();
-    let listed = if (1..=SORTED).contains(&limit) {
-        listing.sorted::<R>(&mut answers, &mut sink, limit).await
-    } else {
-        listing.streamed::<R>(&mut answers, &mut sink, limit).await
-    };
+    let listed = listing.run::<R>(&mut answers, &mut sink, limit).await;
     if let (true, false, Some(missing)) = (listed.is_ok(), listing.exists, missing) {
         return answers.complete().and(Err(Failure::NotFound(missing)));
     }
@@ -104,44 +100,44 @@ impl Listing {
         rows
     }
 
-    async fn streamed<R: Row>(
-        &mut self,
-        answers: &mut Answers,
-        sink: &mut Sink<'_>,
-        limit: u64,
-    ) -> Result<(), Failure> {
-        while let Some((node, answer)) = answers.next().await? {
-            for row in self.page::<R>(&node, answer) {
-                if limit == 0 || self.printed < limit {
-                    sink.push(&row)?;
-                    self.printed += 1;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn sorted<R: Row>(&mut self, answers: &mut Answers, sink: &mut Sink<'_>, limit: u64) -> Result<(), Failure> {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    /// Prints what comes, up to `limit` rows (0 is all): sorted, or as it comes once it is too long for that.
+    async fn run<R: Row>(&mut self, answers: &mut Answers, sink: &mut Sink<'_>, limit: u64) -> Result<(), Failure> {
+        let is_short = (1..=SORTED as u64).contains(&limit);
+        let wanted = if is_short {
+            usize::try_from(limit).unwrap_or(SORTED)
+        } else {
+            SORTED
+        };
         let mut rows: Vec<R> = Vec::new();
+        let mut is_streaming = false;
         let ended = loop {
             match answers.next().await {
                 Ok(Some((node, answer))) => rows.extend(self.page::<R>(&node, answer)),
                 Ok(None) => break Ok(()),
                 Err(failure) => break Err(failure),
             }
-            if rows.len() > 2 * limit {
-                rows.sort_unstable_by(|a, b| a.key().cmp(&b.key()));
-                rows.truncate(limit);
+            if is_short && rows.len() > 2 * wanted {
+                sort(&mut rows);
+                rows.truncate(wanted);
+            } else if !is_short && (is_streaming || rows.len() > wanted) {
+                is_streaming = true;
+                self.print(rows.drain(..), sink, limit)?;
             }
         };
-        rows.sort_unstable_by(|a, b| a.key().cmp(&b.key()));
-        rows.truncate(limit);
+        sort(&mut rows);
+        self.print(rows.drain(..), sink, limit)?;
+        ended
+    }
+
+    fn print<R: Row>(&mut self, rows: impl Iterator<Item = R>, sink: &mut Sink<'_>, limit: u64) -> Result<(), Failure> {
         for row in rows {
+            if limit > 0 && self.printed == limit {
+                break;
+            }
             sink.push(&row)?;
             self.printed += 1;
         }
-        ended
+        Ok(())
     }
 
     /// Says on stderr what stdout does not show.
@@ -154,6 +150,10 @@ impl Listing {
         }
         Ok(())
     }
+}
+
+fn sort<R: Row>(rows: &mut [R]) {
+    rows.sort_unstable_by(|a, b| a.key().cmp(&b.key()));
 }
 
 enum Sink<'a> {

@@ -173,7 +173,34 @@ async fn lists_of_many_pages_hold_every_row_once() {
         let distinct: BTreeSet<_> = rows.iter().map(|row| row[key].as_str().unwrap()).collect();
         assert_eq!((rows.len(), distinct.len()), (2303, 2303), "{line}");
         let table = cluster.run(line).await;
-        assert_eq!(table.out.lines().count(), 2304, "{line}: one header and every row");
+        assert_eq!(
+            (table.out.lines().count(), table.err.as_str()),
+            (2304, ""),
+            "{line}: one header and every row"
+        );
+        assert!(table.out.lines().skip(1).is_sorted(), "{line} is not in order");
+    }
+}
+
+#[tokio::test]
+async fn a_list_too_long_to_be_sorted_is_whole_all_the_same() {
+    let cluster = Cluster::of(6000, vec![("b", Peer::Answers(5000))]).await;
+    for line in ["topics list", "topics list --limit 10500"] {
+        let ran = cluster.run(&format!("-o json {line}")).await;
+        assert_code(&ran, 0);
+        let document = ran.json();
+        let distinct: BTreeSet<_> = document
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| row["topic"].as_str().unwrap())
+            .collect();
+        let (rows, hint) = if line.contains("limit") {
+            (10_500, "500 more: --limit 0 lists all\n")
+        } else {
+            (11_000, "")
+        };
+        assert_eq!((distinct.len(), ran.err.as_str()), (rows, hint), "{line}");
     }
 }
 

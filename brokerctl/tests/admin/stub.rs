@@ -33,7 +33,7 @@ impl Fixed {
     fn view(&self, number: usize) -> ClientView {
         ClientView {
             client_id: self.id(number),
-            connected: number % 2 == 0,
+            connected: number.is_multiple_of(2),
             protocol_level: 5,
             ..ClientView::default()
         }

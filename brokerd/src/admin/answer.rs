@@ -198,7 +198,7 @@ impl ThisNode {
             Some(client_id) => {
                 let views = self.local.subscriptions_of(client_id).await;
                 let (found, views) = (views.is_some(), views.unwrap_or_default());
-                let total = views.len() as u64;
+                let total = if list.total { views.len() as u64 } else { 0 };
                 ((views, None), found, total)
             }
             None => {
@@ -246,7 +246,7 @@ impl ThisNode {
         let answer = Answer::Topics(wire::Topics { rows: page.rows });
         NodeAnswer {
             next: next.unwrap_or_default(),
-            total: page.total as u64,
+            total: if list.total { page.total as u64 } else { 0 },
             ..whole(answer)
         }
     }
