@@ -1,7 +1,5 @@
 //! Pages of bounded size: where one starts, and how many rows fit. Never reads a row's content.
 
-use std::sync::Arc;
-
 use prost::Message;
 use proto::admin::{ListQuestion, PageCursor};
 
@@ -39,11 +37,8 @@ impl Wanted {
 
     /// The workers' own cursor.
     pub(super) fn from(&self) -> Option<Cursor> {
-        let after = Arc::from(self.cursor.after.as_deref()?);
-        Some(Cursor {
-            worker: u16::try_from(self.cursor.worker).ok()?,
-            after,
-        })
+        let worker = u16::try_from(self.cursor.worker).ok()?;
+        Some(Cursor { worker, place: self.cursor.place })
     }
 
     /// Keeps what fits of the rows that the workers gave, and says where the next page starts: within these rows if
@@ -62,9 +57,9 @@ impl Wanted {
                 return (kept, Vec::new());
             };
             PageCursor {
-                after: Some(following.after.to_string()),
                 worker: following.worker.into(),
-                skip: 0,
+                place: following.place,
+                ..PageCursor::default()
             }
         };
         (kept, next.encode_to_vec())
@@ -114,7 +109,7 @@ mod tests {
         let (first, next) = wanted(Vec::new()).cut(rows(), None);
         assert_eq!(first.len(), 2);
         let second = wanted(next);
-        assert_eq!(second.from(), None);
+        assert_eq!(second.from(), Some(Cursor::default()));
         let (rest, next) = second.cut(rows(), None);
         assert_eq!(rest.iter().map(|row| row.topic.len()).collect::<Vec<_>>(), [100_000, 5]);
         assert!(next.is_empty(), "there is nothing more");
@@ -129,11 +124,8 @@ mod tests {
 
     #[test]
     fn the_workers_cursor_comes_back_to_them() {
-        let cursor = Cursor {
-            worker: 3,
-            after: "c".into(),
-        };
-        let (_, next) = wanted(Vec::new()).cut(vec![row(1)], Some(cursor.clone()));
+        let cursor = Cursor { worker: 3, place: 7 };
+        let (_, next) = wanted(Vec::new()).cut(vec![row(1)], Some(cursor));
         assert_eq!(wanted(next).from(), Some(cursor));
     }
 
