@@ -3,13 +3,10 @@
 
 mod corpus;
 mod data;
-
-
-
-
+mod differential;
+mod mutants;
 mod notation;
-
-
+mod oracle;
 
 use mqtt::codec::Limits;
 
