@@ -1,6 +1,8 @@
 //! Each frame of the corpus is taken or refused as it says; and a part of a frame is never refused.
 
+use mqtt::ReasonCode;
 use mqtt::codec::{ConnectError, Framed, Violation, decode, decode_connect, frame};
+use mqtt::packet::Packet;
 
 use crate::LIMITS;
 use crate::data::{CONNECT_INVALID, CONNECT_VALID, INVALID_V3, INVALID_V5, VALID};
@@ -134,4 +136,61 @@ fn the_limit_counts_the_header_and_is_met_before_the_body_arrives() {
         Err(Violation::PacketTooLarge)
     );
     assert_eq!(frame(&[0x10, 99], None, &limits), Err(Violation::PacketTooLarge));
+}
+
+#[test]
+fn a_length_that_is_not_minimal_is_refused_by_frame_and_by_decode_in_5_and_by_neither_in_3x() {
+    let packet = bytes("C0 8000");
+    let whole = Ok(Framed::Packet { len: 3 });
+    for (version, framed, decoded) in [
+        (mqtt::Version::V31, whole, Ok(Packet::PingReq)),
+        (mqtt::Version::V311, whole, Ok(Packet::PingReq)),
+        (
+            mqtt::Version::V5,
+            Err(Violation::IntegerNotMinimal),
+            Err(Violation::IntegerNotMinimal),
+        ),
+    ] {
+        assert_eq!(frame(&packet, Some(version), &LIMITS), framed, "{version:?}");
+        assert_eq!(decode(version, &packet, &LIMITS), decoded, "{version:?}");
+    }
+}
+
+#[test]
+fn each_violation_has_the_reason_code_of_its_kind() {
+    for (violation, reason) in [
+        (Violation::Truncated, ReasonCode::MalformedPacket),
+        (Violation::TrailingBytes, ReasonCode::MalformedPacket),
+        (Violation::TextNotUtf8, ReasonCode::MalformedPacket),
+        (Violation::TextHasNul, ReasonCode::MalformedPacket),
+        (Violation::HeaderFlagsInvalid, ReasonCode::MalformedPacket),
+        (Violation::IntegerNotMinimal, ReasonCode::MalformedPacket),
+        (Violation::PropertyUnknown, ReasonCode::MalformedPacket),
+        (Violation::PacketIdZero, ReasonCode::MalformedPacket),
+        (Violation::QosInvalid, ReasonCode::MalformedPacket),
+        (Violation::SubscriptionOptionsReserved, ReasonCode::MalformedPacket),
+        (Violation::ConnectFlagReserved, ReasonCode::MalformedPacket),
+        (Violation::PropertyNotAllowed, ReasonCode::ProtocolError),
+        (Violation::PropertyDuplicate, ReasonCode::ProtocolError),
+        (Violation::PropertyValueInvalid, ReasonCode::ProtocolError),
+        (Violation::NoFilter, ReasonCode::ProtocolError),
+        (Violation::NoLocalOnShared, ReasonCode::ProtocolError),
+        (Violation::ServerPacket, ReasonCode::ProtocolError),
+        (Violation::SecondConnect, ReasonCode::ProtocolError),
+        (Violation::TopicEmpty, ReasonCode::ProtocolError),
+        (Violation::AuthMethodMissing, ReasonCode::ProtocolError),
+        (Violation::TopicHasWildcard, ReasonCode::TopicNameInvalid),
+        (Violation::TopicTooLong, ReasonCode::TopicNameInvalid),
+        (Violation::FilterInvalid, ReasonCode::TopicFilterInvalid),
+        (Violation::FilterTooLong, ReasonCode::TopicFilterInvalid),
+        (Violation::TopicAliasZero, ReasonCode::TopicAliasInvalid),
+        (Violation::TopicAliasTooLarge, ReasonCode::TopicAliasInvalid),
+        (Violation::PacketTooLarge, ReasonCode::PacketTooLarge),
+        (Violation::ReceiveMaximumExceeded, ReasonCode::ReceiveMaximumExceeded),
+        (Violation::UnsupportedVersion, ReasonCode::UnsupportedProtocolVersion),
+        (Violation::ClientIdInvalid, ReasonCode::ClientIdentifierNotValid),
+        (Violation::KeepAliveTimeout, ReasonCode::KeepAliveTimeout),
+    ] {
+        assert_eq!(violation.reason(), reason, "{violation:?}");
+    }
 }

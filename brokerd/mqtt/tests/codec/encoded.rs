@@ -350,9 +350,9 @@ fn a_publish_that_mqtt_cannot_carry_is_not_begun() {
             },
         ),
         (
-            "packet too long",
+            "packet one byte too long",
             PublishOut {
-                payload: &payload,
+                payload: &payload[1..],
                 ..good
             },
         ),

@@ -184,6 +184,7 @@ fn check_properties(packet: &Packet<'_>) {
         }
         Packet::Publish(publish) => {
             assert!(check_forwardable(&forwardable(publish.properties)), "{publish:?}");
+            assert_eq!(publish.forwardable(), forwardable(publish.properties));
             publish.properties
         }
         Packet::Ack(ack) => ack.properties,
