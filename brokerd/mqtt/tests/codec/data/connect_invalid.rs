@@ -12,6 +12,8 @@ const MALFORMED: Option<(Version, ReasonCode)> = Some((V5, MalformedPacket));
 const PROTOCOL: Option<(Version, ReasonCode)> = Some((V5, ProtocolError));
 const TOPIC: Option<(Version, ReasonCode)> = Some((V5, TopicNameInvalid));
 
+// One line a frame.
+#[rustfmt::skip]
 pub(crate) const CONNECT_INVALID: &[ConnectInvalid] = &[
     // Not a CONNECT.
     ("3.1.0-1", "PUBLISH first", "30 <'a/b' 68>", FirstPacketNotConnect, CLOSE),

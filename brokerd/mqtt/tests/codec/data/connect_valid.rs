@@ -3,6 +3,8 @@
 use super::ConnectValid;
 use mqtt::Version::{V5, V31, V311};
 
+// One line a frame.
+#[rustfmt::skip]
 pub(crate) const CONNECT_VALID: &[ConnectValid] = &[
     ("3.1 of 3.1", "3.1", "10 <'MQIsdp' 03 02 003C 'c1'>", V31),
     ("3.1 of 3.1", "3.1, an id of 23 characters", "10 <'MQIsdp' 03 00 0000 '12345678901234567890123'>", V31),

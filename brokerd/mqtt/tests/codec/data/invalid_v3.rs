@@ -3,6 +3,8 @@
 use super::{ALL, Invalid, V3, V31, V311};
 use mqtt::codec::Violation::*;
 
+// One line a frame.
+#[rustfmt::skip]
 pub(crate) const INVALID_V3: &[Invalid] = &[
     // Framing and the fixed header.
     (ALL, "2.2.3", "Remaining Length of five bytes", "30 FFFFFFFF7F", IntegerTooLong),

@@ -3,6 +3,8 @@
 use super::{Invalid, V5};
 use mqtt::codec::Violation::*;
 
+// One line a frame.
+#[rustfmt::skip]
 pub(crate) const INVALID_V5: &[Invalid] = &[
     // Framing and the fixed header.
     (V5, "1.5.5-1", "Remaining Length in two bytes where one does", "C0 8000", IntegerNotMinimal),

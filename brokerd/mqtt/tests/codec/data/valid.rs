@@ -2,6 +2,8 @@
 
 use super::{ALL, V3, V5, V31, Valid};
 
+// One line a frame.
+#[rustfmt::skip]
 pub(crate) const VALID: &[Valid] = &[
     // PUBLISH, 3.x.
     (V3, "3.3", "QoS 0", "30 <'a/b' 6869>"),
