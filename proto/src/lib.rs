@@ -10,3 +10,7 @@ pub mod endpoint;
 pub mod peer {
     tonic::include_proto!("brokerd.peer.v1");
 }
+/// Claims of client ids between nodes.
+pub mod claims {
+    tonic::include_proto!("brokerd.claims.v1");
+}

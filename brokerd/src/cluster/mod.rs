@@ -1,6 +1,7 @@
 //! This node among others: membership, routes, forwarding and claims over authenticated links. Implements
 //! `router::Forward` and `registry::Elsewhere`. Never touches a client's socket or session.
 
+pub mod claims;
 pub mod gossip;
 pub mod secret;
 
