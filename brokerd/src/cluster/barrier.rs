@@ -72,8 +72,8 @@ impl Barrier {
         (settled, next)
     }
 
-    /// Whether anyone waits.
-    pub(super) fn is_idle(&self) -> bool {
+    #[cfg(test)]
+    fn is_idle(&self) -> bool {
         self.waiting.is_empty()
     }
 

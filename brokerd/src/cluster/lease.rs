@@ -83,14 +83,10 @@ impl Answers {
     /// The peer was told `version`.
     pub(super) fn told(&mut self, version: u64, now: Instant) {
         self.forget(now);
+        let is_full = self.told.len() == REMEMBERED;
         match self.told.back_mut() {
-            Some((last, at)) if *last >= version => *at = now,
-            // Bounded: the last two become one that claims the lower version was told as late as the higher.
-            _ if self.told.len() == REMEMBERED => {
-                if let Some((_, at)) = self.told.back_mut() {
-                    *at = now;
-                }
-            }
+            // Bounded: when full, the last one claims that its lower version was told as late as this one.
+            Some((last, at)) if *last >= version || is_full => *at = now,
             _ => self.told.push_back((version, now)),
         }
     }

@@ -1,6 +1,7 @@
 //! One other member: everything that is kept of it, each part behind its own lock. Lock order: never hold two.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -38,6 +39,8 @@ pub(super) struct Peer {
     pub(super) redial: Notify,
     /// Ends the pair of links that this node dialed; replaced with each pair.
     pub(super) pair: Mutex<CancellationToken>,
+    /// A task dials it.
+    pub(super) is_dialed: AtomicBool,
     /// Ends the dialing task: the member left or is forgotten.
     pub(super) gone: CancellationToken,
 }
@@ -57,6 +60,7 @@ impl Peer {
             rows_applied: Notify::new(),
             redial: Notify::new(),
             pair: Mutex::default(),
+            is_dialed: AtomicBool::new(false),
             gone: CancellationToken::new(),
         }
     }

@@ -24,14 +24,25 @@ pub(super) enum BadRows {
     BadFilter(String),
 }
 
+/// Whether the head is to be believed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    /// It is.
+    #[default]
+    Live,
+    /// A snapshot was asked for: what is still on its way from before is passed over.
+    Awaiting,
+    /// A snapshot has begun.
+    Filling,
+}
+
 /// The applied rows. The number beside a row is the snapshot that it was last seen in.
 #[derive(Debug, Default)]
 pub(super) struct Remote {
     head: Head,
     rows: HashMap<Box<str>, u32, foldhash::fast::RandomState>,
     mark: u32,
-    /// A snapshot has been asked for or has begun: the head is not to be believed.
-    is_filling: bool,
+    phase: Phase,
     behind_since: Option<Instant>,
 }
 
@@ -44,11 +55,11 @@ impl Remote {
     }
     /// The version that is applied as a whole.
     pub(super) const fn applied(&self) -> Option<u64> {
-        if self.is_filling { None } else { Some(self.head.version) }
+        if matches!(self.phase, Phase::Live) { Some(self.head.version) } else { None }
     }
     /// What is here is not believed until a snapshot has ended.
     pub(super) const fn distrust(&mut self) {
-        self.is_filling = true;
+        self.phase = Phase::Awaiting;
         self.behind_since = None;
     }
     /// Forgets everything; the index is the caller's to clear.
@@ -62,14 +73,17 @@ impl Remote {
             return Err(BadRows::BadFilter(bad.filter.chars().take(64).collect()));
         }
         self.behind_since = None;
+        if self.phase == Phase::Awaiting && !(frame.snapshot && frame.first) {
+            return Ok(());
+        }
         if frame.snapshot { self.fill(frame, &mut index) } else { self.follow(frame, &mut index) }
     }
 
     fn fill(&mut self, frame: Rows, index: &mut impl FnMut(&str, bool)) -> Result<(), BadRows> {
         if frame.first {
-            self.is_filling = true;
+            self.phase = Phase::Filling;
             self.mark = self.mark.wrapping_add(1);
-        } else if !self.is_filling {
+        } else if self.phase != Phase::Filling {
             return Err(BadRows::OutOfOrder);
         }
         for row in frame.rows {
@@ -86,13 +100,13 @@ impl Remote {
                 is_current
             });
             self.head.version = frame.version;
-            self.is_filling = false;
+            self.phase = Phase::Live;
         }
         Ok(())
     }
 
     fn follow(&mut self, frame: Rows, index: &mut impl FnMut(&str, bool)) -> Result<(), BadRows> {
-        if self.is_filling {
+        if self.phase == Phase::Filling {
             return Err(BadRows::OutOfOrder);
         }
         let is_next = frame.after == self.head.version && frame.version == frame.after + frame.rows.len() as u64;
@@ -125,7 +139,7 @@ impl Remote {
     /// Compares with the owner's head, from a lease answer or from gossip: whether a snapshot is needed, because the
     /// set differs at the same version, or the stream is stuck.
     pub(super) fn needs_snapshot(&mut self, theirs: Head, now: Instant) -> bool {
-        if self.is_filling || theirs.version < self.head.version {
+        if self.phase != Phase::Live || theirs.version < self.head.version {
             return false;
         }
         if theirs.version == self.head.version {
@@ -195,5 +209,7 @@ mod tests {
         assert!(remote.needs_snapshot(ahead, now + STUCK * 2));
         remote.distrust();
         assert!(!remote.needs_snapshot(ahead, now + STUCK * 3), "one is on its way");
+        assert_eq!(remote.apply(changes(1, &[("b", true)]), |_, _| ()), Ok(()), "sent before the question arrived");
+        assert_eq!((remote.len(), remote.applied()), (1, None));
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct Standing {
     pub(super) down_since: Option<Instant>,
     /// This node had all its rows once.
     pub(super) was_synced: bool,
+    /// The newest version of its rows that is known of.
+    pub(super) newest: u64,
     /// The members that it told of, itself included.
     pub(super) list: Vec<MemberRow>,
     /// What is wrong, in words.
@@ -53,6 +55,7 @@ impl Standing {
             gone_since: Some(now),
             down_since: None,
             was_synced: false,
+            newest: 0,
             list: Vec::new(),
             trouble: String::new(),
             reported: (MemberState::Joining, 0),
