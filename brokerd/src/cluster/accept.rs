@@ -64,4 +64,3 @@ pub(super) async fn run(core: Arc<Core>, listener: TcpListener) {
         });
     }
 }
-

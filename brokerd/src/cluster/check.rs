@@ -5,7 +5,11 @@
 pub(super) fn topic(bytes: &[u8]) -> Option<&str> {
     let fits = !bytes.is_empty() && bytes.len() <= usize::from(u16::MAX);
     let is_plain = !bytes.iter().any(|byte| matches!(byte, 0 | b'+' | b'#'));
-    if fits && is_plain { std::str::from_utf8(bytes).ok() } else { None }
+    if fits && is_plain {
+        std::str::from_utf8(bytes).ok()
+    } else {
+        None
+    }
 }
 
 /// Whether it is a topic filter (5.0 section 4.7.1).
@@ -32,7 +36,10 @@ pub(super) fn is_filter(filter: &str) -> bool {
 pub(super) fn is_publish_properties(mut bytes: &[u8]) -> bool {
     while let Some((id, rest)) = bytes.split_first() {
         let rest = match id {
-            0x01 => rest.split_first().filter(|(format, _)| **format <= 1).map(|(_, rest)| rest),
+            0x01 => rest
+                .split_first()
+                .filter(|(format, _)| **format <= 1)
+                .map(|(_, rest)| rest),
             0x03 | 0x08 => text(rest),
             0x09 => binary(rest).map(|(_, rest)| rest),
             0x26 => text(rest).and_then(text),
@@ -82,7 +89,15 @@ mod tests {
         for good in [&b""[..], &[1, 1], &[3, 0, 1, b'a', 9, 0, 0], &[0x26, 0, 1, b'k', 0, 0]] {
             assert!(is_publish_properties(good), "{good:?}");
         }
-        for bad in [&[1][..], &[1, 2], &[3, 0, 2, b'a'], &[0x23, 0, 1], &[3, 0, 1, 0xff], &[0x26, 0, 0], &[0x0b, 1]] {
+        for bad in [
+            &[1][..],
+            &[1, 2],
+            &[3, 0, 2, b'a'],
+            &[0x23, 0, 1],
+            &[3, 0, 1, 0xff],
+            &[0x26, 0, 0],
+            &[0x0b, 1],
+        ] {
             assert!(!is_publish_properties(bad), "{bad:?}");
         }
     }

@@ -27,9 +27,9 @@ pub mod secret;
 mod serve;
 mod standing;
 mod start;
-mod turnover;
 #[cfg(test)]
 mod tests;
+mod turnover;
 
 pub use requests::AnswerClaims;
 pub use start::{Cluster, Inputs, StartError};

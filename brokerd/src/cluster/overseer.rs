@@ -79,7 +79,11 @@ impl Overseer {
                 published = Some(own.state);
                 self.voice.state(own.state).await;
             }
-            let head = RouteHead { generation: own.generation, version: head.version, hash: head.hash };
+            let head = RouteHead {
+                generation: own.generation,
+                version: head.version,
+                hash: head.hash,
+            };
             self.voice.head(head).await;
             self.looked_tx.send_modify(|looks| *looks += 1);
             tokio::select! {
@@ -130,7 +134,9 @@ impl Overseer {
                 peer.fence.close_before(u64::MAX);
                 peer.standing.lock().gone_since = Some(now);
             }
-            let is_over = standing.gone_since.is_some_and(|since| now.duration_since(since) > FAREWELL);
+            let is_over = standing
+                .gone_since
+                .is_some_and(|since| now.duration_since(since) > FAREWELL);
             if is_over {
                 core.forget(peer);
             }
@@ -193,7 +199,11 @@ impl Overseer {
             let counts = !matches!(standing.state(&peer.name), MemberState::Down | MemberState::Leaving);
             if counts {
                 let in_sync = standing.gone_since.is_none() && self.core.hot.is_in_sync(peer.slot, now);
-                peers.push(PeerSight { name: peer.name.to_string(), in_sync, list: standing.list.clone() });
+                peers.push(PeerSight {
+                    name: peer.name.to_string(),
+                    in_sync,
+                    list: standing.list.clone(),
+                });
             }
         }
         ready::missing((&self.core.identity.node, self.core.generation()), &peers)

@@ -64,9 +64,8 @@ impl Standing {
 
     /// Down: gossip says dead and the stream is gone, or the stream is gone for `down_after` (cluster-traps 12).
     pub(super) fn is_lost(&self, now: Instant, down_after: Duration) -> bool {
-        self.gone_since.is_some_and(|since| {
-            self.sight == Sight::Dead || now.saturating_duration_since(since) >= down_after
-        })
+        self.gone_since
+            .is_some_and(|since| self.sight == Sight::Dead || now.saturating_duration_since(since) >= down_after)
     }
 
     /// It said that it leaves.
@@ -77,7 +76,10 @@ impl Standing {
 
     /// What its own list says of a member of a generation.
     pub(super) fn told(&self, name: &str, generation: u64) -> Option<Told> {
-        let row = self.list.iter().find(|row| row.node == name && row.generation == generation)?;
+        let row = self
+            .list
+            .iter()
+            .find(|row| row.node == name && row.generation == generation)?;
         Told::try_from(row.state).ok()
     }
 
@@ -85,7 +87,9 @@ impl Standing {
     pub(super) fn state(&self, name: &str) -> MemberState {
         let says_ready = match self.told(name, self.generation) {
             Some(told) => told == Told::Up,
-            None => self.published.is_none_or(|published| published == PublishedState::Ready),
+            None => self
+                .published
+                .is_none_or(|published| published == PublishedState::Ready),
         };
         if self.down_since.is_some() {
             MemberState::Down
@@ -117,11 +121,17 @@ mod tests {
         let now = Instant::now();
         let mut peer = standing(now);
         assert!(!peer.is_lost(now + DOWN_AFTER / 2, DOWN_AFTER), "gone for a moment");
-        assert!(peer.is_lost(now + DOWN_AFTER, DOWN_AFTER), "gone for long, whatever gossip says");
+        assert!(
+            peer.is_lost(now + DOWN_AFTER, DOWN_AFTER),
+            "gone for long, whatever gossip says"
+        );
         peer.sight = Sight::Dead;
         assert!(peer.is_lost(now, DOWN_AFTER), "gone and dead");
         peer.gone_since = None;
-        assert!(!peer.is_lost(now + DOWN_AFTER * 9, DOWN_AFTER), "gossip is wrong: its streams are there");
+        assert!(
+            !peer.is_lost(now + DOWN_AFTER * 9, DOWN_AFTER),
+            "gossip is wrong: its streams are there"
+        );
     }
 
     #[test]
@@ -129,7 +139,12 @@ mod tests {
         let mut peer = standing(Instant::now());
         peer.published = Some(PublishedState::Joining);
         assert_eq!(peer.state("b"), MemberState::Joining);
-        let row = |state: Told| MemberRow { node: "b".into(), generation: 1, state: state.into(), ..MemberRow::default() };
+        let row = |state: Told| MemberRow {
+            node: "b".into(),
+            generation: 1,
+            state: state.into(),
+            ..MemberRow::default()
+        };
         peer.list = vec![row(Told::Up)];
         assert_eq!(peer.state("b"), MemberState::Up, "its own word is newer than gossip");
         peer.was_synced = false;

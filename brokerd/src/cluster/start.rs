@@ -119,7 +119,10 @@ impl Cluster {
         let identity = Identity::new(&inputs.node, &inputs.settings.name, secret.expose())?;
         let keys = Keys::derive(secret.expose(), &inputs.settings.name);
         let (listener, socket) = bind(inputs.settings.bind).await?;
-        let failed = |error| StartError::Bind { address: inputs.settings.bind, error };
+        let failed = |error| StartError::Bind {
+            address: inputs.settings.bind,
+            error,
+        };
         let bound = listener.local_addr().map_err(failed)?;
         let core = Arc::new(Core::new(Parts {
             identity,
@@ -247,7 +250,11 @@ impl Cluster {
     }
 
     async fn question(&self, node: &str, kind: Kind, body: Bytes, deadline: Duration) -> Result<Bytes, AskError> {
-        let peer = self.shared.core.peer(node).ok_or_else(|| AskError::NotUp(node.to_owned()))?;
+        let peer = self
+            .shared
+            .core
+            .peer(node)
+            .ok_or_else(|| AskError::NotUp(node.to_owned()))?;
         peer.asks.ask(node, kind, body, deadline).await
     }
 
@@ -281,7 +288,11 @@ impl Cluster {
 
 impl Shared {
     /// Starts gossip, and the overseer on what it shows.
-    pub(super) async fn begin(self: &Arc<Self>, socket: UdpSocket, seeds: Vec<String>) -> Result<Membership, GossipError> {
+    pub(super) async fn begin(
+        self: &Arc<Self>,
+        socket: UdpSocket,
+        seeds: Vec<String>,
+    ) -> Result<Membership, GossipError> {
         let core = &self.core;
         let own = core.own.lock().clone();
         let gossip = Arc::new(
