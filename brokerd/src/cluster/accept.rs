@@ -9,27 +9,25 @@ use tokio::task::JoinSet;
 
 use super::core::Core;
 use super::handshake;
+use super::quiet::Quiet;
 use super::serve;
 use crate::metrics::Metric;
 
 /// Handshakes at a time; further connections are closed.
 const HANDSHAKES: usize = 128;
-/// A line in the log for refused connections at most so often.
-const QUIET: Duration = Duration::from_secs(10);
 
 /// Accepts until it is dropped; the links end with it.
 pub(super) async fn run(core: Arc<Core>, listener: TcpListener) {
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
     let mut links = JoinSet::new();
-    let mut said: Option<Instant> = None;
+    let quiet = Quiet::default();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             Some(refused) = links.join_next() => {
                 if let Ok(Some(refused)) = refused {
                     core.tally.add(Metric::PeerRefused, 1);
-                    if said.is_none_or(|at| at.elapsed() > QUIET) {
-                        said = Some(Instant::now());
+                    if quiet.allows(Instant::now()) {
                         tracing::warn!("closed a connection to the peer port: {refused}");
                     }
                 }

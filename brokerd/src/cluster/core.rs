@@ -17,6 +17,7 @@ use super::forward::{Hot, Tally, settle};
 use super::gossip::PublishedState;
 use super::identity::Identity;
 use super::peer::Peer;
+use super::quiet::Quiet;
 use super::requests::Handlers;
 use super::routes::{Head, Routes};
 use super::standing::{Sight, Standing};
@@ -62,6 +63,7 @@ pub(super) struct Core {
     pub(super) list_tx: watch::Sender<Arc<Vec<MemberRow>>>,
     pub(super) handlers: RwLock<Handlers>,
     session: AtomicU64,
+    said_full: Quiet,
 }
 
 /// Why a member is not let in.
@@ -122,6 +124,7 @@ impl Core {
             list_tx: watch::Sender::default(),
             handlers: RwLock::default(),
             session: AtomicU64::new(0),
+            said_full: Quiet::default(),
         }
     }
 
@@ -145,13 +148,16 @@ impl Core {
     /// Hears a peer's clock; one that is too far ahead is named and not believed (cluster-traps 7).
     pub(super) fn hear(&self, peer: &Peer, stamp: u64) {
         match self.clock.merge(stamp) {
-            Ok(()) => {}
-            Err(error) => {
-                let mut standing = peer.standing.lock();
-                if standing.trouble.is_empty() {
-                    tracing::error!(peer = %peer.name, "{error}");
+            Ok(()) => {
+                if peer.is_ahead.load(Ordering::Relaxed) && peer.is_ahead.swap(false, Ordering::Relaxed) {
+                    peer.standing.lock().trouble.clear();
                 }
-                standing.trouble = error.to_string();
+            }
+            Err(error) => {
+                if !peer.is_ahead.swap(true, Ordering::Relaxed) {
+                    tracing::error!(peer = %peer.name, "{error}");
+                    peer.standing.lock().trouble = error.to_string();
+                }
             }
         }
     }
@@ -180,6 +186,9 @@ impl Core {
             }
             standing.address = visitor.address;
             standing.version.clone_from(&visitor.version);
+            if standing.gone_since.is_some() {
+                peer.redial.notify_one(); // it is there: no need to wait out a pause
+            }
             !std::mem::replace(&mut standing.is_proven, true)
         };
         if is_new {
@@ -221,7 +230,9 @@ impl Core {
                 "a node has at most {} peers, and `{name}` is one more",
                 PeerSet::CAPACITY
             );
-            tracing::error!("{why}");
+            if self.said_full.allows(now) {
+                tracing::error!("{why}");
+            }
             return Err(Refusal(Reason::Full, why));
         };
         let peer = Arc::new(Peer::new(name, slot, Standing::new(generation, address, now)));
@@ -280,7 +291,9 @@ impl Core {
     pub(super) fn linked(&self, peer: &Peer) {
         let mut standing = peer.standing.lock();
         standing.gone_since = None;
-        standing.trouble.clear();
+        if !peer.is_ahead.load(Ordering::Relaxed) {
+            standing.trouble.clear();
+        }
         let was_down = standing.down_since.take().is_some();
         drop(standing);
         if was_down {

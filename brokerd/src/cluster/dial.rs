@@ -17,6 +17,7 @@ use super::lease::PROBE;
 use super::peer::Peer;
 use super::routes::Head;
 use crate::metrics::Metric;
+use crate::router::PeerSet;
 
 /// Pauses between attempts.
 const PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(1);
@@ -30,7 +31,10 @@ pub(super) async fn keep(core: Arc<Core>, peer: Arc<Peer>) {
     loop {
         let began = Instant::now();
         let ended = tokio::select! {
-            () = gone.cancelled() => return,
+            () = gone.cancelled() => {
+                core.unlinked(&peer, String::new(), Instant::now());
+                return;
+            }
             ended = pair(&core, &peer) => ended,
         };
         core.unlinked(&peer, format!("the link is closed: {ended}"), Instant::now());
@@ -224,7 +228,8 @@ fn acknowledged(core: &Core, peer: &Peer, ack: &ForwardAck) {
     }
 }
 
-fn members_told(core: &Core, peer: &Peer, members: Members) {
+fn members_told(core: &Core, peer: &Peer, mut members: Members) {
+    members.members.truncate(2 * PeerSet::CAPACITY); // no cluster is larger
     peer.standing.lock().list = members.members;
     core.changed.notify_one();
 }
@@ -238,7 +243,6 @@ async fn write_control(
 ) -> io::Result<()> {
     let mut probes = tokio::time::interval(PROBE);
     probes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut acked = None;
     loop {
         tokio::select! {
             _ = probes.tick() => {
@@ -247,8 +251,7 @@ async fn write_control(
             }
             () = peer.rows_applied.notified() => {
                 let applied = peer.remote.lock().applied();
-                if let Some(version) = applied.filter(|_| applied != acked) {
-                    acked = applied;
+                if let Some(version) = applied {
                     writer.push(core.clock.now(), Body::RowsAck(RowsAck { version }))?;
                 }
             }
@@ -274,11 +277,7 @@ async fn write_messages(core: &Core, peer: &Peer, mut writer: Writer) -> io::Res
             continue;
         };
         let (now, stamp) = (core.time(), core.clock.now());
-        let messages = batch
-            .messages
-            .iter()
-            .map(|message| inbound::encode(message, now, stamp))
-            .collect();
+        let messages = inbound::encode(&batch.messages, now, stamp);
         let forward = Forward {
             number: batch.number,
             ack: batch.ack,

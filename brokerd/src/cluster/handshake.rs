@@ -221,7 +221,6 @@ fn check(core: &Core, hello: &Hello, exporter: &[u8; 32], stamp: u64) -> Result<
     }
     if let Err(error) = core.clock.merge(stamp) {
         let why = format!("`{}`: {error}", hello.node);
-        tracing::error!("refused a peer: {why}");
         return Err(Refusal(Reason::Clock, why));
     }
     Ok(())

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use mqtt::message::SharedMessage;
 use mqtt::{Message, MessageId, Qos, Time};
 use proto::peer;
@@ -28,22 +29,40 @@ pub(super) enum BadMessage {
     TooLarge(usize),
 }
 
-/// What is sent for a message.
-pub(super) fn encode(message: &Message, now: Time, stamp: u64) -> peer::Message {
-    peer::Message {
-        origin: message.id.origin,
-        worker: u32::from(message.id.worker),
-        sequence: message.id.sequence,
-        qos: message.qos as u32,
-        retain: message.retain,
-        expires_in: message.expires_at.map(|at| at.since(now)),
-        topic: bytes::Bytes::copy_from_slice(message.topic_bytes()),
-        properties: bytes::Bytes::copy_from_slice(message.properties()),
-        payload: bytes::Bytes::copy_from_slice(message.payload()),
-        stamp,
-        served_groups: Vec::new(),
-        epoch: 0,
+/// What is sent for a frame of messages. Their bytes are copied once, into one allocation that all share.
+pub(super) fn encode(messages: &[SharedMessage], now: Time, stamp: u64) -> Vec<peer::Message> {
+    let parts = |message: &SharedMessage| {
+        [
+            message.topic_bytes().len(),
+            message.properties().len(),
+            message.payload().len(),
+        ]
+    };
+    let mut arena = BytesMut::with_capacity(messages.iter().flat_map(parts).sum());
+    for message in messages {
+        arena.extend_from_slice(message.topic_bytes());
+        arena.extend_from_slice(message.properties());
+        arena.extend_from_slice(message.payload());
     }
+    let mut arena = arena.freeze();
+    let encode = |message: &SharedMessage| {
+        let [topic, properties, payload] = parts(message).map(|length| arena.split_to(length));
+        peer::Message {
+            origin: message.id.origin,
+            worker: u32::from(message.id.worker),
+            sequence: message.id.sequence,
+            qos: message.qos as u32,
+            retain: message.retain,
+            expires_in: message.expires_at.map(|at| at.since(now)),
+            topic,
+            properties,
+            payload,
+            stamp,
+            served_groups: Vec::new(),
+            epoch: 0,
+        }
+    };
+    messages.iter().map(encode).collect()
 }
 
 /// The message that was sent.
@@ -124,7 +143,10 @@ mod tests {
         message.qos = Qos::ExactlyOnce;
         message.retain = true;
         message.expires_at = Some(Time(5_000));
-        let sent = encode(&message, Time(1_000), 42);
+        let other = Arc::new(Message::new("other", &[], b"x"));
+        let sent = encode(&[other, Arc::new(message.clone())], Time(1_000), 42)
+            .pop()
+            .unwrap();
         assert_eq!((sent.expires_in, sent.stamp), (Some(4_000), 42));
         let arrived = decode(&sent, Time(90_000), 1_000).unwrap();
         assert_eq!(arrived.expires_at, Some(Time(94_000)), "on the receiver's clock");
@@ -134,7 +156,9 @@ mod tests {
 
     #[test]
     fn a_message_that_no_client_may_see_is_refused() {
-        let good = encode(&Message::new("a", &[], b"12345678"), Time(0), 0);
+        let good = encode(&[Arc::new(Message::new("a", &[], b"12345678"))], Time(0), 0)
+            .pop()
+            .unwrap();
         let bad = |change: fn(&mut peer::Message)| {
             let mut sent = good.clone();
             change(&mut sent);

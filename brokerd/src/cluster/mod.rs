@@ -19,6 +19,7 @@ mod lease;
 mod overseer;
 mod peer;
 mod queue;
+mod quiet;
 mod ready;
 mod received;
 mod remote;
@@ -33,7 +34,7 @@ mod tests;
 mod turnover;
 
 pub use requests::AnswerClaims;
-pub use start::{Cluster, Inputs, StartError};
+pub use start::{Cluster, Inputs, RememberSeeds, StartError};
 
 /// Where a member stands, as `cluster status` prints it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -51,6 +51,8 @@ pub(super) struct Overseer {
     /// Whether there is anyone to wait for.
     pub(super) has_seeds: bool,
     pub(super) began: Instant,
+    /// This node has been in sync with all once: from then on what is wrong is said of the peer that it is wrong with.
+    pub(super) was_complete: bool,
 }
 
 impl Overseer {
@@ -163,28 +165,26 @@ impl Overseer {
     }
 
     /// Ready at once without seeds; else when nobody is missing, or after `cluster.join_timeout`, said aloud.
-    fn check_ready(&self, now: Instant) {
+    fn check_ready(&mut self, now: Instant) {
         if self.core.own.lock().state == PublishedState::Leaving {
             return;
         }
         let missing = self.missing(now);
-        let is_complete = missing.as_ref().is_some_and(BTreeSet::is_empty);
+        self.was_complete |= missing.as_ref().is_some_and(BTreeSet::is_empty);
         let is_late = now.saturating_duration_since(self.began) >= self.core.settings.join_timeout;
-        let mut own = self.core.own.lock();
-        let trouble = match &missing {
-            None => "no seed answers: this node serves alone, and keeps trying".to_owned(),
-            Some(names) => {
-                let names: Vec<&str> = names.iter().map(String::as_str).collect();
-                format!("not in sync with `{}`", names.join("`, `"))
-            }
+        let trouble = if self.was_complete || !self.has_seeds || !is_late {
+            String::new()
+        } else {
+            alarm(missing)
         };
-        if is_complete || (missing.is_none() && !self.has_seeds) {
-            own.trouble.clear();
-        } else if is_late && own.trouble != trouble {
-            tracing::warn!("{trouble}");
+        let mut own = self.core.own.lock();
+        if own.trouble != trouble {
+            if !trouble.is_empty() {
+                tracing::warn!("{trouble}");
+            }
             own.trouble = trouble;
         }
-        if own.state == PublishedState::Joining && (is_complete || is_late || !self.has_seeds) {
+        if own.state == PublishedState::Joining && (self.was_complete || is_late || !self.has_seeds) {
             own.state = PublishedState::Ready;
             own.since = wall_millis();
             drop(own);
@@ -245,5 +245,19 @@ impl Overseer {
             }
             is_new
         });
+    }
+}
+
+/// Why a node serves that is not in sync with all.
+fn alarm(missing: Option<BTreeSet<String>>) -> String {
+    match missing {
+        None => "no seed answers: this node serves alone, and keeps trying".to_owned(),
+        Some(names) => {
+            let names: Vec<String> = names.into_iter().collect();
+            format!(
+                "this node serves, though it is not in sync with `{}`",
+                names.join("`, `")
+            )
+        }
     }
 }

@@ -39,6 +39,8 @@ pub(super) struct Peer {
     pub(super) redial: Notify,
     /// Ends the pair of links that this node dialed; replaced with each pair.
     pub(super) pair: Mutex<CancellationToken>,
+    /// Its clock is too far ahead to be believed.
+    pub(super) is_ahead: AtomicBool,
     /// A task dials it.
     pub(super) is_dialed: AtomicBool,
     /// Ends the dialing task: the member left or is forgotten.
@@ -60,6 +62,7 @@ impl Peer {
             rows_applied: Notify::new(),
             redial: Notify::new(),
             pair: Mutex::default(),
+            is_ahead: AtomicBool::new(false),
             is_dialed: AtomicBool::new(false),
             gone: CancellationToken::new(),
         }

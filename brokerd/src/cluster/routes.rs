@@ -85,18 +85,15 @@ impl OwnTable {
     fn changes(&self, after: u64) -> Option<Vec<Row>> {
         let behind = usize::try_from(self.head.version.checked_sub(after)?).ok()?;
         let start = self.log.len().checked_sub(behind)?;
-        let mut bytes = 0;
-        let fits = |filter: &Arc<str>| {
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        for (filter, present) in self.log.range(start..) {
+            if rows.len() == FRAME_ROWS || bytes > FRAME_BYTES {
+                break;
+            }
             bytes += filter.len();
-            bytes <= FRAME_BYTES + filter.len()
-        };
-        let mut fits = fits;
-        let some = self
-            .log
-            .range(start..)
-            .take(FRAME_ROWS)
-            .take_while(|(filter, _)| fits(filter));
-        Some(some.map(|(filter, present)| row(filter, *present)).collect())
+            rows.push(row(filter, *present));
+        }
+        Some(rows)
     }
 
     /// The rows after a filter in the order of the set, as many as fit a frame; and whether more may follow.

@@ -85,7 +85,8 @@ async fn read_control(core: &Arc<Core>, peer: &Arc<Peer>, mut reader: Reader, de
             Some(Body::Probe(probe)) => answer_probe(core, peer, probe.id, desk),
             Some(Body::Pull(pull)) => start_feed(core, peer, &pull, desk),
             Some(Body::RowsAck(ack)) => {
-                core.barrier.lock().peer(peer.slot).acked(ack.version);
+                let version = ack.version.min(core.routes.head().version);
+                core.barrier.lock().peer(peer.slot).acked(version);
                 core.barrier_moved.notify_one();
             }
             Some(Body::Request(request)) => answer_request(core, peer, request, desk, &mut answering),

@@ -28,6 +28,9 @@ use crate::router::{Forward, Index, Mailboxes};
 /// Attempts to find a port that is free for TCP and UDP.
 const BIND_ATTEMPTS: usize = 16;
 
+/// Keeps seeds over a restart.
+pub type RememberSeeds = Arc<dyn Fn(&[String]) + Send + Sync>;
+
 /// What a cluster is made from.
 pub struct Inputs {
     /// `[cluster]`; its secret must be there.
@@ -41,7 +44,7 @@ pub struct Inputs {
     /// Seeds: those of the configuration and those remembered.
     pub seeds: Vec<String>,
     /// Keeps the seeds that were learned by `join`; empty after `leave`.
-    pub remember_seeds: Arc<dyn Fn(&[String]) + Send + Sync>,
+    pub remember_seeds: RememberSeeds,
     /// Zero of the clock that messages expire by.
     pub started: Instant,
     /// The node's hybrid logical clock.
@@ -92,7 +95,7 @@ pub(super) struct Shared {
     pub(super) keys: Keys,
     pub(super) metrics: Metrics,
     pub(super) next_generation: Arc<dyn Fn() -> u64 + Send + Sync>,
-    pub(super) remember_seeds: Arc<dyn Fn(&[String]) + Send + Sync>,
+    pub(super) remember_seeds: RememberSeeds,
     pub(super) ready_tx: watch::Sender<bool>,
     pub(super) looked_tx: watch::Sender<u64>,
     pub(super) failed_tx: watch::Sender<Option<String>>,
@@ -318,6 +321,7 @@ impl Shared {
             looked_tx: self.looked_tx.clone(),
             has_seeds: !seeds.is_empty(),
             began: Instant::now(),
+            was_complete: false,
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(overseer.run());

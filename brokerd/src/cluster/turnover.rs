@@ -57,15 +57,16 @@ impl Cluster {
             .await
             .map_err(|error| error.to_string())?;
         let generation = (self.shared.next_generation)();
-        {
-            let mut own = self.shared.core.own.lock();
-            own.generation = generation.max(own.generation + 1);
-            own.has_left = false;
-        }
-        self.shared
+        let own = &self.shared.core.own;
+        let floor = own.lock().generation + 1;
+        own.lock().generation = generation.max(floor);
+        let begun = self
+            .shared
             .begin(socket, vec![seed.to_owned()])
             .await
-            .map_err(|error| error.to_string())
+            .map_err(|error| error.to_string())?;
+        own.lock().has_left = false;
+        Ok(begun)
     }
 
     /// Asks the seed whether it would let this node in.

@@ -200,6 +200,7 @@ impl Node {
             looked_tx,
             has_seeds: plan.has_seeds,
             began: Instant::now(),
+            was_complete: false,
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(accept::run(core.clone(), listener));

@@ -113,7 +113,7 @@ async fn a_running_node_joins_and_leaves_and_joins_again() {
     let seed = a.cluster.local_addr().to_string();
     assert_eq!(b.cluster.join(&seed).await, Ok(()));
     assert!(a.up().contains(&"b".to_owned()));
-    assert_eq!(*b.remembered.lock(), [seed.clone()]);
+    assert_eq!(b.remembered.lock().as_slice(), std::slice::from_ref(&seed));
     b.cluster.leave().await;
     assert_eq!(b.up(), ["b"]);
     assert!(b.remembered.lock().is_empty());
