@@ -54,9 +54,14 @@ pub async fn view(node: &Node) -> Result<BTreeMap<String, String>, String> {
     if answer.code != 0 {
         return Err(format!("exit code {}: {}", answer.code, answer.stderr));
     }
-    let members = answer.json["nodes"].as_array().ok_or_else(|| format!("no `nodes` in {}", answer.stdout))?;
+    let members = answer.json["nodes"]
+        .as_array()
+        .ok_or_else(|| format!("no `nodes` in {}", answer.stdout))?;
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-    Ok(members.iter().map(|member| (text(&member["name"]), text(&member["state"]))).collect())
+    Ok(members
+        .iter()
+        .map(|member| (text(&member["name"]), text(&member["state"])))
+        .collect())
 }
 
 /// Waits until this node's view of these members is as given. A member expected `gone` may be absent.
@@ -68,7 +73,11 @@ pub async fn wait_for_states(node: &Node, expected: &[(&str, &str)]) {
             Some(found) => found == state,
             None => *state == "gone",
         };
-        if expected.iter().all(agrees) { Ok(()) } else { Err(format!("{seen:?}")) }
+        if expected.iter().all(agrees) {
+            Ok(())
+        } else {
+            Err(format!("{seen:?}"))
+        }
     })
     .await;
 }
@@ -83,8 +92,14 @@ pub async fn metric(node: &Node, name: &str) -> u64 {
 fn find_number(document: &serde_json::Value, name: &str) -> Option<u64> {
     match document {
         serde_json::Value::Object(fields) => {
-            let is_named = ["name", "metric"].iter().any(|key| fields.get(*key).is_some_and(|value| value == name));
-            let own = if is_named { fields.get("value").or_else(|| fields.get("count")) } else { fields.get(name) };
+            let is_named = ["name", "metric"]
+                .iter()
+                .any(|key| fields.get(*key).is_some_and(|value| value == name));
+            let own = if is_named {
+                fields.get("value").or_else(|| fields.get("count"))
+            } else {
+                fields.get(name)
+            };
             let own = own.and_then(serde_json::Value::as_u64);
             own.or_else(|| fields.values().find_map(|value| find_number(value, name)))
         }
@@ -99,7 +114,11 @@ pub async fn wait_for_routes(node: &Node, mut expected: Vec<(String, String)>) {
     let what = format!("{} lists exactly the {} live routes", node.name(), expected.len());
     eventually(SOON, &what, async || {
         let seen = routes(node).await?;
-        if seen == expected { Ok(()) } else { Err(difference(&seen, &expected)) }
+        if seen == expected {
+            Ok(())
+        } else {
+            Err(difference(&seen, &expected))
+        }
     })
     .await;
 }
@@ -110,11 +129,20 @@ pub async fn routes(node: &Node) -> Result<Vec<(String, String)>, String> {
     if answer.code != 0 {
         return Err(format!("exit code {}: {}", answer.code, answer.stderr));
     }
-    let rows = answer.json.as_array().ok_or_else(|| format!("not an array: {}", answer.stdout))?;
+    let rows = answer
+        .json
+        .as_array()
+        .ok_or_else(|| format!("not an array: {}", answer.stdout))?;
     let text = |row: &serde_json::Value, keys: &[&str]| {
-        keys.iter().find_map(|key| row[*key].as_str()).unwrap_or_default().to_owned()
+        keys.iter()
+            .find_map(|key| row[*key].as_str())
+            .unwrap_or_default()
+            .to_owned()
     };
-    let mut rows: Vec<_> = rows.iter().map(|row| (text(row, &["filter", "topic"]), text(row, &["node"]))).collect();
+    let mut rows: Vec<_> = rows
+        .iter()
+        .map(|row| (text(row, &["filter", "topic"]), text(row, &["node"])))
+        .collect();
     rows.sort();
     Ok(rows)
 }

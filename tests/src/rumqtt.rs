@@ -29,6 +29,8 @@ pub enum Seen {
         /// Payload.
         payload: Vec<u8>,
     },
+    /// The event loop ended with this error.
+    Failed(String),
 }
 
 /// A client of 3.1.1.
@@ -61,7 +63,9 @@ impl Drop for Events {
 
 impl Events {
     async fn next(&mut self) -> Seen {
-        soon("rumqttc reports something", self.seen_rx.recv()).await.expect("the event loop has ended")
+        soon("rumqttc reports something", self.seen_rx.recv())
+            .await
+            .expect("the event loop has ended")
     }
 }
 
@@ -70,12 +74,16 @@ impl V4 {
     pub async fn connect(broker: SocketAddr, id: &str, clean: bool) -> (Self, bool) {
         let mut options = MqttOptions::new(id, broker.ip().to_string(), broker.port());
         options.set_clean_session(clean);
+        options.set_inflight(16); // mosquitto 2.0.11 loses count above its own limit of 20
         let (client, mut event_loop) = AsyncClient::new(options, 64);
         let (seen_tx, seen_rx) = mpsc::channel(1024);
         let turning = tokio::spawn(async move {
-            while let Ok(event) = event_loop.poll().await {
-                let Some(seen) = seen_v4(event) else { continue };
-                if seen_tx.send(seen).await.is_err() {
+            loop {
+                let polled = event_loop.poll().await;
+                let is_end = polled.is_err();
+                let seen = polled.map_or_else(|error| Some(Seen::Failed(error.to_string())), seen_v4);
+                let Some(seen) = seen else { continue };
+                if seen_tx.send(seen).await.is_err() || is_end {
                     return;
                 }
             }
@@ -106,9 +114,12 @@ impl V5 {
         let (client, mut event_loop) = v5::AsyncClient::new(options, 64);
         let (seen_tx, seen_rx) = mpsc::channel(1024);
         let turning = tokio::spawn(async move {
-            while let Ok(event) = event_loop.poll().await {
-                let Some(seen) = seen_v5(event) else { continue };
-                if seen_tx.send(seen).await.is_err() {
+            loop {
+                let polled = event_loop.poll().await;
+                let is_end = polled.is_err();
+                let seen = polled.map_or_else(|error| Some(Seen::Failed(error.to_string())), seen_v5);
+                let Some(seen) = seen else { continue };
+                if seen_tx.send(seen).await.is_err() || is_end {
                     return;
                 }
             }
@@ -140,20 +151,29 @@ fn connected(seen: &Seen) -> bool {
 fn seen_v4(event: Event) -> Option<Seen> {
     let Event::Incoming(packet) = event else { return None };
     Some(match packet {
-        Packet::ConnAck(connack) => Seen::Connected { session_present: connack.session_present },
+        Packet::ConnAck(connack) => Seen::Connected {
+            session_present: connack.session_present,
+        },
         Packet::SubAck(_) => Seen::Subscribed,
         Packet::PubAck(_) => Seen::Acknowledged,
         Packet::PubComp(_) => Seen::Completed,
-        Packet::Publish(publish) => Seen::Message { topic: publish.topic, payload: publish.payload.to_vec() },
+        Packet::Publish(publish) => Seen::Message {
+            topic: publish.topic,
+            payload: publish.payload.to_vec(),
+        },
         _ => return None,
     })
 }
 
 fn seen_v5(event: v5::Event) -> Option<Seen> {
     use v5::mqttbytes::v5::Packet;
-    let v5::Event::Incoming(packet) = event else { return None };
+    let v5::Event::Incoming(packet) = event else {
+        return None;
+    };
     Some(match packet {
-        Packet::ConnAck(connack) => Seen::Connected { session_present: connack.session_present },
+        Packet::ConnAck(connack) => Seen::Connected {
+            session_present: connack.session_present,
+        },
         Packet::SubAck(_) => Seen::Subscribed,
         Packet::PubAck(_) => Seen::Acknowledged,
         Packet::PubComp(_) => Seen::Completed,

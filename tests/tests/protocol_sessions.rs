@@ -14,14 +14,15 @@ const WITH_SESSION_PRESENT: [Version; 2] = [Version::V311, Version::V5];
 async fn session_present_tells_whether_state_was_kept() {
     let broker = Broker::start().await;
     for version in WITH_SESSION_PRESENT {
-        let connect = Connect::new(version, &broker.own("kept")).persistent();
+        let id = broker.own(&format!("kept{version:?}"));
+        let connect = Connect::new(version, &id).persistent();
         let (first, connack) = Raw::connect_with_answer(broker.address(), &connect).await;
         assert!(!connack.session_present, "{version:?}: new");
         first.disconnect().await;
         let (second, connack) = Raw::connect_with_answer(broker.address(), &connect).await;
         assert!(connack.session_present, "{version:?}: kept");
         second.disconnect().await;
-        let clean = Connect::new(version, &broker.own("kept"));
+        let clean = Connect::new(version, &id);
         let (third, connack) = Raw::connect_with_answer(broker.address(), &clean).await;
         assert!(!connack.session_present, "{version:?}: clean");
         third.disconnect().await;
@@ -46,7 +47,9 @@ async fn disconnect_may_end_a_session_early() {
     let connect = Connect::v5(&broker.own("early")).persistent();
     let mut client = Raw::connect(broker.address(), &connect).await;
     let properties = packet::with_length(&property_four(0x11, 0));
-    client.send(&packet::frame(0xe0, &[&[0][..], &properties].concat())).await;
+    client
+        .send(&packet::frame(0xe0, &[&[0][..], &properties].concat()))
+        .await;
     client.expect_close().await;
     let (_, connack) = Raw::connect_with_answer(broker.address(), &connect).await;
     assert!(!connack.session_present);
@@ -69,7 +72,11 @@ async fn what_is_published_while_a_client_is_away_comes_in_order_when_it_returns
             let mut client = Raw::connect(broker.address(), &connect).await;
             for number in 0..20 {
                 let publish = client.receive().await;
-                assert_eq!((publish.text(), publish.qos), (number.to_string().as_str(), qos), "{version:?}");
+                assert_eq!(
+                    (publish.text(), publish.qos),
+                    (number.to_string().as_str(), qos),
+                    "{version:?}"
+                );
             }
             client.expect_silence().await;
         }
@@ -180,7 +187,11 @@ async fn a_taken_over_session_goes_on_at_the_new_connection() {
     first.subscribe(&topic, 1).await;
     let (mut second, connack) = Raw::connect_with_answer(broker.address(), &connect).await;
     assert!(connack.session_present);
-    assert_eq!(first.expect_close().await, Some(0x8e));
+    broker.assert_reason(
+        first.expect_close().await,
+        Some(0x8e),
+        "the connection that was taken over",
+    );
     let mut publisher = Raw::connect(broker.address(), &Connect::v311(&broker.own("publisher"))).await;
     publisher.publish(&topic, b"here", 1).await;
     assert_eq!(second.receive().await.text(), "here");
@@ -202,6 +213,9 @@ async fn no_more_than_receive_maximum_is_in_flight_and_an_acknowledgement_opens_
     client.expect_silence().await;
     client.complete(&first).await;
     let third = client.expect_publish().await;
+    if broker.is_foreign() {
+        return; // mosquitto 2.0.11 sends one more than it may from here on
+    }
     client.expect_silence().await;
     client.complete(&second).await;
     client.complete(&third).await;
@@ -221,7 +235,11 @@ async fn a_session_ends_when_it_expires() {
         tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
         let (client, connack) = Raw::connect_with_answer(broker.address(), &connect).await;
         client.disconnect().await;
-        if connack.session_present { Err("it is still there".to_owned()) } else { Ok(()) }
+        if connack.session_present {
+            Err("it is still there".to_owned())
+        } else {
+            Ok(())
+        }
     })
     .await;
 }
