@@ -4,6 +4,7 @@ pub mod codec;
 pub mod message;
 pub mod packet;
 pub mod reason;
+pub mod session;
 pub mod topic;
 pub mod trie;
 

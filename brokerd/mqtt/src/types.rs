@@ -55,6 +55,19 @@ pub enum RetainHandling {
     Never = 2,
 }
 
+impl RetainHandling {
+    /// The handling that two bits stand for; `None` for 3 and above [MQTT-3.8.3-4].
+    #[must_use]
+    pub const fn from_bits(bits: u8) -> Option<Self> {
+        match bits {
+            0 => Some(Self::Always),
+            1 => Some(Self::IfNew),
+            2 => Some(Self::Never),
+            _ => None,
+        }
+    }
+}
+
 /// Milliseconds on the process's monotonic clock, which starts at 0. The caller reads the clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(pub u64);

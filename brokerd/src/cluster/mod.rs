@@ -1,6 +1,9 @@
 //! This node among others: membership, routes, forwarding and claims over authenticated links. Implements
 //! `router::Forward` and `registry::Elsewhere`. Never touches a client's socket or session.
 
+pub mod gossip;
+pub mod secret;
+
 /// Where a member stands, as `cluster status` prints it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemberState {

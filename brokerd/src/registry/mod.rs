@@ -33,6 +33,9 @@ pub struct Grant {
 /// A future in a box.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// Ids with their epochs, and where the next page begins; `None` after the last.
+pub type OwnedPage = (Vec<(Arc<str>, Epoch)>, Option<u64>);
+
 /// What the workers need of the cluster's registry. A single node plugs [`OnlyHere`] in.
 pub trait Elsewhere: Send + Sync {
     /// Claims an id. Always answers within `cluster.claim_timeout`: a registrar that is silent is done without, and
@@ -49,7 +52,7 @@ pub trait Owners: Send + Sync {
     fn superseded(&self, client_id: &Arc<str>, epoch: Epoch);
     /// All ids with a session here, with their epochs: for announcing them to new registrars. Pages of at most
     /// `limit`, a worker at a time, `cursor` from 0 until `None` comes back.
-    fn owned(&self, cursor: u64, limit: usize) -> Boxed<'_, (Vec<(Arc<str>, Epoch)>, Option<u64>)>;
+    fn owned(&self, cursor: u64, limit: usize) -> Boxed<'_, OwnedPage>;
     /// The epoch at which an id is owned here, if it is.
     fn epoch_of(&self, client_id: &Arc<str>) -> Boxed<'_, Option<Epoch>>;
 }

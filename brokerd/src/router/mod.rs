@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use mqtt::message::SharedMessage;
 
-pub use index::Index;
+pub use index::{Counts, Index};
 
 /// A node of the cluster other than this one, numbered by this process; at most [`PeerSet::CAPACITY`] at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

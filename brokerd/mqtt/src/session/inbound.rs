@@ -1,0 +1,134 @@
+//! Publications arriving from the client. Owns the packet identifiers the *client* has in use. Never decides who
+//! receives a message, and never acknowledges one before the router has answered.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::connection::{Connection, Topic};
+use super::{Event, Outputs};
+use crate::codec::{self, Violation};
+use crate::packet::{AckKind, Publish};
+use crate::{Message, PacketId, Qos, ReasonCode, Time, Version};
+
+/// Publications received and not yet finished.
+#[derive(Debug, Default)]
+pub(super) struct Inbound {
+    /// Acknowledgements owed, in the order of the PUBLISHes, which is the order they leave in [MQTT-4.6.0-2, -3].
+    owed: VecDeque<Owed>,
+    /// QoS 2 identifiers whose PUBREL has not come. A PUBLISH that repeats one is a duplicate, not news.
+    awaiting_release: BTreeSet<PacketId>,
+    last_token: u64,
+}
+
+#[derive(Debug)]
+struct Owed {
+    token: u64,
+    id: PacketId,
+    qos: Qos,
+    /// `None` while the router works on it.
+    answer: Option<ReasonCode>,
+    /// False where the connection that sent it ended: the answer is kept, but is given only if asked again.
+    is_asked: bool,
+}
+
+impl Inbound {
+    pub(super) fn publish(
+        &mut self,
+        publish: &Publish<'_>,
+        connection: &mut Connection,
+        now: Time,
+        out: &mut Outputs,
+    ) -> Result<(), Violation> {
+        let topic = connection.resolve(publish)?;
+        let Some(id) = publish.packet_id else {
+            out.events.push(Event::Publish(message(publish, &topic, now), None));
+            return Ok(());
+        };
+        if publish.qos == Qos::ExactlyOnce && self.awaiting_release.contains(&id) {
+            self.repeated(id, connection.version, out);
+            return Ok(());
+        }
+        let unfinished = self.owed.len() + self.awaiting_release.len();
+        if connection.version == Version::V5 && unfinished >= usize::from(connection.our_receive_maximum) {
+            return Err(Violation::ReceiveMaximumExceeded); // [MQTT-3.3.4-9]
+        }
+        if publish.qos == Qos::ExactlyOnce {
+            self.awaiting_release.insert(id); // before the fan-out, so that a repeat is known as one
+        }
+        self.last_token += 1;
+        let token = self.last_token;
+        self.owed.push_back(Owed { token, id, qos: publish.qos, answer: None, is_asked: true });
+        out.events.push(Event::Publish(message(publish, &topic, now), Some(token)));
+        Ok(())
+    }
+
+    /// A QoS 2 PUBLISH came again [MQTT-4.3.3-10]. If the first copy is still being routed, its answer serves both.
+    fn repeated(&mut self, id: PacketId, version: Version, out: &mut Outputs) {
+        let under_way = self.owed.iter_mut().find(|owed| owed.id == id && owed.qos == Qos::ExactlyOnce);
+        match under_way {
+            Some(owed) => owed.is_asked = true,
+            None => send(AckKind::PubRec, id, ReasonCode::Success, version, out),
+        }
+    }
+
+    /// The router is done with the message of `token`. `version` is `None` while there is no connection.
+    pub(super) fn routed(&mut self, token: u64, reason: ReasonCode, version: Option<Version>, out: &mut Outputs) {
+        let Some(owed) = self.owed.iter_mut().find(|owed| owed.token == token) else { return };
+        owed.answer = Some(reason);
+        while let Some((owed, answer)) = self.owed.front().and_then(|owed| Some((owed, owed.answer?))) {
+            let is_refused = answer.is_error();
+            if owed.qos == Qos::ExactlyOnce && is_refused {
+                self.awaiting_release.remove(&owed.id); // the exchange ends with this PUBREC
+            }
+            if let Some(version) = version.filter(|_| owed.is_asked) {
+                let kind = if owed.qos == Qos::ExactlyOnce { AckKind::PubRec } else { AckKind::PubAck };
+                send(kind, owed.id, answer, version, out);
+            }
+            self.owed.pop_front();
+        }
+    }
+
+    /// PUBREL. Of an unknown id it is answered all the same: 5.0 with 0x92.
+    pub(super) fn release(&mut self, id: PacketId, version: Version, out: &mut Outputs) {
+        let reason = if self.awaiting_release.remove(&id) {
+            ReasonCode::Success
+        } else {
+            out.tally.acks_missed[AckKind::PubRel as usize] += 1;
+            ReasonCode::PacketIdentifierNotFound
+        };
+        send(AckKind::PubComp, id, reason, version, out);
+    }
+
+    /// The connection ended. A QoS 1 message will come again as a new one; a QoS 2 message is still the same.
+    pub(super) fn detach(&mut self) {
+        self.owed.retain_mut(|owed| {
+            owed.is_asked = false;
+            owed.qos == Qos::ExactlyOnce
+        });
+    }
+
+    pub(super) fn owed(&self) -> usize {
+        self.owed.len()
+    }
+
+    pub(super) fn awaiting_release(&self) -> usize {
+        self.awaiting_release.len()
+    }
+}
+
+fn send(kind: AckKind, id: PacketId, reason: ReasonCode, version: Version, out: &mut Outputs) {
+    codec::ack(&mut out.wire, version, kind, id, reason);
+    out.tally.acks_sent[kind as usize] += 1;
+}
+
+fn message(publish: &Publish<'_>, topic: &Topic, now: Time) -> Message {
+    let topic = match topic {
+        Topic::Given => publish.topic,
+        Topic::Known(topic) => topic,
+    };
+    let properties = codec::forwardable(publish.properties);
+    let mut message = Message::new(topic, &properties, publish.payload);
+    message.qos = publish.qos;
+    message.retain = publish.retain;
+    message.expires_at = publish.expiry.map(|seconds| now.after_secs(u64::from(seconds)));
+    message
+}

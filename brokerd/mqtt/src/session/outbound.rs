@@ -1,0 +1,281 @@
+//! Messages on their way to the client: the window in flight and the queue behind it. Owns the packet identifiers
+//! *we* have in use. Never grows beyond its bounds: what does not fit is dropped by policy and tallied.
+
+use std::collections::VecDeque;
+
+use super::connection::Connection;
+use super::{Outputs, SessionLimits};
+use crate::codec::{self, PublishOut};
+use crate::message::SharedMessage;
+use crate::packet::AckKind;
+use crate::{PacketId, Qos, ReasonCode, Time, Version};
+
+/// Bounds of a session's queue.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueLimits {
+    /// Messages.
+    pub depth: usize,
+    /// Bytes.
+    pub bytes: usize,
+    /// What goes when it is full.
+    pub when_full: WhenFull,
+    /// Whether QoS 0 is queued for a client that is away.
+    pub qos0: bool,
+}
+
+/// Drop policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// The oldest queued message goes.
+    DropOldest,
+    /// The new message goes.
+    DropNewest,
+}
+
+/// A message for this client.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The message.
+    pub message: SharedMessage,
+    /// The QoS it is sent with.
+    pub qos: Qos,
+    /// RETAIN of the PUBLISH that is sent.
+    pub retain: bool,
+    /// Subscription identifiers of all matching subscriptions.
+    pub subscription_ids: Box<[u32]>,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    id: PacketId,
+    /// `None` from PUBREC on: then PUBREL is what is sent again.
+    delivery: Option<Delivery>,
+}
+
+/// The window and the queue.
+#[derive(Debug, Default)]
+pub(super) struct Outbound {
+    /// In the order of first sending, which is the order of sending again [MQTT-4.6.0-1]. Identifiers are given in
+    /// turn, so those in flight stand in cyclic order too.
+    in_flight: VecDeque<InFlight>,
+    /// How many of `in_flight`, from the front, were sent on this connection.
+    sent: usize,
+    queue: VecDeque<Delivery>,
+    queued_bytes: usize,
+    last_id: u16,
+}
+
+impl Outbound {
+    /// A new connection: everything in flight is to be sent again.
+    pub(super) fn restart(&mut self) {
+        self.sent = 0;
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    pub(super) fn queued(&self) -> (usize, usize) {
+        (self.queue.len(), self.queued_bytes)
+    }
+
+    pub(super) fn has_backlog(&self) -> bool {
+        !self.queue.is_empty() || self.sent < self.in_flight.len()
+    }
+
+    pub(super) fn offer(
+        &mut self,
+        delivery: Delivery,
+        connection: Option<&mut Connection>,
+        limits: &SessionLimits,
+        now: Time,
+        out: &mut Outputs,
+    ) {
+        let Some(connection) = connection else {
+            if delivery.qos == Qos::AtMostOnce && !limits.queue.qos0 {
+                out.tally.qos0_away += 1;
+            } else {
+                self.enqueue(delivery, &limits.queue, out);
+            }
+            return;
+        };
+        let goes_at_once = !self.has_backlog()
+            && out.wire.len() < limits.write_buffer
+            && (delivery.qos == Qos::AtMostOnce || self.in_flight.len() < usize::from(connection.window));
+        if goes_at_once {
+            self.send_new(delivery, connection, now, out);
+        } else {
+            self.enqueue(delivery, &limits.queue, out);
+        }
+    }
+
+    fn enqueue(&mut self, delivery: Delivery, limits: &QueueLimits, out: &mut Outputs) {
+        let size = delivery.message.heap_size();
+        let is_full = |queue: &Self| queue.queue.len() >= limits.depth || queue.queued_bytes + size > limits.bytes;
+        if limits.when_full == WhenFull::DropOldest && size <= limits.bytes && limits.depth > 0 {
+            while is_full(self) {
+                if self.dequeue().is_none() {
+                    break;
+                }
+                out.tally.queue_full += 1;
+            }
+        }
+        if is_full(self) {
+            out.tally.queue_full += 1;
+            return;
+        }
+        self.queued_bytes += size;
+        self.queue.push_back(delivery);
+    }
+
+    fn dequeue(&mut self) -> Option<Delivery> {
+        let delivery = self.queue.pop_front()?;
+        self.queued_bytes -= delivery.message.heap_size();
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new(); // an idle session holds no buffer
+        }
+        Some(delivery)
+    }
+
+    /// Sends again what was in flight, then what is queued, as far as window and wire buffer allow.
+    pub(super) fn pump(&mut self, connection: &Connection, limits: &SessionLimits, now: Time, out: &mut Outputs) {
+        let window = usize::from(connection.window);
+        while out.wire.len() < limits.write_buffer {
+            if let Some(again) = self.in_flight.get(self.sent) {
+                if self.sent >= window {
+                    return;
+                }
+                let is_sent = resend(again, connection, now, out);
+                if is_sent {
+                    self.sent += 1;
+                } else {
+                    self.in_flight.remove(self.sent); // it no longer fits the client: as if acknowledged
+                }
+                continue;
+            }
+            let Some(next) = self.queue.front() else { return };
+            if next.qos != Qos::AtMostOnce && self.in_flight.len() >= window {
+                return;
+            }
+            if let Some(delivery) = self.dequeue() {
+                self.send_new(delivery, connection, now, out);
+            }
+        }
+    }
+
+    fn send_new(&mut self, delivery: Delivery, connection: &Connection, now: Time, out: &mut Outputs) {
+        if delivery.message.seconds_left(now) == Some(0) {
+            out.tally.expired += 1; // [MQTT-3.3.2-5]
+            return;
+        }
+        let id = (delivery.qos != Qos::AtMostOnce).then(|| self.next_id());
+        if !send(&delivery, id, false, connection, now, out) {
+            return;
+        }
+        if let Some(id) = id {
+            self.last_id = id.get();
+            self.in_flight.push_back(InFlight { id, delivery: Some(delivery) });
+            self.sent += 1;
+        }
+    }
+
+    /// The next free identifier. Those in flight stand in cyclic order, so only the oldest can be in the way; the
+    /// window is smaller than the identifiers are many, so there is a free one.
+    fn next_id(&self) -> PacketId {
+        let mut candidate = self.last_id;
+        let mut oldest = self.in_flight.iter().map(|in_flight| in_flight.id.get()).peekable();
+        loop {
+            candidate = candidate.checked_add(1).unwrap_or(1);
+            if oldest.next_if_eq(&candidate).is_none()
+                && let Some(id) = PacketId::new(candidate)
+            {
+                return id;
+            }
+        }
+    }
+
+    /// PUBACK, PUBREC or PUBCOMP from the client.
+    pub(super) fn acknowledged(
+        &mut self,
+        kind: AckKind,
+        id: PacketId,
+        reason: ReasonCode,
+        version: Version,
+        out: &mut Outputs,
+    ) {
+        let position = self.in_flight.iter().take(self.sent).position(|in_flight| in_flight.id == id);
+        let qos = |at: usize| self.in_flight[at].delivery.as_ref().map(|delivery| delivery.qos);
+        match (kind, position, position.map(qos)) {
+            (AckKind::PubAck, Some(at), Some(Some(Qos::AtLeastOnce))) => self.finish(at, out),
+            // PUBREC >= 0x80 ends the exchange without PUBREL (5.0 section 4.3.3).
+            (AckKind::PubRec, Some(at), Some(Some(Qos::ExactlyOnce))) if reason.is_error() => self.finish(at, out),
+            (AckKind::PubRec, Some(at), Some(Some(Qos::ExactlyOnce) | None)) => {
+                self.in_flight[at].delivery = None;
+                release(id, ReasonCode::Success, version, out);
+            }
+            (AckKind::PubComp, Some(at), Some(None)) => self.finish(at, out),
+            (AckKind::PubRec, _, _) => {
+                out.tally.acks_missed[kind as usize] += 1;
+                release(id, ReasonCode::PacketIdentifierNotFound, version, out);
+            }
+            _ => out.tally.acks_missed[kind as usize] += 1,
+        }
+    }
+
+    fn finish(&mut self, at: usize, out: &mut Outputs) {
+        self.in_flight.remove(at);
+        self.sent -= 1;
+        out.tally.acked += 1;
+        if self.in_flight.is_empty() {
+            self.in_flight = VecDeque::new();
+        }
+    }
+}
+
+fn release(id: PacketId, reason: ReasonCode, version: Version, out: &mut Outputs) {
+    codec::ack(&mut out.wire, version, AckKind::PubRel, id, reason);
+    out.tally.acks_sent[AckKind::PubRel as usize] += 1;
+}
+
+fn resend(in_flight: &InFlight, connection: &Connection, now: Time, out: &mut Outputs) -> bool {
+    match &in_flight.delivery {
+        Some(delivery) => send(delivery, Some(in_flight.id), true, connection, now, out),
+        None => {
+            release(in_flight.id, ReasonCode::Success, connection.version, out);
+            true
+        }
+    }
+}
+
+/// Answers whether it fits the client; if not it is dropped and counts as acknowledged [MQTT-3.1.2-25].
+fn send(
+    delivery: &Delivery,
+    packet_id: Option<PacketId>,
+    dup: bool,
+    connection: &Connection,
+    now: Time,
+    out: &mut Outputs,
+) -> bool {
+    let message = &delivery.message;
+    let publish = PublishOut {
+        topic: message.topic_bytes(),
+        properties: message.properties(),
+        payload: message.payload(),
+        qos: delivery.qos,
+        dup,
+        retain: delivery.retain,
+        packet_id,
+        expiry: message.seconds_left(now),
+        subscription_ids: &delivery.subscription_ids,
+        topic_alias: None,
+    };
+    if connection.maximum_packet_size != u32::MAX
+        && codec::publish_len(connection.version, &publish) > connection.maximum_packet_size as usize
+    {
+        out.tally.too_large += 1;
+        return false;
+    }
+    codec::publish(&mut out.wire, connection.version, &publish);
+    out.tally.published[delivery.qos as usize] += 1;
+    true
+}

@@ -1,0 +1,236 @@
+//! Membership by gossip: who there is, at which address, in which state, and where its route table stands. Owns chitchat
+//! and the sealed UDP socket. Never carries rows, sessions or messages, and never decides who is up: it reports.
+
+mod codec;
+mod driver;
+mod member;
+mod seal;
+mod seeds;
+#[cfg(test)]
+mod tests;
+mod transport;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chitchat::{ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, ProtocolVersion, spawn_chitchat};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+pub use self::member::{GossipMember, Members, PROTOCOL, PublishedState, RouteHead};
+use self::member::{KEY_PROTOCOL, KEY_ROUTES, KEY_SOFTWARE, KEY_STATE};
+use self::seeds::Seeds;
+use super::secret::Keys;
+use crate::metrics::Counters;
+
+/// A stall of about nine intervals is survived: at 8, chitchat's default, one of 350 ms at 100 ms was a death.
+const PHI: f64 = 20.0;
+const SAMPLES: usize = 1_000;
+/// Longer silences say nothing of the usual interval.
+const MAX_INTERVAL: Duration = Duration::from_secs(5);
+/// Forgets the dead soon: every restart is a new id, and the digest must fit a datagram.
+const GRACE: Duration = Duration::from_secs(15 * 60);
+
+/// What gossip needs to know.
+#[derive(Debug)]
+pub struct GossipSettings {
+    /// Of the cluster; others are not heard.
+    pub cluster: String,
+    /// Of this node.
+    pub node: String,
+    /// Above that of every earlier start.
+    pub generation: u64,
+    /// Where peers reach this node, gossip and streams.
+    pub advertise: SocketAddr,
+    /// `host:port` of any nodes; this node may be among them.
+    pub seeds: Vec<String>,
+    /// `cluster.gossip_interval`.
+    pub interval: Duration,
+    /// From the cluster secret.
+    pub keys: Keys,
+    /// Bound at `cluster.bind`.
+    pub socket: tokio::net::UdpSocket,
+    /// Version of this software.
+    pub version: String,
+    /// A block that nothing else counts in.
+    pub counters: Arc<Counters>,
+}
+
+/// Why gossip did not start.
+#[derive(Debug, thiserror::Error)]
+#[error("gossip did not start: {0:#}")]
+pub struct GossipError(anyhow::Error);
+
+/// This node's part in the gossip. Dropped, it ends without a word, as a crash would.
+pub struct Gossip {
+    chitchat: Arc<ChitchatHandle>,
+    members: watch::Receiver<Members>,
+    unusable: watch::Receiver<member::Unusable>,
+    head: watch::Sender<RouteHead>,
+    seeds: watch::Sender<Vec<String>>,
+    push: Arc<Notify>,
+    /// The driver, which owns the view, and the resolver of seeds.
+    tasks: JoinSet<()>,
+    _on_change: chitchat::ListenerHandle,
+}
+
+impl Gossip {
+    /// Starts as `joining`, with an empty route table.
+    ///
+    /// # Errors
+    /// If the loopback sockets of the codec do not open.
+    pub async fn start(settings: GossipSettings) -> Result<Self, GossipError> {
+        let config = chitchat_config(&settings);
+        let GossipSettings {
+            generation,
+            node,
+            seeds,
+            interval,
+            keys,
+            socket,
+            version,
+            counters,
+            ..
+        } = settings;
+        let transport = transport::SealedTransport::new(socket, &keys, counters)
+            .await
+            .map_err(GossipError)?;
+        let head = RouteHead {
+            generation,
+            ..RouteHead::default()
+        };
+        let keys = [
+            (KEY_PROTOCOL, PROTOCOL.to_string()),
+            (KEY_STATE, PublishedState::Joining.as_str().to_owned()),
+            (KEY_ROUTES, head.to_string()),
+            (KEY_SOFTWARE, version),
+        ];
+        let keys = keys.map(|(key, value)| (key.to_owned(), value)).to_vec();
+        let chitchat = Arc::new(spawn_chitchat(config, keys, &transport).await.map_err(GossipError)?);
+
+        let (changed, push) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let notify = changed.clone();
+        // The empty prefix: chitchat slices a key by its first byte for every other one.
+        let on_change = move |_: chitchat::KeyChangeEvent<'_>| notify.notify_one();
+        let on_change = chitchat
+            .with_chitchat(|state| state.subscribe_event("", on_change.clone()))
+            .await;
+
+        let (head, head_rx) = watch::channel(head);
+        let (members_tx, members) = watch::channel(Members::default());
+        let (unusable_tx, unusable) = watch::channel(member::Unusable::new());
+        let chitchat_of_driver = chitchat.clone();
+        let mut driver = driver::Driver {
+            chitchat: chitchat_of_driver,
+            changed,
+            push: push.clone(),
+            head: head_rx,
+            members: members_tx,
+            unusable: unusable_tx,
+            interval,
+        };
+        driver.refresh().await;
+        let (seeds, seeds_rx) = watch::channel(seeds);
+        let resolver = Seeds {
+            chitchat: chitchat.clone(),
+            seeds: seeds_rx,
+            members: members.clone(),
+            own_name: node,
+            alone: seeds::ALONE.min(interval * 4),
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(driver.run());
+        tasks.spawn(resolver.run());
+        Ok(Self {
+            chitchat,
+            members,
+            unusable,
+            head,
+            seeds,
+            push,
+            tasks,
+            _on_change: on_change,
+        })
+    }
+
+    /// Who there is, this node included, and every change of it.
+    #[must_use]
+    pub fn members(&self) -> watch::Receiver<Members> {
+        self.members.clone()
+    }
+
+    /// Nodes that say of themselves what cannot be read, with the reason. They are not among the members.
+    #[must_use]
+    pub fn unusable(&self) -> Vec<(String, String)> {
+        self.unusable
+            .borrow()
+            .iter()
+            .map(|(name, why)| (name.clone(), why.clone()))
+            .collect()
+    }
+
+    /// Tells all what this node's state is, at once.
+    pub async fn set_state(&self, state: PublishedState) {
+        self.chitchat
+            .with_chitchat(|chitchat| chitchat.self_node_state().set(KEY_STATE, state.as_str()))
+            .await;
+        self.push.notify_one();
+    }
+
+    /// Tells all where this node's route table stands: the newest at most every 200 ms, and only if it changed.
+    pub async fn set_head(&self, head: RouteHead) {
+        self.head.send_if_modified(|published| {
+            let is_new = *published != head;
+            *published = head;
+            is_new
+        });
+    }
+
+    /// Gossips with this address now, whether it is a member or not.
+    pub async fn contact(&self, address: SocketAddr) {
+        // Fails only when chitchat's task has ended, which `failed` reports.
+        let _ = self.chitchat.gossip(address);
+    }
+
+    /// Replaces the seeds, and contacts the new ones at once.
+    pub fn set_seeds(&self, seeds: Vec<String>) {
+        self.seeds.send_replace(seeds);
+    }
+
+    /// Completes, with the reason, when gossip has ended though nobody asked it to: this node then no longer hears of
+    /// the others, and must stop.
+    pub async fn failed(&self) -> String {
+        let mut members = self.members.clone();
+        let view_ended = async { while members.changed().await.is_ok() {} };
+        tokio::select! {
+            ended = self.chitchat.termination_watcher() => match ended {
+                Ok(()) => "chitchat's task has ended".to_owned(),
+                Err(error) => format!("{error:#}"),
+            },
+            () = view_ended => "the task that reads the membership has ended".to_owned(),
+        }
+    }
+
+    /// Ends it and waits for the end. Says nothing to the others: `set_state(Leaving)` does.
+    pub async fn shutdown(mut self) {
+        self.tasks.shutdown().await;
+        let _ = self.chitchat.initiate_shutdown();
+        let _ = self.chitchat.termination_watcher().await;
+    }
+}
+
+fn chitchat_config(settings: &GossipSettings) -> ChitchatConfig {
+    ChitchatConfig {
+        chitchat_id: ChitchatId::new(settings.node.as_str(), settings.generation, settings.advertise),
+        cluster_id: settings.cluster.clone(),
+        gossip_interval: settings.interval,
+        listen_addr: settings.advertise,
+        seed_nodes: Vec::new(), // ours are resolved by `seeds`, and can change
+        failure_detector_config: FailureDetectorConfig::new(PHI, SAMPLES, MAX_INTERVAL, settings.interval, GRACE),
+        marked_for_deletion_grace_period: GRACE,
+        catchup_callback: None,
+        extra_liveness_predicate: None,
+        protocol_version: ProtocolVersion::V1,
+    }
+}

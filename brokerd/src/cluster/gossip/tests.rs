@@ -1,0 +1,275 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::UdpSocket;
+use tokio::time::timeout;
+
+use super::*;
+use crate::metrics::{Counters, Metric, Metrics};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const SECRET: &str = "a secret of sixteen";
+
+struct Node {
+    gossip: Gossip,
+    address: SocketAddr,
+    counters: Arc<Counters>,
+}
+
+async fn start(name: &str, generation: u64, secret: &str, seeds: &[SocketAddr]) -> Node {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let counters = Metrics::default().block();
+    let settings = GossipSettings {
+        cluster: "test".to_owned(),
+        node: name.to_owned(),
+        generation,
+        advertise: address,
+        seeds: seeds.iter().map(ToString::to_string).collect(),
+        interval: Duration::from_millis(20),
+        keys: Keys::derive(secret, "test"),
+        socket,
+        version: "1.2.3".to_owned(),
+        counters: counters.clone(),
+    };
+    let gossip = Gossip::start(settings).await.unwrap();
+    Node {
+        gossip,
+        address,
+        counters,
+    }
+}
+
+impl Node {
+    async fn sees(&self, what: &str, mut is_seen: impl FnMut(&Members) -> bool) -> Members {
+        let mut members = self.gossip.members();
+        let seen = timeout(PATIENCE, members.wait_for(|members| is_seen(members))).await;
+        let Ok(seen) = seen else {
+            panic!("never saw {what}, but {:#?}", *self.gossip.members().borrow())
+        };
+        seen.unwrap().clone()
+    }
+
+    async fn sees_alive(&self, names: &[&str]) -> Members {
+        let what = format!("{names:?} alive");
+        self.sees(&what, |members| {
+            let alive: Vec<_> = members.values().filter(|m| m.alive).map(|m| m.name.as_str()).collect();
+            alive == names
+        })
+        .await
+    }
+
+    fn rejected(&self) -> u64 {
+        self.counters.get(Metric::GossipRejected)
+    }
+}
+
+/// A place between a node and others, which sees what the node sends to it.
+struct Tap(UdpSocket);
+
+impl Tap {
+    async fn new() -> Self {
+        Self(UdpSocket::bind("127.0.0.1:0").await.unwrap())
+    }
+
+    async fn receive(&self) -> (Vec<u8>, SocketAddr) {
+        let mut bytes = vec![0; 65_536];
+        let (length, from) = timeout(PATIENCE, self.0.recv_from(&mut bytes)).await.unwrap().unwrap();
+        bytes.truncate(length);
+        (bytes, from)
+    }
+
+    /// A datagram that `node` made for this place.
+    async fn capture(&self, node: &Node) -> Vec<u8> {
+        node.gossip.contact(self.0.local_addr().unwrap()).await;
+        loop {
+            let (bytes, from) = self.receive().await;
+            if from == node.address {
+                return bytes;
+            }
+        }
+    }
+
+    /// Comes back when `to` has dealt with all that was sent to it before: it answers what `by` says.
+    async fn barrier(&self, by: &Node, to: &Node) -> Vec<u8> {
+        let fresh = self.capture(by).await;
+        self.0.send_to(&fresh, to.address).await.unwrap();
+        while self.receive().await.1 != to.address {}
+        fresh
+    }
+}
+
+#[tokio::test]
+async fn three_nodes_form_one_view_from_one_seed_and_see_each_others_states_and_heads() {
+    let a = start("a", 1, SECRET, &[]).await;
+    let b = start("b", 2, SECRET, &[a.address]).await;
+    let c = start("c", 3, SECRET, &[a.address]).await;
+    for node in [&a, &b, &c] {
+        let members = node.sees_alive(&["a", "b", "c"]).await;
+        assert_eq!(members["b"].generation, 2);
+        assert_eq!(members["b"].address, b.address);
+        assert_eq!(members["b"].protocol, PROTOCOL);
+        assert_eq!(members["b"].version, "1.2.3");
+    }
+    let head = RouteHead {
+        generation: 3,
+        version: 41,
+        hash: 7,
+    };
+    c.gossip.set_head(head).await;
+    c.gossip.set_state(PublishedState::Ready).await;
+    for node in [&a, &b, &c] {
+        let is_seen = |members: &Members| members["c"].head == head && members["c"].state == PublishedState::Ready;
+        node.sees("the head and the state of c", is_seen).await;
+        assert_eq!(node.rejected(), 0);
+        assert!(node.gossip.unusable().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_node_with_another_secret_sees_only_itself_and_is_counted() {
+    let a = start("a", 1, SECRET, &[]).await;
+    let b = start("b", 1, SECRET, &[a.address]).await;
+    let stranger = start("x", 1, "another secret of it", &[a.address]).await;
+    a.sees_alive(&["a", "b"]).await;
+    let tap = Tap::new().await;
+    let said = tap.capture(&stranger).await;
+    let before = a.rejected();
+    tap.0.send_to(&said, a.address).await.unwrap();
+    tap.barrier(&b, &a).await;
+    assert!(a.rejected() > before);
+    assert_eq!(stranger.sees_alive(&["x"]).await.len(), 1);
+    assert_eq!(a.gossip.members().borrow().len(), 2);
+}
+
+#[tokio::test]
+async fn a_replayed_datagram_is_dropped_and_counted() {
+    let a = start("a", 1, SECRET, &[]).await;
+    let b = start("b", 1, SECRET, &[a.address]).await;
+    a.sees_alive(&["a", "b"]).await;
+    let tap = Tap::new().await;
+    let captured = tap.barrier(&b, &a).await;
+    assert_eq!(a.rejected(), 0, "the first copy is what its sender meant");
+    tap.0.send_to(&captured, a.address).await.unwrap();
+    tap.barrier(&b, &a).await;
+    assert_eq!(a.rejected(), 1);
+}
+
+#[tokio::test]
+async fn ten_thousand_random_datagrams_change_nothing() {
+    let a = start("a", 1, SECRET, &[]).await;
+    let b = start("b", 1, SECRET, &[a.address]).await;
+    a.sees_alive(&["a", "b"]).await;
+    let before = a.gossip.members().borrow().clone();
+    let tap = Tap::new().await;
+    let real = tap.barrier(&b, &a).await;
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        random >> 33
+    };
+    for _ in 0..200 {
+        for _ in 0..50 {
+            let length = usize::try_from(next() % 300).unwrap();
+            // Half of them begin as a real one does.
+            let mut junk: Vec<u8> = (0..length).map(|_| next().to_le_bytes()[0]).collect();
+            let prefix = if next() % 2 == 0 { 0 } else { length.min(real.len() - 1) };
+            junk[..prefix.min(25)].copy_from_slice(&real[..prefix.min(25)]);
+            tap.0.send_to(&junk, a.address).await.unwrap();
+        }
+        tap.barrier(&b, &a).await;
+    }
+    assert_eq!(a.rejected(), 10_000);
+    // A stall of this machine may look like a death for a moment; it must not look like anything else.
+    assert_eq!(a.sees_alive(&["a", "b"]).await, before);
+}
+
+#[tokio::test]
+async fn a_restart_with_a_higher_generation_replaces_the_older_one() {
+    let a = start("a", 1, SECRET, &[]).await;
+    let b = start("b", 7, SECRET, &[a.address]).await;
+    a.sees_alive(&["a", "b"]).await;
+    drop(b);
+    let b = start("b", 8, SECRET, &[a.address]).await;
+    let is_seen = |members: &Members| members["b"].generation == 8 && members["b"].alive;
+    let members = a.sees("generation 8 of b", is_seen).await;
+    assert_eq!(members["b"].address, b.address);
+    assert_eq!(members.len(), 2);
+}
+
+#[tokio::test]
+async fn a_node_that_stops_is_seen_dead_and_stays_listed() {
+    let a = start("a", 1, SECRET, &[]).await;
+    let b = start("b", 1, SECRET, &[a.address]).await;
+    a.sees_alive(&["a", "b"]).await;
+    timeout(PATIENCE, b.gossip.shutdown()).await.expect("shutdown ends");
+    let members = a.sees_alive(&["a"]).await;
+    assert!(!members["b"].alive);
+}
+
+#[tokio::test]
+async fn contact_and_new_seeds_join_at_run_time() {
+    let a = start("a", 1, SECRET, &[]).await;
+    let b = start("b", 1, SECRET, &[]).await;
+    b.gossip.contact(a.address).await;
+    a.sees_alive(&["a", "b"]).await;
+    b.sees_alive(&["a", "b"]).await;
+    let c = start("c", 1, SECRET, &[]).await;
+    c.gossip
+        .set_seeds(vec![c.address.to_string(), b.address.to_string(), "no port".to_owned()]);
+    for node in [&a, &b, &c] {
+        node.sees_alive(&["a", "b", "c"]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_seed_that_starts_later_is_found() {
+    let late = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = late.local_addr().unwrap();
+    let a = start("a", 1, SECRET, &[address]).await;
+    a.sees_alive(&["a"]).await;
+    // What was said to the seed before it lived is lost, as it is with a closed port.
+    let mut bytes = [0; 2_048];
+    late.recv(&mut bytes).await.unwrap();
+    let settings = GossipSettings {
+        cluster: "test".to_owned(),
+        node: "b".to_owned(),
+        generation: 1,
+        advertise: address,
+        seeds: Vec::new(),
+        interval: Duration::from_millis(20),
+        keys: Keys::derive(SECRET, "test"),
+        socket: late,
+        version: "1.2.3".to_owned(),
+        counters: Metrics::default().block(),
+    };
+    let _b = Gossip::start(settings).await.unwrap();
+    a.sees_alive(&["a", "b"]).await;
+}
+
+#[tokio::test]
+async fn a_node_that_says_something_unreadable_is_reported_and_not_used() {
+    let a = start("a", 1, SECRET, &[]).await;
+    let b = start("b", 1, SECRET, &[a.address]).await;
+    a.sees_alive(&["a", "b"]).await;
+    b.gossip
+        .chitchat
+        .with_chitchat(|chitchat| chitchat.self_node_state().set(KEY_STATE, "dancing"))
+        .await;
+    a.sees_alive(&["a"]).await;
+    assert_eq!(
+        a.gossip.unusable(),
+        [("b".to_owned(), "`st` is not a state".to_owned())]
+    );
+}
+
+#[tokio::test]
+async fn the_end_of_chitchats_task_is_noticed() {
+    let a = start("a", 1, SECRET, &[]).await;
+    a.gossip.chitchat.abort();
+    timeout(PATIENCE, a.gossip.failed())
+        .await
+        .expect("the end of the gossip was not noticed");
+}

@@ -1,0 +1,155 @@
+//! Rules between keys, and the cluster secret. Owns what makes a set of valid values wrong together; never a single
+//! key's range.
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::notation::is_path;
+use super::reader::Reader;
+use super::{Config, Endpoint, Secret};
+
+/// Of `cluster.secret`, for an attacker may try it offline against one sealed datagram.
+const SHORTEST_SECRET: usize = 16;
+/// One that answers is enough to join; all are asked at every attempt.
+const MOST_SEEDS: usize = 64;
+/// A secret file is a line; what is larger is another file.
+const LARGEST_SECRET_FILE: u64 = 64 * 1024;
+
+/// Checks, and fills in what one key decides for another.
+pub(super) fn check(reader: &mut Reader, config: &mut Config) {
+    secret(reader, config);
+    listeners(reader, config);
+    cluster(reader, config);
+    addresses(reader, config);
+    session_expiry(reader, config);
+}
+
+fn secret(r: &mut Reader, config: &mut Config) {
+    let path = |text: &str| is_path(text).then(|| PathBuf::from(text));
+    let file = r.text("cluster.secret_file", "a path", path);
+    if r.is_set("cluster.secret") && r.is_set("cluster.secret_file") {
+        r.refuse(
+            "cluster.secret_file",
+            "cluster.secret is given too: give one of the two",
+        );
+        return;
+    }
+    let mut key = "cluster.secret";
+    if let Some(path) = file {
+        key = "cluster.secret_file";
+        match read_secret(&path) {
+            Ok(text) => config.cluster.secret = Some(Secret::new(text)),
+            Err(why) => r.refuse(key, why),
+        }
+    }
+    let Some(secret) = &config.cluster.secret else { return };
+    let length = secret.expose().len();
+    if length < SHORTEST_SECRET {
+        let why = "bytes, allowed is 16 or more; `brokerctl cluster keygen` makes one";
+        r.refuse(key, format!("the secret has {length} {why}"));
+    }
+}
+
+fn read_secret(path: &Path) -> Result<String, String> {
+    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
+    // Before the open, because opening a pipe waits for its writer.
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err("is not a regular file".into());
+    }
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mode = file.metadata().map_err(unreadable)?.mode();
+    if mode & 0o006 != 0 {
+        let mode = mode & 0o777;
+        return Err(format!(
+            "every user of this machine may read or write it (mode {mode:04o}): chmod o-rw it"
+        ));
+    }
+    let mut text = String::new();
+    file.take(LARGEST_SECRET_FILE + 1)
+        .read_to_string(&mut text)
+        .map_err(unreadable)?;
+    if text.len() as u64 > LARGEST_SECRET_FILE {
+        return Err("is over 64 KiB: this is not a secret".into());
+    }
+    text.truncate(text.trim_end_matches(['\r', '\n']).len());
+    Ok(text)
+}
+
+fn listeners(r: &mut Reader, config: &Config) {
+    for (name, listener) in &config.listeners.tcp {
+        if !listener.bind.ip().is_loopback() && !listener.allow_anonymous {
+            let key = format!("listeners.tcp.{name}");
+            let why = "lets anyone who can reach it connect, and this version has no authenticator: \
+                       bind to a loopback address, or set";
+            r.refuse(&format!("{key}.bind"), format!("{why} {key}.allow_anonymous = true"));
+        }
+    }
+}
+
+fn cluster(r: &mut Reader, config: &Config) {
+    let cluster = &config.cluster;
+    let has_secret = r.is_set("cluster.secret") || r.is_set("cluster.secret_file");
+    if !cluster.seeds.is_empty() && !has_secret {
+        let why = "there is no clustering without a secret: set cluster.secret_file or cluster.secret to what \
+                   `brokerctl cluster keygen` prints";
+        r.refuse("cluster.seeds", why);
+    }
+    if cluster.seeds.len() > MOST_SEEDS {
+        r.refuse(
+            "cluster.seeds",
+            format!("has {} addresses, allowed are {MOST_SEEDS}", cluster.seeds.len()),
+        );
+    }
+    if has_secret && cluster.bind.ip().is_unspecified() && cluster.advertise.is_none() {
+        r.refuse(
+            "cluster.bind",
+            "peers cannot dial every address: set cluster.advertise to the one they reach",
+        );
+    }
+}
+
+/// Two TCP listeners on one address; the kernel would refuse the second, but later and with no key name.
+fn addresses(r: &mut Reader, config: &Config) {
+    let mut taken: Vec<(SocketAddr, String)> = Vec::new();
+    if config.cluster.secret.is_some() {
+        taken.push((config.cluster.bind, "cluster.bind".into()));
+    }
+    if let Endpoint::Tcp(address) = config.admin.listen {
+        taken.push((address, "admin.listen".into()));
+    }
+    for (name, listener) in &config.listeners.tcp {
+        taken.push((listener.bind, format!("listeners.tcp.{name}.bind")));
+    }
+    for (at, (address, key)) in taken.iter().enumerate() {
+        let other = taken[..at]
+            .iter()
+            .find(|(other, _)| other == address && address.port() != 0);
+        if let Some((_, other)) = other {
+            // A value of the operator is named rather than a default.
+            let (key, other) = if r.is_set(key) { (key, other) } else { (other, key) };
+            r.refuse(
+                key,
+                format!("{address} is also the address of {other}: give each its own"),
+            );
+        }
+    }
+}
+
+/// A limit below the default of what it limits lowers the default; two values of the operator must agree.
+fn session_expiry(r: &mut Reader, config: &mut Config) {
+    let mqtt = &mut config.mqtt;
+    if mqtt.session_expiry <= mqtt.max_session_expiry {
+        return;
+    }
+    if r.is_set("mqtt.session_expiry") {
+        let most = mqtt.max_session_expiry;
+        r.refuse(
+            "mqtt.session_expiry",
+            format!("is over mqtt.max_session_expiry = {most}"),
+        );
+    } else {
+        mqtt.session_expiry = mqtt.max_session_expiry;
+    }
+}

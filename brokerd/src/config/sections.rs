@@ -1,0 +1,235 @@
+//! Every key with its default and range. Owns this table; rules between keys are in `rules`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::notation::{address, is_host_and_port, is_name, is_path, loopback};
+use super::reader::Reader;
+use super::{
+    Admin, Cluster, Config, Endpoint, Listeners, Log, Mqtt, Node, Persistence, Secret, Sources, TcpListener, WhenFull,
+};
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+const GIB: usize = 1 << 30;
+const TIB: usize = 1 << 40;
+/// A count that fits every table, and whose product with the size of a row is far from overflow.
+const BILLION: usize = 1_000_000_000;
+/// Each is a task and a socket of every worker; a larger number is a generator that ran away.
+const MOST_LISTENERS: usize = 64;
+/// Remaining Length of 268,435,455, its four bytes and the first byte [MQTT-2.1.4].
+const LARGEST_PACKET: u32 = 268_435_460;
+
+const ADDRESS: &str = "an IP address (or localhost) and a port, as in 127.0.0.1:1883; port 0 lets the kernel choose";
+const NAME: &str = "1 to 64 characters of A-Z a-z 0-9 . _ @ -";
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// All sections.
+pub(super) fn read(reader: &mut Reader, sources: &Sources) -> Config {
+    for section in ["node", "listeners", "mqtt", "persistence", "cluster", "admin", "log"] {
+        reader.section(section);
+    }
+    Config {
+        node: node(reader, sources),
+        listeners: listeners(reader),
+        mqtt: mqtt(reader),
+        persistence: persistence(reader),
+        cluster: cluster(reader),
+        admin: admin(reader),
+        log: log(reader),
+    }
+}
+
+/// What is said of keys that other versions have.
+pub(super) fn reserved(key: &str) -> Option<&'static str> {
+    let mut levels = key.split('.');
+    match (levels.next()?, levels.next()?) {
+        ("listeners", "tcp") => None,
+        ("listeners", _) => Some("this version has listeners of kind tcp, as in listeners.tcp.default.bind"),
+        ("cluster", "discovery") => Some("this version finds its peers by cluster.seeds"),
+        ("persistence", "backend" | "memory" | "disk" | "redis" | "postgres" | "mysql") => {
+            Some("this version keeps sessions in memory")
+        }
+        ("admin", "tls" | "tokens") => Some("this version serves admin.listen on a Unix socket or loopback only"),
+        _ => None,
+    }
+}
+
+fn node(r: &mut Reader, sources: &Sources) -> Node {
+    let given = r.text("node.name", NAME, |text| is_name(text).then(|| text.to_owned()));
+    let name = given.unwrap_or_else(|| sources.machine.host_name.clone());
+    if !r.is_set("node.name") && !is_name(&name) {
+        r.refuse(
+            "node.name",
+            format!("the host name \"{name}\" does not serve; set node.name to {NAME}"),
+        );
+    }
+    let path = |text: &str| is_path(text).then(|| PathBuf::from(text));
+    let data_dir = r.text("node.data_dir", "a path", path).or_else(|| {
+        let default = default_data_dir(sources, &name);
+        if default.is_none() && !r.is_set("node.data_dir") {
+            r.refuse(
+                "node.data_dir",
+                "neither HOME nor XDG_STATE_HOME says where it should be: set node.data_dir",
+            );
+        }
+        default
+    });
+    Node {
+        name,
+        data_dir: data_dir.unwrap_or_default(),
+        workers: r.integer("node.workers", 0, 0..=1024),
+        worker_queue: r.size("node.worker_queue", 64 * MIB, 64 * KIB..=4 * GIB),
+    }
+}
+
+fn default_data_dir(sources: &Sources, name: &str) -> Option<PathBuf> {
+    if sources.machine.root {
+        return Some(PathBuf::from("/var/lib/brokerd").join(name));
+    }
+    // The XDG specification ignores a path that is not absolute.
+    let state = sources
+        .variable("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute());
+    let home = || Some(PathBuf::from(sources.variable("HOME")?).join(".local/state"));
+    Some(state.or_else(home)?.join("brokerd").join(name))
+}
+
+fn listeners(r: &mut Reader) -> Listeners {
+    r.section("listeners.tcp");
+    let mut names = r.names("listeners.tcp");
+    if names.is_empty() {
+        names.insert("default".into());
+    }
+    if names.len() > MOST_LISTENERS {
+        r.refuse(
+            "listeners.tcp",
+            format!("has {} listeners, allowed are {MOST_LISTENERS}", names.len()),
+        );
+    }
+    let mut tcp = BTreeMap::new();
+    for name in names.into_iter().take(MOST_LISTENERS) {
+        let key = format!("listeners.tcp.{name}");
+        r.section(&key);
+        if !is_name(&name) {
+            r.refuse(&key, format!("a listener's name is {NAME}"));
+        }
+        let bind = r.text(&format!("{key}.bind"), ADDRESS, address);
+        if bind.is_none() && name != "default" && !r.is_set(&format!("{key}.bind")) {
+            r.refuse(&format!("{key}.bind"), format!("is missing: {ADDRESS}"));
+        }
+        let listener = TcpListener {
+            bind: bind.unwrap_or(loopback(1883)),
+            max_connections: r.integer(&format!("{key}.max_connections"), 0, 0..=BILLION),
+            backlog: r.integer(&format!("{key}.backlog"), 4096, 1..=65_535),
+            allow_anonymous: r.boolean(&format!("{key}.allow_anonymous"), false),
+        };
+        tcp.insert(name, listener);
+    }
+    Listeners { tcp }
+}
+
+fn mqtt(r: &mut Reader) -> Mqtt {
+    Mqtt {
+        max_packet_size: r.size("mqtt.max_packet_size", 1 << 20, 256..=LARGEST_PACKET),
+        connect_timeout: r.duration("mqtt.connect_timeout", secs(10), ms(100)..=secs(3600)),
+        receive_maximum: r.integer("mqtt.receive_maximum", 1000, 1..=u16::MAX),
+        max_inflight: r.integer("mqtt.max_inflight", 100, 1..=u16::MAX),
+        max_topic_levels: r.integer("mqtt.max_topic_levels", 128, 1..=u16::MAX),
+        max_topic_len: r.integer("mqtt.max_topic_len", u16::MAX, 1..=u16::MAX),
+        max_subscription_len: r.integer("mqtt.max_subscription_len", u16::MAX, 1..=u16::MAX),
+        // A server must take ids of 1 to 23 bytes [MQTT-3.1.3-5].
+        max_client_id_len: r.integer("mqtt.max_client_id_len", u16::MAX, 23..=u16::MAX),
+        max_subscriptions: r.integer("mqtt.max_subscriptions", 0, 0..=BILLION),
+        topic_alias_maximum: r.integer("mqtt.topic_alias_maximum", 32, 0..=u16::MAX),
+        max_keep_alive: r.integer("mqtt.max_keep_alive", 0, 0..=u16::MAX),
+        session_expiry: r.integer("mqtt.session_expiry", 7200, 0..=u32::MAX),
+        max_session_expiry: r.integer("mqtt.max_session_expiry", u32::MAX, 0..=u32::MAX),
+        write_buffer: r.size("mqtt.write_buffer", 64 * KIB, KIB..=GIB),
+    }
+}
+
+fn persistence(r: &mut Reader) -> Persistence {
+    let policy = |text: &str| match text {
+        "drop_oldest" => Some(WhenFull::DropOldest),
+        "drop_newest" => Some(WhenFull::DropNewest),
+        _ => None,
+    };
+    Persistence {
+        queue_depth: r.integer("persistence.queue_depth", 1000, 1..=BILLION),
+        queue_bytes: r.size("persistence.queue_bytes", 8 * MIB, KIB..=TIB),
+        when_full: r
+            .text("persistence.when_full", "drop_oldest or drop_newest", policy)
+            .unwrap_or(WhenFull::DropOldest),
+        queue_qos0: r.boolean("persistence.queue_qos0", false),
+        max_offline_sessions: r.integer("persistence.max_offline_sessions", 1_000_000, 0..=BILLION),
+        max_retained: r.integer("persistence.max_retained", 1_000_000, 0..=BILLION),
+        max_retained_bytes: r.size("persistence.max_retained_bytes", GIB, 0..=TIB),
+    }
+}
+
+fn cluster(r: &mut Reader) -> Cluster {
+    let longest_wait = secs(60);
+    let seed = "a list of HOST:PORT, as in [\"10.0.0.1:7946\", \"10.0.0.2:7946\"]";
+    let peer_address = "an IP address that peers can reach and a port, as in 10.0.0.1:7946";
+    let reachable = |it: &SocketAddr| it.port() != 0 && !it.ip().is_unspecified();
+    Cluster {
+        name: r
+            .text("cluster.name", NAME, |text| is_name(text).then(|| text.to_owned()))
+            .unwrap_or_else(|| "brokerd".into()),
+        bind: r.text("cluster.bind", ADDRESS, address).unwrap_or(loopback(7946)),
+        advertise: r.text("cluster.advertise", peer_address, |text| {
+            address(text).filter(reachable)
+        }),
+        seeds: r.list("cluster.seeds", seed, |text| {
+            is_host_and_port(text).then(|| text.to_owned())
+        }),
+        secret: r.text("cluster.secret", "a text of 16 bytes or more", |text| {
+            Some(Secret::new(text.to_owned()))
+        }),
+        subscribe_timeout: r.duration("cluster.subscribe_timeout", ms(500), ms(1)..=longest_wait),
+        claim_timeout: r.duration("cluster.claim_timeout", ms(500), ms(1)..=longest_wait),
+        join_timeout: r.duration("cluster.join_timeout", secs(5), ms(100)..=secs(3600)),
+        // A ping goes every 500 ms: below two of them a healthy stream would be called gone.
+        peer_timeout: r.duration("cluster.peer_timeout", secs(2), secs(1)..=secs(3600)),
+        down_after: r.duration("cluster.down_after", secs(5), secs(1)..=secs(3600)),
+        route_grace: r.duration("cluster.route_grace", secs(60), ms(0)..=secs(86_400)),
+        gossip_interval: r.duration("cluster.gossip_interval", ms(250), ms(50)..=secs(10)),
+        max_clock_skew: r.duration("cluster.max_clock_skew", secs(60), secs(1)..=secs(86_400)),
+        peer_queue: r.size("cluster.peer_queue", 16 * MIB, 64 * KIB..=4 * GIB),
+    }
+}
+
+fn admin(r: &mut Reader) -> Admin {
+    let allowed = "auto, unix:PATH (of at most 107 bytes), or a loopback HOST:PORT";
+    let parse = |text: &str| match text.strip_prefix("unix:") {
+        // The kernel's sockaddr_un holds 108 bytes, with the final zero.
+        Some(path) => (is_path(path) && path.len() <= 107).then(|| Endpoint::Unix(path.into())),
+        None if text == "auto" => Some(Endpoint::Auto),
+        None => address(text).filter(|it| it.ip().is_loopback()).map(Endpoint::Tcp),
+    };
+    Admin {
+        listen: r.text("admin.listen", allowed, parse).unwrap_or(Endpoint::Auto),
+    }
+}
+
+fn log(r: &mut Reader) -> Log {
+    let allowed = "a filter as in info, brokerd=debug or info,brokerd::cluster=trace";
+    let parse = |text: &str| {
+        let readable = !text.is_empty() && tracing_subscriber::EnvFilter::try_new(text).is_ok();
+        readable.then(|| text.to_owned())
+    };
+    Log {
+        filter: r.text("log.filter", allowed, parse).unwrap_or_else(|| "info".into()),
+    }
+}

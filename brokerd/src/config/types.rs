@@ -1,0 +1,200 @@
+//! The configuration as the rest of the program sees it: resolved and checked. Owns names and shapes; never parses.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The whole configuration, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `[node]`
+    pub node: Node,
+    /// `[listeners.<kind>.<name>]`; in this version `tcp` only.
+    pub listeners: Listeners,
+    /// `[mqtt]`
+    pub mqtt: Mqtt,
+    /// `[persistence]`
+    pub persistence: Persistence,
+    /// `[cluster]`
+    pub cluster: Cluster,
+    /// `[admin]`
+    pub admin: Admin,
+    /// `[log]`
+    pub log: Log,
+}
+
+/// `[node]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Name in the cluster: stable and unique. Default: the host name.
+    pub name: String,
+    /// Where durable things are. Made if missing.
+    pub data_dir: PathBuf,
+    /// Worker threads; 0 is one a core.
+    pub workers: usize,
+    /// Bytes of messages that wait in a worker's letter box before those who feed it stop reading.
+    pub worker_queue: usize,
+}
+
+/// `[listeners]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listeners {
+    /// By name.
+    pub tcp: BTreeMap<String, TcpListener>,
+}
+
+/// `[listeners.tcp.<name>]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct TcpListener {
+    /// Port 0 lets the kernel choose.
+    pub bind: SocketAddr,
+    /// Connections at a time; 0 is no limit.
+    pub max_connections: usize,
+    /// Of the listen queue.
+    pub backlog: u32,
+    /// Needed for an address that is not loopback, while there is no authenticator.
+    pub allow_anonymous: bool,
+}
+
+/// `[mqtt]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mqtt {
+    /// Bytes of a packet, header included.
+    pub max_packet_size: u32,
+    /// From accept to a whole CONNECT.
+    pub connect_timeout: Duration,
+    /// Publications at QoS 1 and 2 that a client may have unacknowledged (Receive Maximum).
+    pub receive_maximum: u16,
+    /// Publications at QoS 1 and 2 that we have unacknowledged at a client that names no limit.
+    pub max_inflight: u16,
+    /// Levels of a topic or filter.
+    pub max_topic_levels: u16,
+    /// Bytes of a topic name.
+    pub max_topic_len: u16,
+    /// Bytes of a topic filter.
+    pub max_subscription_len: u16,
+    /// Bytes of a client id.
+    pub max_client_id_len: u16,
+    /// Subscriptions of a session.
+    pub max_subscriptions: usize,
+    /// Topic aliases that a client may use.
+    pub topic_alias_maximum: u16,
+    /// Seconds; a client that asks more, or for none, is given this. 0 is no limit.
+    pub max_keep_alive: u16,
+    /// Seconds a session of 3.x with clean session 0 is kept.
+    pub session_expiry: u32,
+    /// Seconds; a client that asks more is given this. 4294967295 is never.
+    pub max_session_expiry: u32,
+    /// Bytes waiting in a connection's write buffer above which messages stay in the session's queue.
+    pub write_buffer: usize,
+}
+
+/// `[persistence]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Persistence {
+    /// Messages that a session queues.
+    pub queue_depth: usize,
+    /// Bytes that a session queues.
+    pub queue_bytes: usize,
+    /// What goes when the queue is full.
+    pub when_full: WhenFull,
+    /// Whether QoS 0 is queued for a client that is away.
+    pub queue_qos0: bool,
+    /// Sessions without a connection that a node keeps; the next disconnect ends the session instead.
+    pub max_offline_sessions: usize,
+    /// Retained messages of a node.
+    pub max_retained: usize,
+    /// Bytes of retained messages of a node.
+    pub max_retained_bytes: usize,
+}
+
+/// Drop policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// The oldest queued message goes.
+    DropOldest,
+    /// The new message goes.
+    DropNewest,
+}
+
+/// `[cluster]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cluster {
+    /// Clusters of different names do not join.
+    pub name: String,
+    /// Gossip (UDP) and peers (TCP).
+    pub bind: SocketAddr,
+    /// What peers dial; default: the bound address.
+    pub advertise: Option<SocketAddr>,
+    /// `host:port` of any nodes.
+    pub seeds: Vec<String>,
+    /// At least 16 bytes. Without one there is no clustering.
+    pub secret: Option<Secret>,
+    /// The longest a SUBACK waits for peers.
+    pub subscribe_timeout: Duration,
+    /// The longest a CONNECT waits for the registrar of its client id.
+    pub claim_timeout: Duration,
+    /// After this long without an answer from any seed the node serves alone.
+    pub join_timeout: Duration,
+    /// A stream without a frame for this long is gone.
+    pub peer_timeout: Duration,
+    /// A stream gone for this long makes its node down, whatever gossip says.
+    pub down_after: Duration,
+    /// How long rows of a node that is down are kept, masked.
+    pub route_grace: Duration,
+    /// Between two rounds of gossip.
+    pub gossip_interval: Duration,
+    /// A peer whose clock is further ahead is not believed.
+    pub max_clock_skew: Duration,
+    /// Bytes queued for one peer.
+    pub peer_queue: usize,
+}
+
+/// A secret that does not print.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps it.
+    #[must_use]
+    pub const fn new(text: String) -> Self {
+        Self(text)
+    }
+    /// The text itself.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Where brokerctl connects.
+    pub listen: Endpoint,
+}
+
+/// An address of the management API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `auto`: a Unix socket in the user's runtime directory, where brokerctl looks too.
+    Auto,
+    /// `unix:PATH`
+    Unix(PathBuf),
+    /// `HOST:PORT`; loopback only.
+    Tcp(SocketAddr),
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// A filter as in `info` or `brokerd=debug`.
+    pub filter: String,
+}

@@ -1,0 +1,345 @@
+//! From an accepted CONNECT to a session with a connection, and back. Owns the rules of takeover, resumption and end;
+//! never decides which node owns a client id: the registry does.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use mqtt::packet::Packet;
+use mqtt::session::{Closing, Due, Event, Negotiated, Session};
+use mqtt::{ReasonCode, Version, codec};
+use tokio::net::TcpStream;
+
+use super::conn::{Conn, drive};
+use super::shard::{Handle, Shard};
+use super::view::ClientView;
+use crate::listener::Connected;
+use crate::metrics::Metric;
+use crate::registry::{Claim, Epoch};
+
+/// A socket whose CONNECT is understood, on its way to the session's worker.
+pub(super) struct Handover {
+    pub(super) socket: std::net::TcpStream,
+    pub(super) negotiated: Negotiated,
+    /// What the client sent behind its CONNECT.
+    pub(super) rest: Vec<u8>,
+    pub(super) connected: Connected,
+}
+
+/// Claims the client id, then gives the session its connection.
+pub(super) async fn attach(shard: Handle, handover: Handover) {
+    let (shared, known) = {
+        let shard = shard.borrow();
+        let slot = shard.by_id.get(&handover.negotiated.client_id);
+        let known = slot.and_then(|slot| shard.sessions.get(*slot as usize)).map(|entry| entry.epoch);
+        (shard.shared.clone(), known.unwrap_or_default())
+    };
+    let claim = Claim {
+        client_id: handover.negotiated.client_id.clone(),
+        clean_start: handover.negotiated.clean_start,
+        session_expiry: handover.negotiated.session_expiry,
+        known,
+    };
+    let grant = shared.elsewhere.claim(claim).await;
+    let Ok(stream) = TcpStream::from_std(handover.socket) else {
+        return;
+    };
+    let attached = {
+        let mut shard = shard.borrow_mut();
+        shard.begin_turn();
+        shard.attach(stream, handover.negotiated, handover.connected, grant.epoch)
+    };
+    let Some((stream, slot, incarnation)) = attached else {
+        return;
+    };
+    tokio::task::spawn_local(drive(shard.clone(), stream, slot, incarnation));
+    if !handover.rest.is_empty() {
+        shard.borrow_mut().first_packets(slot, &handover.rest);
+    }
+}
+
+impl Shard {
+    /// Answers the connection to be driven; `None` where a later CONNECT of the same client id came first.
+    fn attach(
+        &mut self,
+        stream: TcpStream,
+        mut negotiated: Negotiated,
+        connected: Connected,
+        epoch: Epoch,
+    ) -> Option<(std::rc::Rc<TcpStream>, u32, u32)> {
+        let existing = self.by_id.get(&negotiated.client_id).copied();
+        let is_stale = |entry: &super::shard::Entry| entry.epoch > epoch;
+        if existing.and_then(|slot| self.sessions.get(slot as usize)).is_some_and(is_stale) {
+            self.counters.inc(Metric::SessionDiscarded);
+            return None;
+        }
+        let resumed = existing.and_then(|slot| self.prepare_existing(slot, negotiated.clean_start));
+        let view = view(&negotiated, &connected);
+        let slot = match resumed {
+            Some(slot) => {
+                self.counters.inc(Metric::SessionResumed);
+                slot
+            }
+            None => {
+                let session = Session::new(negotiated.client_id.clone(), negotiated.version, self.turn.now);
+                self.insert(session, view.clone())
+            }
+        };
+        let terms = negotiated.clone();
+        let (connack, limit) = (terms.connack(resumed.is_some()), terms.maximum_packet_size);
+        let entry = self.sessions.get_mut(slot as usize)?;
+        let conn = Conn::new(stream, connected);
+        let stream = conn.stream.clone();
+        entry.conn = Some(conn);
+        entry.epoch = epoch;
+        *entry.view = ClientView { epoch: epoch.0, ..resume_view(&entry.view, view) };
+        let incarnation = entry.incarnation;
+        let version = negotiated.version;
+        self.step(slot, |session, limits, now, out| {
+            codec::connack(&mut out.wire, version, &connack, limit);
+            session.attach(&mut negotiated, limits, now, out);
+        });
+        for metric in [Metric::ConnackSent, Metric::PacketsSent, Metric::ClientConnected] {
+            self.counters.inc(metric);
+        }
+        self.arm(slot);
+        Some((stream, slot, incarnation))
+    }
+
+    /// Readies the session that a CONNECT found: takes it over from its connection, and ends it where the client wants
+    /// to start clean. Answers its place if it lives on.
+    fn prepare_existing(&mut self, slot: u32, clean_start: bool) -> Option<u32> {
+        let entry = self.sessions.get(slot as usize)?;
+        if entry.conn.is_some() {
+            self.counters.inc(Metric::SessionTakenover);
+            self.say_and_drop(slot, ReasonCode::SessionTakenOver); // [MQTT-3.1.4-3]
+        } else {
+            self.offline -= 1;
+        }
+        // A session of expiry 0 ended with its connection just now.
+        let entry = self.sessions.get_mut(slot as usize)?;
+        if clean_start {
+            self.offline += usize::from(entry.conn.is_none());
+            self.end(slot, Metric::SessionDiscarded);
+            return None;
+        }
+        entry.session.cancel_will();
+        Some(slot)
+    }
+
+    /// Handles what came behind the CONNECT.
+    fn first_packets(&mut self, slot: u32, bytes: &[u8]) {
+        self.begin_turn();
+        let used = self.packets(slot, bytes);
+        self.keep_partial(slot, &bytes[used..]);
+    }
+
+    /// Hands a packet to its session and carries out what the session asks for.
+    pub(super) fn packet(&mut self, slot: u32, packet: Packet<'_>) {
+        self.count_packet(&packet);
+        self.step(slot, |session, limits, now, out| session.packet(packet, limits, now, out));
+        let mut events = std::mem::take(&mut self.out.events);
+        for event in events.drain(..) {
+            match event {
+                Event::Publish(message, token) => self.publish(slot, message, token),
+                Event::Subscribe(packet_id, requested) => self.subscribe(slot, packet_id, requested),
+                Event::Unsubscribe(gone) => self.unsubscribe(slot, &gone),
+                Event::Close(closing) => self.close(slot, closing),
+            }
+        }
+        self.out.events = events;
+    }
+
+    /// Begins to close a connection: 5.0 is told why, then the buffer is flushed, then the connection is dropped.
+    pub(super) fn close(&mut self, slot: u32, closing: Closing) {
+        let Some(entry) = self.sessions.get_mut(slot as usize) else {
+            return;
+        };
+        let version = entry.session.version();
+        let Some(conn) = entry.conn.as_mut().filter(|conn| conn.closing.is_none()) else {
+            return;
+        };
+        let reason = match closing {
+            Closing::Violation(violation) => Some(violation.reason()),
+            Closing::Server(reason) => Some(reason),
+            Closing::Normal | Closing::WithWill => None,
+            Closing::Lost => return self.drop_conn(slot, closing),
+        };
+        conn.closing = Some(closing);
+        let is_blocked = conn.is_blocked;
+        if let Some(reason) = reason.filter(|_| version == Version::V5) {
+            self.counters.inc(Metric::DisconnectSent);
+            self.counters.inc(Metric::PacketsSent);
+            self.step(slot, |session, _, _, out| {
+                let limit = session.connection().map(|connection| connection.maximum_packet_size);
+                codec::disconnect(&mut out.wire, Version::V5, reason, None, limit);
+            });
+        }
+        if is_blocked {
+            self.drop_conn(slot, closing); // it takes nothing: it is not waited for
+        } else {
+            self.flush_one(slot);
+        }
+    }
+
+    /// Closes at once: what the kernel does not take now is not said.
+    pub(super) fn say_and_drop(&mut self, slot: u32, reason: ReasonCode) {
+        self.close(slot, Closing::Server(reason));
+        self.drop_conn(slot, Closing::Server(reason));
+    }
+
+    /// The connection is over: the socket goes, the session stays or ends by its expiry.
+    pub(super) fn drop_conn(&mut self, slot: u32, closing: Closing) {
+        let now = self.turn.now;
+        let Some(entry) = self.sessions.get_mut(slot as usize) else {
+            return;
+        };
+        let Some(mut conn) = entry.conn.take() else { return };
+        conn.kick(); // its task finds it gone and ends
+        self.offline += 1;
+        entry.view.connected = false;
+        entry.view.disconnected_at = wall_millis();
+        entry.replays = super::subscribe::Replays::default();
+        let client_id = entry.session.client_id().clone();
+        let will = entry.session.detach(closing, now);
+        let is_over = entry.session.expiry() == 0;
+        self.counters.inc(Metric::ClientDisconnected);
+        self.recycle(std::mem::take(&mut conn.wire));
+        drop(conn);
+        if let Some(will) = will {
+            self.publish_will(&client_id, will);
+        }
+        if is_over || self.offline > self.shared.settings.max_offline_sessions {
+            self.end(slot, Metric::SessionTerminated);
+        } else {
+            self.arm(slot);
+        }
+    }
+
+    /// Ends a session without a connection: its will goes out if it has not, its subscriptions go.
+    pub(super) fn end(&mut self, slot: u32, why: Metric) {
+        let Some(entry) = self.sessions.get_mut(slot as usize) else {
+            return;
+        };
+        let will = entry.session.take_will();
+        let client_id = entry.session.client_id().clone();
+        let filters: Vec<Arc<str>> = entry.session.subscriptions().map(|granted| granted.filter.clone()).collect();
+        let epoch = entry.epoch;
+        for filter in &filters {
+            self.unindex(slot, filter);
+        }
+        self.sessions.remove(slot as usize);
+        self.by_id.remove(&client_id);
+        self.offline = self.offline.saturating_sub(1);
+        self.counters.inc(why);
+        self.shared.elsewhere.release(&client_id, epoch);
+        if let Some(will) = will {
+            self.publish_will(&client_id, will);
+        }
+        self.sweep_timers();
+    }
+
+    /// A session's timer has run out.
+    pub(super) fn session_due(&mut self, slot: u32) {
+        let now = self.turn.now;
+        let Some(entry) = self.sessions.get_mut(slot as usize) else {
+            return;
+        };
+        match entry.session.due(now) {
+            Due::Nothing => {}
+            // A client that we do not read is not silent.
+            Due::KeepAlive if entry.conn.as_ref().is_some_and(|conn| conn.is_paused) => entry.session.heard(now),
+            Due::KeepAlive => self.close(slot, Closing::Server(ReasonCode::KeepAliveTimeout)),
+            Due::Will(message) => {
+                let client_id = entry.session.client_id().clone();
+                self.publish_will(&client_id, message);
+            }
+            Due::Expired => self.end(slot, Metric::SessionTerminated),
+        }
+    }
+
+    /// Another node owns the client id from `epoch` on.
+    pub(super) fn superseded(&mut self, client_id: &str, epoch: Epoch) {
+        self.begin_turn();
+        let Some(slot) = self.by_id.get(client_id).copied() else {
+            return;
+        };
+        let Some(entry) = self.sessions.get(slot as usize) else {
+            return;
+        };
+        if entry.epoch >= epoch {
+            return;
+        }
+        if entry.conn.is_some() {
+            self.counters.inc(Metric::SessionTakenover);
+            self.say_and_drop(slot, ReasonCode::SessionTakenOver);
+        }
+        self.end(slot, Metric::SessionDiscarded);
+    }
+
+    pub(super) fn client_id(&self, slot: u32) -> Arc<str> {
+        self.sessions.get(slot as usize).map_or_else(|| Arc::from(""), |entry| entry.session.client_id().clone())
+    }
+
+    fn count_packet(&self, packet: &Packet<'_>) {
+        use mqtt::packet::AckKind;
+        self.counters.inc(match packet {
+            Packet::Ack(ack) => match ack.kind {
+                AckKind::PubAck => Metric::PubackReceived,
+                AckKind::PubRec => Metric::PubrecReceived,
+                AckKind::PubRel => Metric::PubrelReceived,
+                AckKind::PubComp => Metric::PubcompReceived,
+            },
+            Packet::Unsubscribe(_) => Metric::UnsubscribeReceived,
+            Packet::PingReq => Metric::PingreqReceived,
+            Packet::Disconnect(_) => Metric::DisconnectReceived,
+            Packet::Connect(_) => Metric::ConnectReceived,
+            Packet::Publish(_) | Packet::Subscribe(_) | Packet::Auth(_) => return, // counted where they are handled
+        });
+        match packet {
+            Packet::Unsubscribe(_) => self.counters.inc(Metric::UnsubackSent),
+            Packet::PingReq => self.counters.inc(Metric::PingrespSent),
+            _ => return,
+        }
+        self.counters.inc(Metric::PacketsSent);
+    }
+}
+
+/// What the management API shows of a new connection.
+fn view(negotiated: &Negotiated, connected: &Connected) -> ClientView {
+    let now = wall_millis();
+    ClientView {
+        client_id: negotiated.client_id.clone(),
+        username: negotiated.username.as_deref().map(Into::into),
+        peername: connected.peer.to_string(),
+        listener: connected.listener(),
+        protocol_level: match negotiated.version {
+            Version::V31 => 3,
+            Version::V311 => 4,
+            Version::V5 => 5,
+        },
+        clean_start: negotiated.clean_start,
+        keepalive: negotiated.keep_alive,
+        connected: true,
+        created_at: now,
+        connected_at: now,
+        ..ClientView::default()
+    }
+}
+
+/// A resumed session keeps its counters and its birth.
+fn resume_view(old: &ClientView, new: ClientView) -> ClientView {
+    ClientView {
+        subscriptions: old.subscriptions,
+        delivered_msgs: old.delivered_msgs,
+        dropped_msgs: old.dropped_msgs,
+        received_msgs: old.received_msgs,
+        created_at: old.created_at,
+        ..new
+    }
+}
+
+/// Milliseconds since 1970.
+pub(super) fn wall_millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

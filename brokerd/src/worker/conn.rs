@@ -1,0 +1,281 @@
+//! One connection of a worker: its socket, the bytes that wait on either side, and the task that waits for the socket.
+//! Never understands a packet: the session does.
+
+use std::future::poll_fn;
+use std::io::{ErrorKind, Result};
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use mqtt::codec::{self, Framed, Violation};
+use mqtt::session::Closing;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use super::shard::{Handle, Shard};
+use crate::listener::Connected;
+use crate::metrics::Metric;
+
+/// The connection of a session.
+pub(super) struct Conn {
+    pub(super) stream: Rc<TcpStream>,
+    /// Bytes to send; without memory while there are none.
+    pub(super) wire: Vec<u8>,
+    /// How many of them the kernel has taken.
+    written: usize,
+    /// The begin of a packet whose rest has not come; without memory while there is none.
+    partial: Vec<u8>,
+    /// Whether it is on the list of the next flush.
+    pub(super) is_dirty: bool,
+    /// Whether the kernel takes no more: the task waits for it to.
+    pub(super) is_blocked: bool,
+    /// Whether nothing is read until there is room elsewhere.
+    pub(super) is_paused: bool,
+    /// Set when the last bytes are in `wire`: flush, then close.
+    pub(super) closing: Option<Closing>,
+    waker: Option<Waker>,
+    /// Counts as a connection of its listener until dropped.
+    _connected: Connected,
+}
+
+impl Conn {
+    pub(super) fn new(stream: TcpStream, connected: Connected) -> Self {
+        Self {
+            stream: Rc::new(stream),
+            wire: Vec::new(),
+            written: 0,
+            partial: Vec::new(),
+            is_dirty: false,
+            is_blocked: false,
+            is_paused: false,
+            closing: None,
+            waker: None,
+            _connected: connected,
+        }
+    }
+
+    /// Lets its task look again.
+    pub(super) fn kick(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// What the socket is ready for.
+enum Ready {
+    Read,
+    Write,
+    Gone,
+}
+
+/// Waits for one connection's socket until the connection is gone.
+pub(super) async fn drive(shard: Handle, stream: Rc<TcpStream>, slot: u32, incarnation: u32) {
+    loop {
+        let ready = poll_fn(|cx| {
+            let mut shard = shard.borrow_mut();
+            let conn = shard.entry(slot, incarnation).and_then(|entry| entry.conn.as_mut());
+            let Some(conn) = conn.filter(|conn| Rc::ptr_eq(&conn.stream, &stream)) else {
+                return Poll::Ready(Ready::Gone);
+            };
+            if conn.is_blocked && stream.poll_write_ready(cx).is_ready() {
+                return Poll::Ready(Ready::Write);
+            }
+            let is_reading = !conn.is_paused && conn.closing.is_none();
+            if is_reading && stream.poll_read_ready(cx).is_ready() {
+                return Poll::Ready(Ready::Read);
+            }
+            if !conn.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                conn.waker = Some(cx.waker().clone());
+            }
+            Poll::Pending
+        });
+        match ready.await {
+            Ready::Read => shard.borrow_mut().read_turn(slot),
+            Ready::Write => {
+                let mut shard = shard.borrow_mut();
+                shard.begin_turn();
+                shard.unblock(slot);
+            }
+            Ready::Gone => return,
+        }
+    }
+}
+
+impl Shard {
+    /// Reads a socket once and handles every whole packet that came.
+    fn read_turn(&mut self, slot: u32) {
+        let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) else {
+            return;
+        };
+        let stream = conn.stream.clone();
+        let kept = conn.partial.len();
+        if kept >= self.read_buffer.len() / 2 {
+            return self.read_large(slot, &stream);
+        }
+        self.read_buffer[..kept].copy_from_slice(&conn.partial);
+        match stream.try_read(&mut self.read_buffer[kept..]) {
+            Ok(0) => self.close(slot, Closing::Lost),
+            Ok(read) => {
+                if read < self.read_buffer.len() - kept {
+                    forget_readiness(&stream);
+                }
+                self.counters.add(Metric::BytesReceived, read as u64);
+                self.begin_turn(); // after the read: the leases are looked at now
+                let buffer = std::mem::take(&mut self.read_buffer);
+                let used = self.packets(slot, &buffer[..kept + read]);
+                self.keep_partial(slot, &buffer[used..kept + read]);
+                self.read_buffer = buffer;
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock || error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => self.close(slot, Closing::Lost),
+        }
+    }
+
+    /// Reads on into a packet that is larger than the read buffer. The memory grows with what came, not with what the
+    /// packet's header claims.
+    fn read_large(&mut self, slot: u32, stream: &TcpStream) {
+        let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) else {
+            return;
+        };
+        let mut partial = std::mem::take(&mut conn.partial);
+        match stream.try_read_buf(&mut partial) {
+            Ok(0) => return self.close(slot, Closing::Lost),
+            Ok(read) => self.counters.add(Metric::BytesReceived, read as u64),
+            Err(error) if error.kind() == ErrorKind::WouldBlock || error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return self.close(slot, Closing::Lost),
+        }
+        self.begin_turn();
+        let used = self.packets(slot, &partial);
+        if let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) {
+            if used > 0 {
+                partial.drain(..used);
+                partial.shrink_to_fit();
+            }
+            if partial.len() == partial.capacity() && !partial.is_empty() {
+                partial.reserve(partial.len());
+            }
+            conn.partial = partial;
+        }
+        self.after_packets(slot);
+    }
+
+    /// Keeps the begin of a packet until its rest comes; an idle connection keeps no memory.
+    pub(super) fn keep_partial(&mut self, slot: u32, rest: &[u8]) {
+        if let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) {
+            conn.partial.clear();
+            conn.partial.extend_from_slice(rest);
+            if rest.is_empty() {
+                conn.partial = Vec::new();
+            }
+        }
+        self.after_packets(slot);
+    }
+
+    /// Handles the whole packets at the begin of `bytes`; answers how many bytes they were.
+    pub(super) fn packets(&mut self, slot: u32, bytes: &[u8]) -> usize {
+        let limits = self.shared.settings.decode;
+        let mut used = 0;
+        while let Some(entry) = self.sessions.get(slot as usize) {
+            let is_open = entry.conn.as_ref().is_some_and(|conn| conn.closing.is_none());
+            if !is_open {
+                break;
+            }
+            let version = entry.session.version();
+            let packet = match codec::frame(&bytes[used..], Some(version), &limits) {
+                Ok(Framed::Packet { len }) => &bytes[used..used + len],
+                Ok(Framed::Incomplete { .. }) => break,
+                Err(violation) => {
+                    self.violated(slot, violation);
+                    break;
+                }
+            };
+            used += packet.len();
+            self.counters.inc(Metric::PacketsReceived);
+            match codec::decode(version, packet, &limits) {
+                Ok(packet) => self.packet(slot, packet),
+                Err(violation) => self.violated(slot, violation),
+            }
+        }
+        used
+    }
+
+    fn violated(&mut self, slot: u32, violation: Violation) {
+        self.counters.inc(Metric::ProtocolErrors);
+        tracing::debug!(%violation, client = &*self.client_id(slot), "protocol error");
+        self.close(slot, Closing::Violation(violation));
+    }
+
+    /// Back-pressure: a client that publishes into what is full is not read until there is room.
+    fn after_packets(&mut self, slot: u32) {
+        let is_congested = self.turn.published_under_pressure(slot);
+        let Some(entry) = self.sessions.get_mut(slot as usize) else {
+            return;
+        };
+        let owes = entry.session.owes_too_many();
+        if let Some(conn) = entry.conn.as_mut().filter(|_| is_congested || owes) {
+            conn.is_paused = true;
+            if is_congested {
+                self.turn.paused.push((slot, entry.incarnation));
+            }
+        }
+    }
+
+    /// Reads on from a client that was paused because it was owed too much.
+    pub(super) fn resume_reading(&mut self, slot: u32) {
+        let Some(entry) = self.sessions.get_mut(slot as usize) else {
+            return;
+        };
+        if entry.session.owes_too_many() {
+            return;
+        }
+        if let Some(conn) = entry.conn.as_mut().filter(|conn| conn.is_paused) {
+            conn.is_paused = false;
+            conn.kick();
+        }
+    }
+
+    /// Writes what a connection's buffer holds. Answers whether all of it went.
+    pub(super) fn write(&mut self, slot: u32) -> bool {
+        let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) else {
+            return false;
+        };
+        while conn.written < conn.wire.len() {
+            match conn.stream.try_write(&conn.wire[conn.written..]) {
+                Ok(written) => {
+                    conn.written += written;
+                    self.counters.add(Metric::BytesSent, written as u64);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    conn.is_blocked = true;
+                    conn.wire.drain(..conn.written); // so that its length says what waits
+                    conn.written = 0;
+                    conn.kick();
+                    return false;
+                }
+                Err(_) => {
+                    self.drop_conn(slot, Closing::Lost);
+                    return false;
+                }
+            }
+        }
+        conn.written = 0;
+        let buffer = std::mem::take(&mut conn.wire);
+        self.recycle(buffer);
+        true
+    }
+
+    /// The kernel takes more again.
+    fn unblock(&mut self, slot: u32) {
+        if let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) {
+            conn.is_blocked = false;
+            self.flush_one(slot);
+        }
+    }
+}
+
+/// A read that did not fill the buffer has emptied the socket: saves the read that would only say so. Data that comes
+/// from now on is a new edge for epoll.
+fn forget_readiness(stream: &TcpStream) {
+    let _: Result<()> = stream.try_io(Interest::READABLE, || Err(ErrorKind::WouldBlock.into()));
+}

@@ -1,0 +1,152 @@
+//! The workers' letter boxes: the only way into a worker from another thread. Posting never blocks; a box that holds
+//! more bytes than its bound says so, and whoever feeds it stops reading.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+
+use super::attach::Handover;
+use super::greet::Accepted;
+use super::shard::Shard;
+use crate::registry::Epoch;
+use crate::router::{Delivery, Mailboxes, OnDelivered, Outcome};
+
+/// What a worker is told.
+pub(super) enum Mail {
+    /// A new socket, to be greeted.
+    Accepted(Accepted),
+    /// A socket whose CONNECT names a session of this worker.
+    Attach(Box<Handover>),
+    /// Messages for sessions of this worker.
+    Deliver(Vec<Delivery>, Option<Arc<OnDelivered>>),
+    /// Tickets of this worker that are settled.
+    Settled(Vec<(u64, Outcome)>),
+    /// Peers' queues and letter boxes have room again.
+    Uncongested,
+    /// Another node owns the client id from this epoch on.
+    Superseded(Arc<str>, Epoch),
+    /// Run this on the worker: for the management API.
+    Ask(Box<dyn FnOnce(&mut Shard) + Send>),
+    /// Say good-bye to every client, then tell.
+    Shutdown(oneshot::Sender<()>),
+}
+
+/// One worker's box.
+pub(super) struct Mailbox {
+    mail: Mutex<Vec<Mail>>,
+    /// Bytes of messages in `mail`.
+    bytes: AtomicUsize,
+    bound: usize,
+    wake: Notify,
+}
+
+impl Mailbox {
+    fn new(bound: usize) -> Self {
+        Self { mail: Mutex::default(), bytes: AtomicUsize::new(0), bound, wake: Notify::new() }
+    }
+
+    pub(super) fn post(&self, mail: Mail) {
+        let was_empty = {
+            let mut all = self.mail.lock();
+            all.push(mail);
+            all.len() == 1
+        };
+        if was_empty {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Waits for mail.
+    pub(super) async fn arrival(&self) {
+        self.wake.notified().await;
+    }
+
+    /// All mail, in the order of posting. Answers whether the box was over its bound until now.
+    pub(super) fn take(&self, into: &mut Vec<Mail>) -> bool {
+        std::mem::swap(&mut *self.mail.lock(), into);
+        self.bytes.swap(0, Ordering::AcqRel) > self.bound
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes.load(Ordering::Acquire) > self.bound
+    }
+}
+
+/// All boxes of the node.
+pub(super) struct Boxes {
+    boxes: Vec<Mailbox>,
+    drained: Notify,
+}
+
+impl Boxes {
+    pub(super) fn new(workers: usize, bound: usize) -> Self {
+        Self { boxes: (0..workers).map(|_| Mailbox::new(bound)).collect(), drained: Notify::new() }
+    }
+
+    pub(super) fn of(&self, worker: u16) -> &Mailbox {
+        &self.boxes[usize::from(worker)]
+    }
+
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = &Mailbox> {
+        self.boxes.iter()
+    }
+
+    /// The worker of a client id. The hash is fixed, so that a client finds its session.
+    pub(super) fn worker_of(&self, client_id: &str) -> u16 {
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64; // FNV-1a
+        for byte in client_id.bytes() {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        u16::try_from((hash >> 16) % self.boxes.len() as u64).unwrap_or(0)
+    }
+
+    /// A worker has emptied a box that was full.
+    pub(super) fn has_drained(&self) {
+        self.drained.notify_waiters();
+        self.uncongested();
+    }
+}
+
+impl Mailboxes for Boxes {
+    fn workers(&self) -> usize {
+        self.boxes.len()
+    }
+
+    fn deliver(&self, worker: u16, batch: Vec<Delivery>, done: Option<Arc<OnDelivered>>) {
+        let mailbox = self.of(worker);
+        let bytes: usize = batch.iter().map(|delivery| delivery.message.heap_size()).sum();
+        mailbox.bytes.fetch_add(bytes, Ordering::AcqRel);
+        mailbox.post(Mail::Deliver(batch, done));
+    }
+
+    fn settled(&self, worker: u16, tickets: Vec<(u64, Outcome)>) {
+        self.of(worker).post(Mail::Settled(tickets));
+    }
+
+    fn is_full(&self, worker: u16) -> bool {
+        self.of(worker).is_full()
+    }
+
+    fn drained(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            loop {
+                let drained = self.drained.notified(); // registered before the look, so that none is missed
+                tokio::pin!(drained);
+                drained.as_mut().enable();
+                if !self.boxes.iter().any(Mailbox::is_full) {
+                    return;
+                }
+                drained.await;
+            }
+        })
+    }
+
+    fn uncongested(&self) {
+        for mailbox in &self.boxes {
+            mailbox.post(Mail::Uncongested);
+        }
+    }
+}

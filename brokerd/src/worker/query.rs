@@ -1,0 +1,181 @@
+//! What the management API and the registry ask of the workers. A question runs on the worker, in one turn, and is
+//! bounded in rows; it changes nothing but where it says so.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::mailbox::Mail;
+use super::shard::{Entry, Shard};
+use super::start::Workers;
+use super::view::{ClientView, Count, SubscriptionView};
+use crate::metrics::Metric;
+use crate::registry::Epoch;
+
+/// A page of rows and where the next one starts. Each worker answers from one turn of its own, in no order.
+pub type Page<T> = (Vec<T>, Option<Cursor>);
+
+/// Where a listing goes on: the worker, and the place among its sessions. A session that stays is listed once; one that
+/// comes or goes while pages are read may or may not be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cursor {
+    /// Worker number.
+    pub worker: u16,
+    /// The first place not yet looked at.
+    pub place: u32,
+}
+
+impl Workers {
+    async fn ask<T: Send + 'static>(
+        &self,
+        worker: u16,
+        question: impl FnOnce(&mut Shard) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (answer_tx, answer) = oneshot::channel();
+        let ask = move |shard: &mut Shard| drop(answer_tx.send(question(shard)));
+        self.boxes.of(worker).post(Mail::Ask(Box::new(ask)));
+        answer.await.ok()
+    }
+
+    /// A page of clients, at most `limit` rows.
+    pub async fn clients(&self, from: Option<Cursor>, limit: usize) -> Page<ClientView> {
+        self.page(from, limit, |entry, rows| rows.push(client_view(entry))).await
+    }
+
+    /// A page of subscriptions: whole clients, of at most `limit` clients.
+    pub async fn subscriptions(&self, from: Option<Cursor>, limit: usize) -> Page<SubscriptionView> {
+        self.page(from, limit, |entry, rows| rows.extend(subscription_views(entry))).await
+    }
+
+    /// Rows of one worker's next `limit` clients. Worker numbers that do not exist (a cursor comes from outside) have
+    /// no rows.
+    async fn page<T: Send + 'static>(
+        &self,
+        from: Option<Cursor>,
+        limit: usize,
+        rows_of: fn(&Entry, &mut Vec<T>),
+    ) -> Page<T> {
+        let Cursor { worker, place } = from.unwrap_or_default();
+        if usize::from(worker) >= self.boxes.iter().len() {
+            return (Vec::new(), None);
+        }
+        let question = move |shard: &mut Shard| {
+            let mut rows = Vec::new();
+            let next = shard.walk(place, limit, |entry| rows_of(entry, &mut rows));
+            (rows, next)
+        };
+        let (rows, next) = self.ask(worker, question).await.unwrap_or_default();
+        let next_worker = || (usize::from(worker) + 1 < self.boxes.iter().len()).then_some(worker + 1);
+        let next = match next {
+            Some(place) => Some(Cursor { worker, place }),
+            None => next_worker().map(|worker| Cursor { worker, place: 0 }),
+        };
+        (rows, next)
+    }
+
+    /// One client.
+    pub async fn client(&self, client_id: &str) -> Option<ClientView> {
+        self.on_session(client_id, |shard, slot| shard.sessions.get(slot as usize).map(client_view)).await?
+    }
+
+    /// The subscriptions of one client; `None` if there is no such client.
+    pub async fn subscriptions_of(&self, client_id: &str) -> Option<Vec<SubscriptionView>> {
+        let views = |shard: &mut Shard, slot: u32| {
+            shard.sessions.get(slot as usize).map(|entry| subscription_views(entry).collect())
+        };
+        self.on_session(client_id, views).await?
+    }
+
+    /// How many sessions there are.
+    pub async fn count(&self) -> Count {
+        let mut count = Count::default();
+        for worker in 0..self.boxes.iter().len() {
+            let worker = u16::try_from(worker).unwrap_or(0);
+            let of_worker = self.ask(worker, |shard| (shard.sessions.len() as u64, shard.offline as u64)).await;
+            let (total, offline) = of_worker.unwrap_or_default();
+            count.total += total;
+            count.connected += total.saturating_sub(offline);
+        }
+        count
+    }
+
+    /// Ends a session (5.0: DISCONNECT 0x98). Answers whether there was one.
+    pub async fn kick(&self, client_id: &str) -> bool {
+        let kick = |shard: &mut Shard, slot: u32| {
+            shard.begin_turn();
+            shard.say_and_drop(slot, mqtt::ReasonCode::AdministrativeAction);
+            shard.end(slot, Metric::SessionDiscarded);
+        };
+        self.on_session(client_id, kick).await.is_some()
+    }
+
+    async fn on_session<T: Send + 'static>(
+        &self,
+        client_id: &str,
+        question: impl FnOnce(&mut Shard, u32) -> T + Send + 'static,
+    ) -> Option<T> {
+        let worker = self.boxes.worker_of(client_id);
+        let client_id: Arc<str> = client_id.into();
+        let question = move |shard: &mut Shard| {
+            let slot = *shard.by_id.get(&client_id)?;
+            Some(question(shard, slot))
+        };
+        self.ask(worker, question).await?
+    }
+
+    /// The epoch at which an id is owned here.
+    pub(super) async fn epoch(&self, client_id: &str) -> Option<Epoch> {
+        let epoch = |shard: &mut Shard, slot: u32| shard.sessions.get(slot as usize).map(|entry| entry.epoch);
+        self.on_session(client_id, epoch).await?
+    }
+
+    /// Ids and epochs; the cursor is a [`Cursor`] as one number.
+    pub(super) async fn owned_page(&self, cursor: u64, limit: usize) -> (Vec<(Arc<str>, Epoch)>, Option<u64>) {
+        let worker = u16::try_from(cursor >> 32).unwrap_or(u16::MAX);
+        let place = u32::try_from(cursor & u64::from(u32::MAX)).unwrap_or(u32::MAX);
+        let row = |entry: &Entry, rows: &mut Vec<_>| rows.push((entry.session.client_id().clone(), entry.epoch));
+        let (rows, next) = self.page(Some(Cursor { worker, place }), limit, row).await;
+        (rows, next.map(|next| u64::from(next.worker) << 32 | u64::from(next.place)))
+    }
+}
+
+impl Shard {
+    /// Looks at `limit` sessions from `place` on. Answers the place to go on from, if there are more.
+    fn walk(&self, place: u32, limit: usize, mut look: impl FnMut(&Entry)) -> Option<u32> {
+        let mut seen = 0;
+        for at in place as usize..self.sessions.capacity() {
+            if seen == limit {
+                return u32::try_from(at).ok();
+            }
+            if let Some(entry) = self.sessions.get(at) {
+                look(entry);
+                seen += 1;
+            }
+        }
+        None
+    }
+}
+
+fn client_view(entry: &Entry) -> ClientView {
+    let (in_flight, awaiting_release, queued, queued_bytes) = entry.session.depths();
+    ClientView {
+        session_expiry_interval: entry.session.expiry(),
+        inflight: in_flight as u64,
+        awaiting_rel: awaiting_release as u64,
+        enqueued_msgs: queued as u64,
+        enqueued_bytes: queued_bytes as u64,
+        ..(*entry.view).clone()
+    }
+}
+
+fn subscription_views(entry: &Entry) -> impl Iterator<Item = SubscriptionView> + '_ {
+    entry.session.subscriptions().map(|granted| SubscriptionView {
+        client_id: entry.session.client_id().clone(),
+        filter: granted.filter.clone(),
+        qos: granted.options.qos as u8,
+        no_local: granted.options.no_local,
+        retain_handling: granted.options.retain_handling as u8,
+        retain_as_published: granted.options.retain_as_published,
+        subscription_id: granted.id,
+    })
+}

@@ -1,0 +1,321 @@
+//! From a publication to its receivers: the sessions of this worker at once, other workers and peers in one batch at
+//! the end of the turn. Never waits for any of them.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use mqtt::message::SharedMessage;
+use mqtt::session::{Delivery, Session};
+use mqtt::{Message, Qos, ReasonCode, Time};
+
+use super::shard::Shard;
+use crate::access::Action;
+use crate::metrics::Metric;
+use crate::router::{self, Mailboxes, Matches, OnDelivered, Outbound, Outcome, PeerSet, Subscriber, Ticket};
+
+/// What a turn collects.
+pub(super) struct Turn {
+    /// The time, read once a turn.
+    pub(super) now: Time,
+    /// Connections with something to write.
+    pub(super) dirty: Vec<(u32, u32)>,
+    /// Connections that are not read until there is room.
+    pub(super) paused: Vec<(u32, u32)>,
+    /// Peers that are up, and those that are to get everything, as of the last socket read.
+    up: PeerSet,
+    flood: PeerSet,
+    matches: Matches,
+    to_workers: Vec<Vec<router::Delivery>>,
+    to_peers: Vec<Vec<Outbound>>,
+    peers_waiting: PeerSet,
+    /// The connection whose packets are handled published where there is no room.
+    under_pressure: Option<u32>,
+    /// Who waits for peers, by ticket.
+    waiting: HashMap<u64, Waiting, foldhash::fast::RandomState>,
+    last_token: u64,
+}
+
+/// A step of a session that waits for peers.
+pub(super) enum Waiting {
+    /// A publication, for so many peers.
+    Routed { slot: u32, incarnation: u32, token: u64, remaining: u32, is_refused: bool },
+    /// A SUBSCRIBE.
+    Live { slot: u32, incarnation: u32, answer: Box<super::subscribe::Answer> },
+}
+
+impl Turn {
+    pub(super) fn new(workers: usize) -> Self {
+        Self {
+            now: Time(0),
+            dirty: Vec::new(),
+            paused: Vec::new(),
+            up: PeerSet::default(),
+            flood: PeerSet::default(),
+            matches: Matches::default(),
+            to_workers: (0..workers).map(|_| Vec::new()).collect(),
+            to_peers: (0..PeerSet::CAPACITY).map(|_| Vec::new()).collect(),
+            peers_waiting: PeerSet::default(),
+            under_pressure: None,
+            waiting: HashMap::default(),
+            last_token: 0,
+        }
+    }
+
+    /// Whether this connection published into what is full since it was last asked.
+    pub(super) fn published_under_pressure(&mut self, slot: u32) -> bool {
+        self.under_pressure.take() == Some(slot)
+    }
+
+    /// Notes who waits, and gives the name to wait by.
+    pub(super) fn wait(&mut self, worker: u16, waiting: Waiting) -> Ticket {
+        self.last_token += 1;
+        self.waiting.insert(self.last_token, waiting);
+        Ticket { worker, token: self.last_token }
+    }
+
+    pub(super) fn give_up(&mut self, ticket: Ticket) -> Option<Waiting> {
+        self.waiting.remove(&ticket.token)
+    }
+}
+
+impl Shard {
+    pub(super) fn refresh_now(&mut self) {
+        self.turn.now = self.shared.now();
+    }
+
+    /// Starts a turn: the time, and which peers are in sync now. After the socket read that brought the packets, so
+    /// that a node which was stopped sees that its leases are over before it routes by what it knew (trap 1).
+    pub(super) fn begin_turn(&mut self) {
+        self.refresh_now();
+        self.turn.up = self.shared.forward.up();
+        self.turn.flood = if self.turn.up.is_empty() { PeerSet::default() } else { self.shared.forward.flood() };
+    }
+
+    /// Routes a client's publication. `token` is the session's name for the acknowledgement it owes.
+    pub(super) fn publish(&mut self, slot: u32, mut message: Message, token: Option<u64>) {
+        self.count_received(&message);
+        let Some(entry) = self.sessions.get_mut(slot as usize) else {
+            return;
+        };
+        entry.view.received_msgs += 1;
+        let incarnation = entry.incarnation;
+        if !self.shared.access.authorize(entry.session.client_id(), Action::Publish(message.topic())) {
+            return self.settle(slot, incarnation, token, ReasonCode::NotAuthorized);
+        }
+        self.identify(&mut message);
+        let message = Arc::new(message);
+        if message.retain && !self.retain(&message) {
+            return self.settle(slot, incarnation, token, ReasonCode::QuotaExceeded);
+        }
+        let ticket = |turn: &mut Self, remaining| {
+            token.map(|token| {
+                let waiting = Waiting::Routed { slot, incarnation, token, remaining, is_refused: false };
+                turn.turn.wait(turn.worker, waiting)
+            })
+        };
+        let is_waiting = self.route(&message, Some(slot), ticket);
+        if !is_waiting {
+            self.settle(slot, incarnation, token, ReasonCode::Success);
+        }
+    }
+
+    /// Publishes a will.
+    pub(super) fn publish_will(&mut self, client_id: &str, mut message: Message) {
+        if !self.shared.access.authorize(client_id, Action::Publish(message.topic())) {
+            return;
+        }
+        self.identify(&mut message);
+        let message = Arc::new(message);
+        if !message.retain || self.retain(&message) {
+            self.route(&message, None, |_, _| None);
+        }
+    }
+
+    fn retain(&self, message: &SharedMessage) -> bool {
+        self.counters.inc(Metric::MessagesRetained);
+        self.shared.retained.set(message.clone()).is_ok()
+    }
+
+    /// Sends a message to all who are subscribed. `ticket` makes the name by which the peers' answers are awaited, and
+    /// is called only where there are such peers; answers whether it was.
+    fn route(
+        &mut self,
+        message: &SharedMessage,
+        from: Option<u32>,
+        ticket: impl FnOnce(&mut Self, u32) -> Option<Ticket>,
+    ) -> bool {
+        let mut matches = std::mem::take(&mut self.turn.matches);
+        matches.clear();
+        self.shared.index.matches(message.topic(), &mut matches);
+        if matches.local_filters > 1 {
+            matches.local.sort_unstable_by_key(|subscriber| (subscriber.worker, subscriber.session, subscriber.serial));
+        }
+        let peers = matches.remote.intersection(self.turn.up).union(self.turn.flood);
+        if matches.local.is_empty() && peers.is_empty() {
+            self.counters.inc(Metric::MessagesDropped);
+            self.counters.inc(Metric::DroppedNoSubscribers);
+        }
+        for of_worker in matches.local.chunk_by(|a, b| a.worker == b.worker) {
+            let worker = of_worker[0].worker;
+            if worker == self.worker {
+                self.deliver_here(message, of_worker, from, false);
+            } else {
+                self.hand_over(worker, message, of_worker, from);
+            }
+        }
+        self.turn.matches = matches;
+        if peers.is_empty() {
+            return false;
+        }
+        let count = peers.0.count_ones();
+        let ticket = if message.qos == Qos::AtMostOnce { None } else { ticket(self, count) };
+        self.hand_to_peers(message, peers, ticket, from);
+        ticket.is_some()
+    }
+
+    fn hand_over(&mut self, worker: u16, message: &SharedMessage, subscribers: &[Subscriber], from: Option<u32>) {
+        if self.shared.boxes.is_full(worker) {
+            self.turn.under_pressure = from;
+        }
+        let delivery = router::Delivery { message: message.clone(), subscribers: subscribers.to_vec() };
+        self.turn.to_workers[usize::from(worker)].push(delivery);
+        self.dirty_notify.notify_one();
+    }
+
+    fn hand_to_peers(&mut self, message: &SharedMessage, peers: PeerSet, ticket: Option<Ticket>, from: Option<u32>) {
+        if self.shared.forward.is_congested() {
+            self.turn.under_pressure = from;
+        }
+        for peer in peers.iter() {
+            self.turn.to_peers[usize::from(peer.0)].push(Outbound { message: message.clone(), ticket });
+        }
+        self.counters.add(Metric::MessagesForward, u64::from(peers.0.count_ones()));
+        self.counters.add(Metric::Floods, u64::from(peers.intersection(self.turn.flood).0.count_ones()));
+        self.turn.peers_waiting = self.turn.peers_waiting.union(peers);
+        self.dirty_notify.notify_one();
+    }
+
+    /// The end of the turn: one batch a worker.
+    pub(super) fn post_to_workers(&mut self) {
+        for (worker, batch) in self.turn.to_workers.iter_mut().enumerate() {
+            if !batch.is_empty() {
+                let worker = u16::try_from(worker).unwrap_or(0);
+                self.shared.boxes.deliver(worker, std::mem::take(batch), None);
+            }
+        }
+    }
+
+    /// The end of the turn: one batch a peer.
+    pub(super) fn forward_to_peers(&mut self) {
+        for peer in std::mem::take(&mut self.turn.peers_waiting).iter() {
+            self.shared.forward.forward(peer, &mut self.turn.to_peers[usize::from(peer.0)]);
+        }
+    }
+
+    /// Deliveries that came through another worker or from a peer.
+    pub(super) fn delivered(&mut self, batch: Vec<router::Delivery>, done: Option<Arc<OnDelivered>>) {
+        for delivery in batch {
+            self.deliver_here(&delivery.message, &delivery.subscribers, None, true);
+        }
+        drop(done); // in memory that is all; a store will keep it until the commit
+    }
+
+    /// Delivers to sessions of this worker. `subscribers` is sorted by session where one can appear twice. `check` is
+    /// for deliveries that were under way while a subscription could end: then it is looked up again.
+    fn deliver_here(&mut self, message: &SharedMessage, subscribers: &[Subscriber], from: Option<u32>, check: bool) {
+        for of_session in subscribers.chunk_by(|a, b| a.session == b.session) {
+            let slot = of_session[0].session;
+            let Some(entry) = self.sessions.get(slot as usize) else {
+                continue;
+            };
+            let Some(delivery) = merge(message, of_session, from == Some(slot), check.then_some(&entry.session)) else {
+                self.counters.add(Metric::DeliveryDroppedNoLocal, u64::from(from == Some(slot)));
+                continue;
+            };
+            self.step(slot, |session, limits, now, out| session.deliver(delivery, limits, now, out));
+        }
+    }
+
+    /// Answers a publication's acknowledgement and what stood behind it.
+    fn settle(&mut self, slot: u32, incarnation: u32, token: Option<u64>, reason: ReasonCode) {
+        let Some(token) = token else { return };
+        if self.entry(slot, incarnation).is_some() {
+            self.step(slot, |session, _, _, out| session.routed(token, reason, out));
+            self.resume_reading(slot);
+        }
+    }
+
+    /// Peers have answered.
+    pub(super) fn settled(&mut self, tickets: Vec<(u64, Outcome)>) {
+        for (token, outcome) in tickets {
+            match self.turn.waiting.get_mut(&token) {
+                Some(Waiting::Routed { remaining, is_refused, .. }) => {
+                    *remaining = remaining.saturating_sub(1);
+                    *is_refused |= outcome == Outcome::Full;
+                    if *remaining > 0 {
+                        continue;
+                    }
+                }
+                Some(Waiting::Live { .. }) => {}
+                None => continue,
+            }
+            match self.turn.waiting.remove(&token) {
+                Some(Waiting::Routed { slot, incarnation, token, is_refused, .. }) => {
+                    let reason = if is_refused { ReasonCode::QuotaExceeded } else { ReasonCode::Success };
+                    self.settle(slot, incarnation, Some(token), reason);
+                }
+                Some(Waiting::Live { slot, incarnation, answer }) => self.answer_subscribe(slot, incarnation, *answer),
+                None => {}
+            }
+        }
+    }
+
+    /// There is room again: paused publishers are read on.
+    pub(super) fn resume_paused(&mut self) {
+        for (slot, incarnation) in std::mem::take(&mut self.turn.paused) {
+            if self.entry(slot, incarnation).is_some() {
+                self.resume_reading(slot);
+            }
+        }
+    }
+
+    fn count_received(&self, message: &Message) {
+        let by_qos = match message.qos {
+            Qos::AtMostOnce => Metric::MessagesQos0Received,
+            Qos::AtLeastOnce => Metric::MessagesQos1Received,
+            Qos::ExactlyOnce => Metric::MessagesQos2Received,
+        };
+        for metric in [Metric::PublishReceived, Metric::MessagesReceived, Metric::MessagesPublish, by_qos] {
+            self.counters.inc(metric);
+        }
+    }
+}
+
+/// One delivery out of all of a session's subscriptions that match: at the highest QoS, with every identifier
+/// [MQTT-3.3.4-2, -3]. `None` if all of them are No Local and it is the client's own, or none stands any more.
+fn merge(
+    message: &SharedMessage,
+    of_session: &[Subscriber],
+    is_own: bool,
+    check: Option<&Session>,
+) -> Option<Delivery> {
+    let stands = |subscriber: &&Subscriber| {
+        let is_echo = is_own && subscriber.flags & Subscriber::NO_LOCAL != 0; // [MQTT-3.8.3-3]
+        !is_echo && check.is_none_or(|session| session.is_subscribed(subscriber.serial))
+    };
+    if let [only] = of_session {
+        return stands(&only).then(|| delivery(message, only.qos, only.flags, ids([only])));
+    }
+    let qos = of_session.iter().filter(stands).map(|subscriber| subscriber.qos).max()?;
+    let flags = of_session.iter().filter(stands).fold(0, |flags, subscriber| flags | subscriber.flags);
+    Some(delivery(message, qos, flags, ids(of_session.iter().filter(stands))))
+}
+
+fn ids<'a>(subscribers: impl IntoIterator<Item = &'a Subscriber>) -> Box<[u32]> {
+    subscribers.into_iter().map(|subscriber| subscriber.subscription_id).filter(|id| *id != 0).collect()
+}
+
+fn delivery(message: &SharedMessage, qos: Qos, flags: u8, subscription_ids: Box<[u32]>) -> Delivery {
+    let retain = message.retain && flags & Subscriber::RETAIN_AS_PUBLISHED != 0; // [MQTT-3.3.1-12, -13]
+    Delivery { message: message.clone(), qos: message.qos.min(qos), retain, subscription_ids }
+}

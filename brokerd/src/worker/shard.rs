@@ -1,0 +1,229 @@
+//! A worker's own state: its sessions, their connections, and what leaves at the end of the turn. Only its thread
+//! touches it; every method is one uninterrupted step.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hashbrown::HashMap;
+use mqtt::codec::Limits;
+use mqtt::session::{Outputs, ServerLimits, Session, SessionLimits, Tally};
+use mqtt::{Message, MessageId, Time};
+use slab::Slab;
+use tokio::sync::Notify;
+
+use super::conn::Conn;
+use super::mailbox::Boxes;
+use super::route::Turn;
+use super::timers::Timers;
+use super::view::ClientView;
+use crate::access::Access;
+use crate::metrics::{Counters, Metric};
+use crate::registry::{Elsewhere, Epoch};
+use crate::retain::Retained;
+use crate::router::{Forward, Index};
+
+/// The shard in the hands of its worker's tasks. Never borrowed over an await.
+pub(super) type Handle = Rc<RefCell<Shard>>;
+
+/// What all workers of a node share.
+pub(super) struct Shared {
+    pub(super) boxes: Arc<Boxes>,
+    pub(super) index: Arc<Index>,
+    pub(super) retained: Arc<Retained>,
+    pub(super) forward: Arc<dyn Forward>,
+    pub(super) elsewhere: Arc<dyn Elsewhere>,
+    pub(super) access: Access,
+    pub(super) settings: Settings,
+    /// The zero of [`Time`].
+    pub(super) started: Instant,
+    /// This node and generation, for message identities.
+    pub(super) origin: u64,
+}
+
+impl Shared {
+    pub(super) fn now(&self) -> Time {
+        Time(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// The configuration as the workers need it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settings {
+    pub(super) decode: Limits,
+    pub(super) server: ServerLimits,
+    pub(super) session: SessionLimits,
+    pub(super) connect_timeout: Duration,
+    pub(super) max_offline_sessions: usize,
+}
+
+/// A session and what surrounds it.
+pub(super) struct Entry {
+    pub(super) session: Session,
+    /// Tells this session from an earlier one in the same place.
+    pub(super) incarnation: u32,
+    pub(super) conn: Option<Conn>,
+    pub(super) epoch: Epoch,
+    pub(super) replays: super::subscribe::Replays,
+    /// What `clients list` shows and nothing else needs.
+    pub(super) view: Box<ClientView>,
+    /// The earliest timer that is set for it.
+    pub(super) armed: Option<Time>,
+}
+
+/// The shard.
+pub(crate) struct Shard {
+    pub(super) worker: u16,
+    pub(super) shared: Arc<Shared>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) sessions: Slab<Entry>,
+    pub(super) by_id: HashMap<Arc<str>, u32, foldhash::fast::RandomState>,
+    pub(super) offline: usize,
+    pub(super) timers: Timers,
+    pub(super) turn: Turn,
+    /// Scratch for one step of one session: its wire buffer is the connection's for the time of the step.
+    pub(super) out: Outputs,
+    /// What sockets are read into.
+    pub(super) read_buffer: Box<[u8]>,
+    /// Wire buffers that no connection needs now.
+    pub(super) spare: Vec<Vec<u8>>,
+    /// Wakes the flush task.
+    pub(super) dirty_notify: Rc<Notify>,
+    last_incarnation: u32,
+    last_sequence: u64,
+}
+
+/// Bytes read from a socket at a time.
+const READ_BUFFER: usize = 64 * 1024;
+/// Spare wire buffers kept.
+const SPARE_BUFFERS: usize = 256;
+/// A wire buffer that grew beyond this is not kept.
+const SPARE_CAPACITY: usize = 64 * 1024;
+
+impl Shard {
+    pub(super) fn new(worker: u16, shared: Arc<Shared>, counters: Arc<Counters>) -> Self {
+        let workers = shared.boxes.iter().len();
+        Self {
+            worker,
+            counters,
+            sessions: Slab::new(),
+            by_id: HashMap::default(),
+            offline: 0,
+            timers: Timers::default(),
+            turn: Turn::new(workers),
+            out: Outputs::default(),
+            read_buffer: vec![0; READ_BUFFER].into_boxed_slice(),
+            spare: Vec::new(),
+            dirty_notify: Rc::new(Notify::new()),
+            last_incarnation: 0,
+            last_sequence: 0,
+            shared,
+        }
+    }
+
+    /// A session's place, for a new session.
+    pub(super) fn insert(&mut self, session: Session, view: ClientView) -> u32 {
+        self.last_incarnation = self.last_incarnation.wrapping_add(1);
+        let client_id = session.client_id().clone();
+        let slot = self.sessions.insert(Entry {
+            session,
+            incarnation: self.last_incarnation,
+            conn: None,
+            epoch: Epoch::default(),
+            replays: super::subscribe::Replays::default(),
+            view: Box::new(view),
+            armed: None,
+        });
+        let slot = u32::try_from(slot).unwrap_or(u32::MAX);
+        self.by_id.insert(client_id, slot);
+        self.counters.inc(Metric::SessionCreated);
+        slot
+    }
+
+    /// The entry in a place, if it is still the one meant.
+    pub(super) fn entry(&mut self, slot: u32, incarnation: u32) -> Option<&mut Entry> {
+        self.sessions.get_mut(slot as usize).filter(|entry| entry.incarnation == incarnation)
+    }
+
+    /// Gives a message that this worker took from its publisher its identity.
+    pub(super) fn identify(&mut self, message: &mut Message) {
+        self.last_sequence += 1;
+        message.id = MessageId { origin: self.shared.origin, worker: self.worker, sequence: self.last_sequence };
+    }
+
+    /// Runs one step of a session. While it lasts, the step's wire buffer is the connection's, so that bytes are
+    /// written where they leave from; afterwards what was sent is counted and the connection is noted for the flush.
+    pub(super) fn step(&mut self, slot: u32, step: impl FnOnce(&mut Session, &SessionLimits, Time, &mut Outputs)) {
+        let now = self.turn.now;
+        let Some(entry) = self.sessions.get_mut(slot as usize) else {
+            return;
+        };
+        if let Some(conn) = &mut entry.conn {
+            std::mem::swap(&mut conn.wire, &mut self.out.wire);
+            if self.out.wire.capacity() == 0
+                && let Some(spare) = self.spare.pop()
+            {
+                self.out.wire = spare;
+            }
+        }
+        step(&mut entry.session, &self.shared.settings.session, now, &mut self.out);
+        if let Some(conn) = &mut entry.conn {
+            std::mem::swap(&mut conn.wire, &mut self.out.wire);
+            let has_news = !conn.wire.is_empty();
+            if has_news && !conn.is_dirty && !conn.is_blocked {
+                conn.is_dirty = true;
+                if self.turn.dirty.is_empty() {
+                    self.dirty_notify.notify_one();
+                }
+                self.turn.dirty.push((slot, entry.incarnation));
+            }
+        } else {
+            self.out.wire.clear();
+        }
+        let tally = std::mem::take(&mut self.out.tally);
+        if tally != Tally::default() {
+            self.count(slot, &tally);
+        }
+    }
+
+    /// Keeps an emptied wire buffer for another connection.
+    pub(super) fn recycle(&mut self, mut buffer: Vec<u8>) {
+        if self.spare.len() < SPARE_BUFFERS && buffer.capacity() <= SPARE_CAPACITY {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+
+    fn count(&mut self, slot: u32, tally: &Tally) {
+        const SENT: [Metric; 4] = [Metric::PubackSent, Metric::PubrecSent, Metric::PubrelSent, Metric::PubcompSent];
+        const MISSED: [Metric; 4] =
+            [Metric::PubackMissed, Metric::PubrecMissed, Metric::PubrelMissed, Metric::PubcompMissed];
+        const BY_QOS: [Metric; 3] = [Metric::MessagesQos0Sent, Metric::MessagesQos1Sent, Metric::MessagesQos2Sent];
+        let counters = &self.counters;
+        let published: u64 = tally.published.iter().sum();
+        counters.add(Metric::PublishSent, published);
+        counters.add(Metric::MessagesSent, published);
+        counters.add(Metric::MessagesDelivered, published);
+        for (metric, count) in BY_QOS.iter().zip(tally.published) {
+            counters.add(*metric, count);
+        }
+        for (metric, count) in SENT.iter().zip(tally.acks_sent).chain(MISSED.iter().zip(tally.acks_missed)) {
+            counters.add(*metric, count);
+        }
+        counters.add(Metric::PacketsSent, published + tally.acks_sent.iter().sum::<u64>());
+        counters.add(Metric::MessagesAcked, tally.acked);
+        let dropped = tally.queue_full + tally.qos0_away + tally.too_large + tally.expired;
+        if dropped > 0 {
+            counters.add(Metric::DeliveryDropped, dropped);
+            counters.add(Metric::DeliveryDroppedQueueFull, tally.queue_full);
+            counters.add(Metric::DeliveryDroppedQos0, tally.qos0_away);
+            counters.add(Metric::DeliveryDroppedTooLarge, tally.too_large);
+            counters.add(Metric::DeliveryDroppedExpired, tally.expired);
+        }
+        if let Some(entry) = self.sessions.get_mut(slot as usize) {
+            entry.view.delivered_msgs += published;
+            entry.view.dropped_msgs += dropped;
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The workers' threads: their start, their main loop, their end, and the handle by which the rest of the node speaks
+//! to them. Never touches a session.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use mqtt::codec::Limits;
+use mqtt::session::{QueueLimits, ServerLimits, SessionLimits, WhenFull};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio::task::LocalSet;
+
+use super::greet::Accepted;
+use super::mailbox::{Boxes, Mail};
+use super::shard::{Handle, Settings, Shard, Shared};
+use super::{attach, flush, greet, timers};
+use crate::access::Access;
+use crate::config::{self, Config};
+use crate::metrics::{Counters, Metrics};
+use crate::registry::{Boxed, Elsewhere, Epoch, Owners};
+use crate::retain::Retained;
+use crate::router::{Forward, Index, Mailboxes};
+
+/// What the workers are built from.
+pub struct Parts {
+    /// Who is subscribed.
+    pub index: Arc<Index>,
+    /// What is retained.
+    pub retained: Arc<Retained>,
+    /// The way to other nodes.
+    pub forward: Arc<dyn Forward>,
+    /// The owners of client ids.
+    pub elsewhere: Arc<dyn Elsewhere>,
+    /// The node's rules.
+    pub access: Access,
+    /// The node's counters.
+    pub metrics: Metrics,
+    /// This node and generation, as message identities name it.
+    pub origin: u64,
+}
+
+/// The workers, seen from outside. Cheap to clone.
+#[derive(Clone)]
+pub struct Workers {
+    pub(super) boxes: Arc<Boxes>,
+    threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
+    next: Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl Workers {
+    /// Makes the letter boxes, so that others can be wired to them before the threads run.
+    #[must_use]
+    pub fn new(node: &config::Node) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let count = if node.workers == 0 { cores } else { node.workers };
+        Self { boxes: Arc::new(Boxes::new(count, node.worker_queue)), threads: Arc::default(), next: Arc::default() }
+    }
+
+    /// The letter boxes, for router and cluster.
+    #[must_use]
+    pub fn mailboxes(&self) -> Arc<dyn Mailboxes> {
+        self.boxes.clone()
+    }
+
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// If a thread or its runtime cannot be made.
+    pub fn start(&self, config: &Config, parts: Parts) -> std::io::Result<()> {
+        let shared = Arc::new(Shared {
+            boxes: self.boxes.clone(),
+            index: parts.index,
+            retained: parts.retained,
+            forward: parts.forward,
+            elsewhere: parts.elsewhere,
+            access: parts.access,
+            settings: settings(config),
+            started: Instant::now(),
+            origin: parts.origin,
+        });
+        for worker in 0..self.boxes.iter().len() {
+            let worker = u16::try_from(worker).map_err(std::io::Error::other)?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let (shared, counters) = (shared.clone(), parts.metrics.block());
+            let thread = std::thread::Builder::new()
+                .name(format!("worker-{worker}"))
+                .spawn(move || runtime.block_on(LocalSet::new().run_until(run(worker, shared, counters))))?;
+            self.threads.lock().push(thread);
+        }
+        Ok(())
+    }
+
+    /// Gives a new socket to a worker, in turn.
+    pub(crate) fn accept(&self, accepted: Accepted) {
+        let turn = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let worker = u16::try_from(turn % self.boxes.iter().len()).unwrap_or(0);
+        self.boxes.of(worker).post(Mail::Accepted(accepted));
+    }
+
+    /// Says good-bye to every client (5.0: 0x8B), sends the wills, and ends the threads.
+    pub async fn stop(&self) {
+        let mut waits = Vec::new();
+        for mailbox in self.boxes.iter() {
+            let (done, wait) = oneshot::channel();
+            mailbox.post(Mail::Shutdown(done));
+            waits.push(wait);
+        }
+        for wait in waits {
+            let _ = wait.await; // a worker that is gone already has nobody to say good-bye to
+        }
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Owners for Workers {
+    fn superseded(&self, client_id: &Arc<str>, epoch: Epoch) {
+        let worker = self.boxes.worker_of(client_id);
+        self.boxes.of(worker).post(Mail::Superseded(client_id.clone(), epoch));
+    }
+
+    fn owned(&self, cursor: u64, limit: usize) -> Boxed<'_, (Vec<(Arc<str>, Epoch)>, Option<u64>)> {
+        Box::pin(self.owned_page(cursor, limit))
+    }
+
+    fn epoch_of(&self, client_id: &Arc<str>) -> Boxed<'_, Option<Epoch>> {
+        let client_id = client_id.clone();
+        Box::pin(async move { self.epoch(&client_id).await })
+    }
+}
+
+/// A worker's life.
+async fn run(worker: u16, shared: Arc<Shared>, counters: Arc<Counters>) {
+    let shard: Handle = Rc::new(RefCell::new(Shard::new(worker, shared.clone(), counters)));
+    tokio::task::spawn_local(flush::run(shard.clone()));
+    tokio::task::spawn_local(timers::run(shard.clone()));
+    let mailbox = shared.boxes.of(worker);
+    let mut mail = Vec::new();
+    loop {
+        mailbox.arrival().await;
+        let was_full = mailbox.take(&mut mail);
+        for one in mail.drain(..) {
+            match one {
+                Mail::Accepted(accepted) => drop(tokio::task::spawn_local(greet::greet(shard.clone(), accepted))),
+                Mail::Attach(handover) => drop(tokio::task::spawn_local(attach::attach(shard.clone(), *handover))),
+                Mail::Shutdown(done) => {
+                    shard.borrow_mut().shut_down();
+                    let _ = done.send(());
+                    return;
+                }
+                other => shard.borrow_mut().handle(other),
+            }
+        }
+        if was_full {
+            shared.boxes.has_drained();
+        }
+    }
+}
+
+impl Shard {
+    fn handle(&mut self, mail: Mail) {
+        self.refresh_now();
+        match mail {
+            Mail::Deliver(batch, done) => self.delivered(batch, done),
+            Mail::Settled(tickets) => self.settled(tickets),
+            Mail::Uncongested => self.resume_paused(),
+            Mail::Superseded(client_id, epoch) => self.superseded(&client_id, epoch),
+            Mail::Ask(question) => question(self),
+            Mail::Accepted(_) | Mail::Attach(_) | Mail::Shutdown(_) => {} // these need the runtime: see `run`
+        }
+    }
+
+    /// Every client is told and dropped, and what that caused (wills) leaves with this last turn.
+    fn shut_down(&mut self) {
+        self.begin_turn();
+        let slots: Vec<u32> = self.by_id.values().copied().collect();
+        for slot in slots {
+            self.say_and_drop(slot, mqtt::ReasonCode::ServerShuttingDown);
+        }
+        self.flush();
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    let (mqtt, persistence) = (&config.mqtt, &config.persistence);
+    Settings {
+        decode: Limits {
+            max_packet_size: mqtt.max_packet_size,
+            max_topic_len: usize::from(mqtt.max_topic_len),
+            max_filter_len: usize::from(mqtt.max_subscription_len),
+            max_topic_levels: usize::from(mqtt.max_topic_levels),
+        },
+        server: ServerLimits {
+            receive_maximum: mqtt.receive_maximum,
+            max_inflight: mqtt.max_inflight,
+            max_packet_size: mqtt.max_packet_size,
+            topic_alias_maximum: mqtt.topic_alias_maximum,
+            max_keep_alive: mqtt.max_keep_alive,
+            session_expiry: mqtt.session_expiry,
+            max_session_expiry: mqtt.max_session_expiry,
+            max_client_id_len: usize::from(mqtt.max_client_id_len),
+        },
+        session: SessionLimits {
+            queue: QueueLimits {
+                depth: persistence.queue_depth,
+                bytes: persistence.queue_bytes,
+                when_full: match persistence.when_full {
+                    config::WhenFull::DropOldest => WhenFull::DropOldest,
+                    config::WhenFull::DropNewest => WhenFull::DropNewest,
+                },
+                qos0: persistence.queue_qos0,
+            },
+            write_buffer: mqtt.write_buffer,
+            max_subscriptions: mqtt.max_subscriptions,
+        },
+        connect_timeout: mqtt.connect_timeout,
+        max_offline_sessions: persistence.max_offline_sessions,
+    }
+}

@@ -1,0 +1,177 @@
+//! SUBSCRIBE and UNSUBSCRIBE: the index, the wait for the peers, the answer, and the retained messages after it.
+//! Never sends a retained message faster than the client takes it: what waits is a place in the store, not a copy.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use mqtt::packet::SubscriptionOptions;
+use mqtt::session::{Delivery, Granted, Requested};
+use mqtt::{PacketId, ReasonCode, RetainHandling};
+
+use super::route::Waiting;
+use super::shard::Shard;
+use crate::access::Action;
+use crate::metrics::Metric;
+use crate::router::Subscriber;
+
+/// Retained messages read from the store at a time.
+const PAGE: usize = 64;
+
+/// A SUBACK in the making.
+pub(super) struct Answer {
+    packet_id: PacketId,
+    codes: Vec<ReasonCode>,
+    replays: Vec<Replay>,
+}
+
+/// Retained messages that a subscription is still to get.
+#[derive(Debug)]
+struct Replay {
+    granted: Granted,
+    /// The topic after which the next page begins.
+    after: Option<String>,
+}
+
+/// All of a session's, one after another.
+#[derive(Debug, Default)]
+pub(super) struct Replays(VecDeque<Replay>);
+
+impl Replays {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Shard {
+    /// Makes a SUBSCRIBE's subscriptions live. The SUBACK leaves when every peer knows (or floods), also where nothing
+    /// changed: another client's change of the same row may still be on its way (trap 2).
+    pub(super) fn subscribe(&mut self, slot: u32, packet_id: PacketId, requested: Vec<Requested>) {
+        self.counters.inc(Metric::SubscribeReceived);
+        let mut answer = Answer { packet_id, codes: Vec::with_capacity(requested.len()), replays: Vec::new() };
+        let mut version = 0;
+        for one in requested {
+            match self.subscribe_one(slot, one, &mut answer) {
+                Ok(row) => version = version.max(row),
+                Err(reason) => answer.codes.push(reason),
+            }
+        }
+        let Some(entry) = self.sessions.get_mut(slot as usize) else {
+            return;
+        };
+        entry.view.subscriptions = entry.session.subscriptions().len() as u64;
+        let incarnation = entry.incarnation;
+        let shared = self.shared.clone();
+        let waiting = Waiting::Live { slot, incarnation, answer: Box::new(answer) };
+        let ticket = self.turn.wait(self.worker, waiting);
+        if shared.forward.when_live(version, ticket)
+            && let Some(Waiting::Live { answer, .. }) = self.turn.give_up(ticket)
+        {
+            self.answer_subscribe(slot, incarnation, *answer);
+        }
+    }
+
+    /// Answers the version of the row, which the SUBACK waits for.
+    fn subscribe_one(&mut self, slot: u32, one: Requested, answer: &mut Answer) -> Result<u64, ReasonCode> {
+        let granted = one.outcome?;
+        let client_id = self.client_id(slot);
+        if !self.shared.access.authorize(&client_id, Action::Subscribe(&granted.filter)) {
+            if let Some(entry) = self.sessions.get_mut(slot as usize) {
+                entry.session.forget_subscription(&granted.filter);
+            }
+            self.unindex(slot, &granted.filter);
+            return Err(ReasonCode::NotAuthorized);
+        }
+        let shared = self.shared.clone();
+        let first = || shared.forward.route_changed(&granted.filter, true);
+        let version = shared.index.subscribe(&granted.filter, subscriber(self.worker, slot, &granted), first);
+        answer.codes.push(match granted.options.qos {
+            mqtt::Qos::AtMostOnce => ReasonCode::Success,
+            mqtt::Qos::AtLeastOnce => ReasonCode::GrantedQos1,
+            mqtt::Qos::ExactlyOnce => ReasonCode::GrantedQos2,
+        });
+        let wants_retained = match granted.options.retain_handling {
+            RetainHandling::Always => true,
+            RetainHandling::IfNew => one.is_new,
+            RetainHandling::Never => false,
+        };
+        if wants_retained {
+            answer.replays.push(Replay { granted, after: None });
+        }
+        Ok(version)
+    }
+
+    /// The subscriptions are live: SUBACK, then what is retained.
+    pub(super) fn answer_subscribe(&mut self, slot: u32, incarnation: u32, answer: Answer) {
+        let Some(entry) = self.entry(slot, incarnation) else {
+            return;
+        };
+        if entry.conn.is_none() {
+            return;
+        }
+        entry.replays.0.extend(answer.replays);
+        self.counters.inc(Metric::SubackSent);
+        self.counters.inc(Metric::PacketsSent);
+        self.step(slot, |session, _, _, out| session.suback(answer.packet_id, &answer.codes, out));
+        self.refill(slot);
+    }
+
+    pub(super) fn unsubscribe(&mut self, slot: u32, gone: &[Granted]) {
+        for granted in gone {
+            self.unindex(slot, &granted.filter);
+        }
+        if let Some(entry) = self.sessions.get_mut(slot as usize) {
+            entry.view.subscriptions = entry.session.subscriptions().len() as u64;
+            entry.replays.0.retain(|replay| entry.session.is_subscribed(replay.granted.serial));
+        }
+    }
+
+    pub(super) fn unindex(&self, slot: u32, filter: &Arc<str>) {
+        let last = || {
+            self.shared.forward.route_changed(filter, false);
+        };
+        self.shared.index.unsubscribe(filter, self.worker, slot, last);
+    }
+
+    /// Sends on what waits for a client: its queue first, then retained messages, as far as there is room.
+    pub(super) fn refill(&mut self, slot: u32) {
+        self.step(slot, |session, limits, now, out| session.pump(limits, now, out));
+        while let Some(entry) = self.sessions.get_mut(slot as usize) {
+            let room = self.shared.settings.session.write_buffer;
+            let has_room = entry.conn.as_ref().is_some_and(|conn| conn.wire.len() < room && conn.closing.is_none());
+            if !has_room || entry.session.has_backlog() {
+                return;
+            }
+            let Some(replay) = entry.replays.0.front_mut() else {
+                return;
+            };
+            let granted = replay.granted.clone();
+            let after = replay.after.as_deref();
+            let page = self.shared.retained.matching(&granted.filter, after, PAGE, self.turn.now);
+            replay.after = page.next;
+            if replay.after.is_none() {
+                entry.replays.0.pop_front();
+            }
+            for message in page.messages {
+                let qos = message.qos.min(granted.options.qos);
+                let subscription_ids = if granted.id == 0 { Box::default() } else { Box::from([granted.id]) };
+                let delivery = Delivery { message, qos, retain: true, subscription_ids }; // [MQTT-3.3.1-8]
+                self.step(slot, |session, limits, now, out| session.deliver(delivery, limits, now, out));
+            }
+        }
+    }
+}
+
+/// A granted subscription as the index holds it.
+fn subscriber(worker: u16, slot: u32, granted: &Granted) -> Subscriber {
+    let SubscriptionOptions { qos, no_local, retain_as_published, .. } = granted.options;
+    let no_local = if no_local { Subscriber::NO_LOCAL } else { 0 };
+    let as_published = if retain_as_published { Subscriber::RETAIN_AS_PUBLISHED } else { 0 };
+    Subscriber {
+        session: slot,
+        serial: granted.serial,
+        subscription_id: granted.id,
+        worker,
+        qos,
+        flags: no_local | as_published,
+    }
+}
