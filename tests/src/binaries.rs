@@ -1,6 +1,6 @@
 //! Where the compiled binaries are. Builds them once if they are missing; never rebuilds what is there.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -17,7 +17,8 @@ pub fn brokerctl() -> PathBuf {
 }
 
 /// `target/<profile>`, two above a test executable (`target/<profile>/deps/name-hash`), one above another binary.
-fn directory() -> &'static PathBuf {
+#[must_use]
+pub fn directory() -> &'static Path {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     DIRECTORY.get_or_init(|| {
         let executable = std::env::current_exe().expect("the path of this executable");

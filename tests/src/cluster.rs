@@ -85,27 +85,7 @@ pub async fn wait_for_states(node: &Node, expected: &[(&str, &str)]) {
 /// A counter of `broker metrics` on one node.
 pub async fn metric(node: &Node, name: &str) -> u64 {
     let answer = node.ctl().run(&["broker", "metrics", "--node", node.name()]).await.ok();
-    find_number(&answer, name).unwrap_or_else(|| panic!("no `{name}` in {answer}"))
-}
-
-/// The number under a key, or in an object whose `name` or `metric` is that key, wherever it is in the document.
-fn find_number(document: &serde_json::Value, name: &str) -> Option<u64> {
-    match document {
-        serde_json::Value::Object(fields) => {
-            let is_named = ["name", "metric"]
-                .iter()
-                .any(|key| fields.get(*key).is_some_and(|value| value == name));
-            let own = if is_named {
-                fields.get("value").or_else(|| fields.get("count"))
-            } else {
-                fields.get(name)
-            };
-            let own = own.and_then(serde_json::Value::as_u64);
-            own.or_else(|| fields.values().find_map(|value| find_number(value, name)))
-        }
-        serde_json::Value::Array(items) => items.iter().find_map(|value| find_number(value, name)),
-        _ => None,
-    }
+    answer[name].as_u64().unwrap_or_else(|| panic!("no `{name}` in {answer}"))
 }
 
 /// Waits until `topics list`, asked at this node, is exactly these `(filter, node)` rows.
@@ -133,18 +113,27 @@ pub async fn routes(node: &Node) -> Result<Vec<(String, String)>, String> {
         .json
         .as_array()
         .ok_or_else(|| format!("not an array: {}", answer.stdout))?;
-    let text = |row: &serde_json::Value, keys: &[&str]| {
-        keys.iter()
-            .find_map(|key| row[*key].as_str())
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let mut rows: Vec<_> = rows
-        .iter()
-        .map(|row| (text(row, &["filter", "topic"]), text(row, &["node"])))
-        .collect();
+    let text = |row: &serde_json::Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
+    let mut rows: Vec<_> = rows.iter().map(|row| (text(row, "topic"), text(row, "node"))).collect();
     rows.sort();
     Ok(rows)
+}
+
+/// Waits until this node holds, for every node, as many routes as are expected of it: its copy of their tables is whole.
+pub async fn wait_for_copies(node: &Node, expected: &[(String, String)]) {
+    let what = format!("{} holds a copy of the {} routes", node.name(), expected.len());
+    eventually(SOON, &what, async || {
+        let members = node.ctl().run(&["cluster", "status"]).await.ok();
+        let members = members["nodes"].as_array().cloned().unwrap_or_default();
+        for member in &members {
+            let owned = expected.iter().filter(|(_, owner)| member["name"] == owner.as_str()).count();
+            if member["routes"] != owned {
+                return Err(format!("{} routes of {}, expected {owned}", member["routes"], member["name"]));
+            }
+        }
+        Ok(())
+    })
+    .await;
 }
 
 fn difference(seen: &[(String, String)], expected: &[(String, String)]) -> String {

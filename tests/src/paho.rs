@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
+use crate::binaries;
 use crate::wait::within;
 
 /// Runs `tests/paho/<script>` to its end. What it prints is shown when it fails.
@@ -28,8 +29,11 @@ pub async fn run(script: &str, arguments: &[&str]) {
     );
 }
 
-/// `BROKERD_TEST_PYTHON`, or the virtual environment that `tests/run` makes.
+/// `BROKERD_TEST_PYTHON`, or that of the virtual environment which `tests/run` makes beside the binaries, or the PATH's.
 fn python() -> PathBuf {
-    let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/venv/bin/python");
-    std::env::var_os("BROKERD_TEST_PYTHON").map_or(made, PathBuf::from)
+    if let Some(named) = std::env::var_os("BROKERD_TEST_PYTHON") {
+        return named.into();
+    }
+    let made = binaries::directory().join("../tests-venv/bin/python");
+    if made.exists() { made } else { "python3".into() }
 }

@@ -3,13 +3,14 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::packet::{self, Connect, DISCONNECT, PINGREQ, PublishOut, Version};
 use crate::read::{self, Connack, Packet, Publish};
-use crate::wait::soon;
+use crate::wait::{SOON, soon, within};
 
 /// A connection.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub struct Raw {
     /// Packets that came while another was waited for.
     inbox: VecDeque<Packet>,
     last_id: u16,
+    patience: Duration,
 }
 
 impl Raw {
@@ -34,6 +36,7 @@ impl Raw {
             bytes: vec![],
             inbox: VecDeque::new(),
             last_id: 0,
+            patience: SOON,
         }
     }
 
@@ -59,9 +62,16 @@ impl Raw {
         (client, connack)
     }
 
+    /// With another deadline for what should come, such as an acknowledgement that waits for a node to be declared down.
+    #[must_use]
+    pub const fn patient(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
     /// Writes bytes as they are. A broker that has closed meanwhile is not an error here: reading shows it.
     pub async fn send(&mut self, bytes: &[u8]) {
-        let _ = soon("room in the socket", self.stream.write_all(bytes)).await;
+        let _ = within(self.patience, "room in the socket", self.stream.write_all(bytes)).await;
     }
 
     /// The next packet, or `None` at the end of the connection.
@@ -92,11 +102,8 @@ impl Raw {
                 Ok(None) => {}
                 Err(why) => panic!("the broker sent {why}"),
             }
-            let read = soon(
-                "a packet or the end of the connection",
-                self.stream.read_buf(&mut self.bytes),
-            )
-            .await;
+            let reading = self.stream.read_buf(&mut self.bytes);
+            let read = within(self.patience, "a packet or the end of the connection", reading).await;
             // A reset is an end too: the broker closed with bytes of ours unread.
             if read.unwrap_or(0) == 0 {
                 return None;

@@ -67,7 +67,8 @@ async fn an_unknown_protocol_level_is_refused_and_closed() {
     for level in [0, 3, 6, 255] {
         let mut bytes = Connect::v311("level").encode();
         bytes[8] = level;
-        let mut client = Raw::open(broker.address(), Version::V311).await;
+        // Read as 5.0, which takes the answer in its own form and in that of 3.x.
+        let mut client = Raw::open(broker.address(), Version::V5).await;
         client.send(&bytes).await;
         let reason = client.expect_close().await;
         let is_stated = matches!(reason, Some(0x01 | 0x84));

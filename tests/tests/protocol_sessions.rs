@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use tests::broker::Broker;
-use tests::packet::{self, Connect, PublishOut, Version, property_four};
+use tests::packet::{self, Connect, PublishOut, Version, Will, property_four};
 use tests::raw::Raw;
 use tests::read::Packet;
 
@@ -88,14 +88,18 @@ async fn an_unacknowledged_message_is_sent_again_with_dup_and_the_same_id_before
     let broker = Broker::start().await;
     for version in VERSIONS {
         let topic = broker.own("again");
+        let gone = broker.own("gone");
         let connect = Connect::new(version, &broker.own(&format!("again{version:?}"))).persistent();
+        let connect = connect.will(Will::new(&gone, ""));
         let mut client = Raw::connect(broker.address(), &connect).await;
         client.subscribe(&topic, 1).await;
         let mut publisher = Raw::connect(broker.address(), &Connect::v311(&broker.own("publisher"))).await;
         publisher.publish(&topic, b"one", 1).await;
         publisher.publish(&topic, b"two", 1).await;
         let (one, two) = (client.expect_publish().await, client.expect_publish().await);
+        publisher.subscribe(&gone, 1).await;
         client.abandon();
+        publisher.receive().await; // the will: the broker knows that the client is away
         publisher.publish(&topic, b"three", 1).await;
         let mut client = Raw::connect(broker.address(), &connect).await;
         for before in [one, two] {
