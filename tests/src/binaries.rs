@@ -26,9 +26,7 @@ pub fn directory() -> &'static Path {
         if directory.ends_with("deps") {
             directory.pop();
         }
-        let is_complete = ["brokerd", "brokerctl"]
-            .iter()
-            .all(|name| directory.join(name).exists());
+        let is_complete = ["brokerd", "brokerctl"].iter().all(|name| directory.join(name).exists());
         if !is_complete {
             build(directory.ends_with("release"));
         }
@@ -42,12 +40,6 @@ fn build(is_release: bool) {
     if is_release {
         cargo.arg("--release");
     }
-    let status = cargo
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status()
-        .expect("cargo runs");
-    assert!(
-        status.success(),
-        "`cargo build -p brokerd -p brokerctl` failed: {status}"
-    );
+    let status = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo runs");
+    assert!(status.success(), "`cargo build -p brokerd -p brokerctl` failed: {status}");
 }

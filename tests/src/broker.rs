@@ -26,18 +26,10 @@ impl Broker {
         if let Ok(named) = std::env::var("BROKERD_TEST_BROKER") {
             let address = named.to_socket_addrs().ok().and_then(|mut found| found.next());
             let address = address.unwrap_or_else(|| panic!("BROKERD_TEST_BROKER={named} is no address"));
-            return Self {
-                address,
-                node: None,
-                mark,
-            };
+            return Self { address, node: None, mark };
         }
         let node = Node::start(NodeOptions::alone("n1")).await;
-        Self {
-            address: node.mqtt(),
-            node: Some(node),
-            mark,
-        }
+        Self { address: node.mqtt(), node: Some(node), mark }
     }
 
     /// Where it serves MQTT.
@@ -62,10 +54,7 @@ impl Broker {
     #[track_caller]
     pub fn assert_reason(&self, given: Option<u8>, expected: Option<u8>, about: &str) {
         let is_tolerable = self.is_foreign() && given.is_none();
-        assert!(
-            given == expected || is_tolerable,
-            "{about}: closed with {given:02x?}, expected {expected:02x?}"
-        );
+        assert!(given == expected || is_tolerable, "{about}: closed with {given:02x?}, expected {expected:02x?}");
     }
 
     /// Whether the broker is a foreign one, whose choices within the specification may be others.

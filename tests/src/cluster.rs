@@ -54,14 +54,9 @@ pub async fn view(node: &Node) -> Result<BTreeMap<String, String>, String> {
     if answer.code != 0 {
         return Err(format!("exit code {}: {}", answer.code, answer.stderr));
     }
-    let members = answer.json["nodes"]
-        .as_array()
-        .ok_or_else(|| format!("no `nodes` in {}", answer.stdout))?;
+    let members = answer.json["nodes"].as_array().ok_or_else(|| format!("no `nodes` in {}", answer.stdout))?;
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-    Ok(members
-        .iter()
-        .map(|member| (text(&member["name"]), text(&member["state"])))
-        .collect())
+    Ok(members.iter().map(|member| (text(&member["name"]), text(&member["state"]))).collect())
 }
 
 /// Waits until this node's view of these members is as given. A member expected `gone` may be absent.
@@ -73,11 +68,7 @@ pub async fn wait_for_states(node: &Node, expected: &[(&str, &str)]) {
             Some(found) => found == state,
             None => *state == "gone",
         };
-        if expected.iter().all(agrees) {
-            Ok(())
-        } else {
-            Err(format!("{seen:?}"))
-        }
+        if expected.iter().all(agrees) { Ok(()) } else { Err(format!("{seen:?}")) }
     })
     .await;
 }
@@ -94,11 +85,7 @@ pub async fn wait_for_routes(node: &Node, mut expected: Vec<(String, String)>) {
     let what = format!("{} lists exactly the {} live routes", node.name(), expected.len());
     eventually(SOON, &what, async || {
         let seen = routes(node).await?;
-        if seen == expected {
-            Ok(())
-        } else {
-            Err(difference(&seen, &expected))
-        }
+        if seen == expected { Ok(()) } else { Err(difference(&seen, &expected)) }
     })
     .await;
 }
@@ -109,10 +96,7 @@ pub async fn routes(node: &Node) -> Result<Vec<(String, String)>, String> {
     if answer.code != 0 {
         return Err(format!("exit code {}: {}", answer.code, answer.stderr));
     }
-    let rows = answer
-        .json
-        .as_array()
-        .ok_or_else(|| format!("not an array: {}", answer.stdout))?;
+    let rows = answer.json.as_array().ok_or_else(|| format!("not an array: {}", answer.stdout))?;
     let text = |row: &serde_json::Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
     let mut rows: Vec<_> = rows.iter().map(|row| (text(row, "topic"), text(row, "node"))).collect();
     rows.sort();

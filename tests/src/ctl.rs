@@ -28,19 +28,11 @@ pub struct Answer {
 
 impl Answer {
     /// The JSON of a call that exited with 0.
-    #[must_use]
     #[track_caller]
+    #[allow(clippy::must_use_candidate, reason = "often only that it succeeded matters")]
     pub fn ok(self) -> Value {
-        assert_eq!(
-            self.code, 0,
-            "brokerctl failed\nstdout: {}\nstderr: {}",
-            self.stdout, self.stderr
-        );
-        assert!(
-            !self.json.is_null(),
-            "stdout is not one JSON document: {:?}",
-            self.stdout
-        );
+        assert_eq!(self.code, 0, "brokerctl failed\nstdout: {}\nstderr: {}", self.stdout, self.stderr);
+        assert!(!self.json.is_null(), "stdout is not one JSON document: {:?}", self.stdout);
         self.json
     }
 }
@@ -49,9 +41,7 @@ impl Ctl {
     /// At `unix:PATH` or `HOST:PORT`.
     #[must_use]
     pub fn at(endpoint: &str) -> Self {
-        Self {
-            endpoint: endpoint.to_owned(),
-        }
+        Self { endpoint: endpoint.to_owned() }
     }
 
     /// With `-o json`.
@@ -66,15 +56,10 @@ impl Ctl {
 
     async fn run_as(&self, output: &[&str], arguments: &[&str]) -> Answer {
         let mut command = Command::new(binaries::brokerctl());
-        command
-            .args(["--endpoint", &self.endpoint])
-            .args(output)
-            .args(arguments);
+        command.args(["--endpoint", &self.endpoint]).args(output).args(arguments);
         command.stdin(Stdio::null()).kill_on_drop(true);
         let what = format!("an answer to brokerctl {arguments:?}");
-        let output = wait::within(3 * wait::SOON, &what, command.output())
-            .await
-            .expect("brokerctl runs");
+        let output = wait::within(3 * wait::SOON, &what, command.output()).await.expect("brokerctl runs");
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
         Answer {
             code: output.status.code().unwrap_or(-1),

@@ -24,17 +24,10 @@ impl Subscriber {
             .args(["-oL", "mosquitto_sub", "-d"])
             .args(["-h", &broker.ip().to_string(), "-p", &broker.port().to_string()])
             .args(arguments);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).kill_on_drop(true);
         let mut child = command.spawn().expect("mosquitto_sub is installed");
         let stdout = child.stdout.take().expect("a pipe");
-        let mut subscriber = Self {
-            _child: child,
-            lines: BufReader::new(stdout).lines(),
-        };
+        let mut subscriber = Self { _child: child, lines: BufReader::new(stdout).lines() };
         subscriber.line_with("received SUBACK").await;
         subscriber.line_with("Subscribed").await;
         subscriber
@@ -58,12 +51,7 @@ impl Subscriber {
     pub async fn message(&mut self) -> String {
         soon("mosquitto_sub prints a message", async {
             loop {
-                let line = self
-                    .lines
-                    .next_line()
-                    .await
-                    .expect("a line")
-                    .expect("mosquitto_sub runs");
+                let line = self.lines.next_line().await.expect("a line").expect("mosquitto_sub runs");
                 let is_account = ["Client ", "Subscribed "].iter().any(|start| line.starts_with(start));
                 if !is_account {
                     return line;
@@ -77,19 +65,9 @@ impl Subscriber {
 /// Runs `mosquitto_pub` to its end.
 pub async fn publish(broker: SocketAddr, arguments: &[&str]) {
     let mut command = Command::new("mosquitto_pub");
-    command
-        .args(["-h", &broker.ip().to_string(), "-p", &broker.port().to_string()])
-        .args(arguments);
-    let output = soon(
-        "mosquitto_pub ends",
-        command.stdin(Stdio::null()).kill_on_drop(true).output(),
-    )
-    .await;
+    command.args(["-h", &broker.ip().to_string(), "-p", &broker.port().to_string()]).args(arguments);
+    let output = soon("mosquitto_pub ends", command.stdin(Stdio::null()).kill_on_drop(true).output()).await;
     let output = output.expect("mosquitto_pub is installed");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "mosquitto_pub {arguments:?}: {}: {said}",
-        output.status
-    );
+    assert!(output.status.success(), "mosquitto_pub {arguments:?}: {}: {said}", output.status);
 }

@@ -44,24 +44,13 @@ impl NodeOptions {
     #[must_use]
     pub fn alone(name: &str) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self {
-            name: name.into(),
-            seeds: vec![],
-            secret: None,
-            cluster_bind: any,
-            mqtt_bind: any,
-            sets: vec![],
-        }
+        Self { name: name.into(), seeds: vec![], secret: None, cluster_bind: any, mqtt_bind: any, sets: vec![] }
     }
 
     /// A node that can be joined, and joins these seeds.
     #[must_use]
     pub fn clustered(name: &str, seeds: &[SocketAddr]) -> Self {
-        Self {
-            seeds: seeds.to_vec(),
-            secret: Some(SECRET.into()),
-            ..Self::alone(name)
-        }
+        Self { seeds: seeds.to_vec(), secret: Some(SECRET.into()), ..Self::alone(name) }
     }
 
     /// With one more `--set key=value`.
@@ -116,26 +105,14 @@ impl Node {
     /// Starts it and does not wait: [`Node::wait_until_ready`] does.
     #[must_use]
     pub fn launch(options: NodeOptions) -> Self {
-        let directory = tempfile::Builder::new()
-            .prefix("brokerd-test")
-            .tempdir()
-            .expect("a directory");
-        let mut node = Self {
-            options,
-            directory,
-            child: None,
-            reported: Reported::default(),
-        };
+        let directory = tempfile::Builder::new().prefix("brokerd-test").tempdir().expect("a directory");
+        let mut node = Self { options, directory, child: None, reported: Reported::default() };
         node.spawn();
         node
     }
 
     fn spawn(&mut self) {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.log_path())
-            .expect("a log file");
+        let log = File::options().create(true).append(true).open(self.log_path()).expect("a log file");
         let mut command = self.options.command(self.directory.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
@@ -159,12 +136,7 @@ impl Node {
             }
             true
         });
-        assert!(
-            all.await,
-            "{} ended before it was ready\n{}",
-            self.options.name,
-            self.log()
-        );
+        assert!(all.await, "{} ended before it was ready\n{}", self.options.name, self.log());
         assert!(self.reported.mqtt().is_some(), "no MQTT address in {:?}", self.reported);
     }
 
@@ -291,10 +263,8 @@ impl Drop for Node {
         let ended = self.exit_status();
         self.kill9();
         if std::thread::panicking() {
-            let end = ended.map_or_else(
-                || "was running".to_owned(),
-                |status| format!("{status} {:?}", status.signal()),
-            );
+            let end =
+                ended.map_or_else(|| "was running".to_owned(), |status| format!("{status} {:?}", status.signal()));
             eprintln!("--- log of {} ({end})\n{}---", self.options.name, tail(&self.log()));
         }
     }

@@ -60,13 +60,7 @@ impl Will {
     /// At QoS 1, not retained.
     #[must_use]
     pub fn new(topic: &str, payload: &str) -> Self {
-        Self {
-            topic: topic.into(),
-            payload: payload.into(),
-            qos: 1,
-            retain: false,
-            properties: vec![],
-        }
+        Self { topic: topic.into(), payload: payload.into(), qos: 1, retain: false, properties: vec![] }
     }
 }
 
@@ -157,10 +151,7 @@ impl Connect {
     }
 
     fn flags(&self) -> u8 {
-        let will = self
-            .will
-            .as_ref()
-            .map_or(0, |will| 0x04 | will.qos << 3 | u8::from(will.retain) << 5);
+        let will = self.will.as_ref().map_or(0, |will| 0x04 | will.qos << 3 | u8::from(will.retain) << 5);
         let name = u8::from(self.username.is_some()) << 7;
         let password = u8::from(self.password.is_some()) << 6;
         will | name | password | u8::from(self.clean) << 1
@@ -190,15 +181,7 @@ impl<'a> PublishOut<'a> {
     /// Not retained, not a repetition.
     #[must_use]
     pub const fn new(topic: &'a str, payload: &'a [u8], qos: u8, id: u16) -> Self {
-        Self {
-            topic,
-            payload,
-            qos,
-            id,
-            retain: false,
-            dup: false,
-            properties: vec![],
-        }
+        Self { topic, payload, qos, id, retain: false, dup: false, properties: vec![] }
     }
 
     /// Retained.
@@ -226,10 +209,7 @@ impl<'a> PublishOut<'a> {
             body.extend(with_length(&self.properties));
         }
         body.extend_from_slice(self.payload);
-        frame(
-            0x30 | u8::from(self.dup) << 3 | self.qos << 1 | u8::from(self.retain),
-            &body,
-        )
+        frame(0x30 | u8::from(self.dup) << 3 | self.qos << 1 | u8::from(self.retain), &body)
     }
 }
 

@@ -13,20 +13,12 @@ use crate::wait::within;
 pub async fn run(script: &str, arguments: &[&str]) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("paho").join(script);
     let mut command = Command::new(python());
-    command
-        .arg(&path)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
+    command.arg(&path).args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     let output = within(Duration::from_secs(60), script, command.output()).await;
     let output = output.unwrap_or_else(|error| panic!("{}: {error}", python().display()));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (said, complained) = (text(&output.stdout), text(&output.stderr));
-    assert!(
-        output.status.success(),
-        "{script} {arguments:?}: {}\n{said}{complained}",
-        output.status
-    );
+    assert!(output.status.success(), "{script} {arguments:?}: {}\n{said}{complained}", output.status);
 }
 
 /// `BROKERD_TEST_PYTHON`, or that of the virtual environment which `tests/run` makes beside the binaries, or the PATH's.

@@ -30,14 +30,7 @@ impl Raw {
         let stream = soon("a TCP connection", TcpStream::connect(address)).await;
         let stream = stream.unwrap_or_else(|error| panic!("{address}: {error}"));
         stream.set_nodelay(true).expect("a socket option");
-        Self {
-            stream,
-            version,
-            bytes: vec![],
-            inbox: VecDeque::new(),
-            last_id: 0,
-            patience: SOON,
-        }
+        Self { stream, version, bytes: vec![], inbox: VecDeque::new(), last_id: 0, patience: SOON }
     }
 
     /// A connection with its CONNECT accepted.
@@ -56,9 +49,7 @@ impl Raw {
     pub async fn try_connect(address: SocketAddr, connect: &Connect) -> (Self, Connack) {
         let mut client = Self::open(address, connect.version).await;
         client.send(&connect.encode()).await;
-        let Packet::Connack(connack) = client.next().await else {
-            panic!("not a CONNACK")
-        };
+        let Packet::Connack(connack) = client.next().await else { panic!("not a CONNACK") };
         (client, connack)
     }
 
@@ -114,9 +105,7 @@ impl Raw {
     /// The first packet that answers; others stay for later.
     async fn wait_for(&mut self, what: &str, answers: impl Fn(&Packet) -> bool) -> Packet {
         loop {
-            let Some(packet) = self.read().await else {
-                panic!("the connection ended before {what}")
-            };
+            let Some(packet) = self.read().await else { panic!("the connection ended before {what}") };
             if answers(&packet) {
                 return packet;
             }
@@ -133,15 +122,8 @@ impl Raw {
     /// Subscribes to one filter and gives the code of the SUBACK.
     pub async fn subscribe(&mut self, filter: &str, options: u8) -> u8 {
         let id = self.new_id();
-        self.send(&packet::subscribe(self.version, id, &[(filter, options)]))
-            .await;
-        match self
-            .wait_for(
-                "SUBACK",
-                |packet| matches!(packet, Packet::Suback(found, _) if *found == id),
-            )
-            .await
-        {
+        self.send(&packet::subscribe(self.version, id, &[(filter, options)])).await;
+        match self.wait_for("SUBACK", |packet| matches!(packet, Packet::Suback(found, _) if *found == id)).await {
             Packet::Suback(_, codes) if codes.len() == 1 => codes[0],
             other => panic!("one filter was asked for, the answer is {other:?}"),
         }
@@ -151,13 +133,7 @@ impl Raw {
     pub async fn unsubscribe(&mut self, filter: &str) -> Vec<u8> {
         let id = self.new_id();
         self.send(&packet::unsubscribe(self.version, id, &[filter])).await;
-        match self
-            .wait_for(
-                "UNSUBACK",
-                |packet| matches!(packet, Packet::Unsuback(found, _) if *found == id),
-            )
-            .await
-        {
+        match self.wait_for("UNSUBACK", |packet| matches!(packet, Packet::Unsuback(found, _) if *found == id)).await {
             Packet::Unsuback(_, codes) => codes,
             other => panic!("{other:?}"),
         }
@@ -180,24 +156,12 @@ impl Raw {
         let id = publish.id;
         self.send(&publish.encode(self.version)).await;
         if publish.qos == 1 {
-            self.wait_for(
-                "PUBACK",
-                |packet| matches!(packet, Packet::Puback(found, _) if *found == id),
-            )
-            .await;
+            self.wait_for("PUBACK", |packet| matches!(packet, Packet::Puback(found, _) if *found == id)).await;
         }
         if publish.qos == 2 {
-            self.wait_for(
-                "PUBREC",
-                |packet| matches!(packet, Packet::Pubrec(found, _) if *found == id),
-            )
-            .await;
+            self.wait_for("PUBREC", |packet| matches!(packet, Packet::Pubrec(found, _) if *found == id)).await;
             self.send(&packet::acknowledge(0x62, id)).await;
-            self.wait_for(
-                "PUBCOMP",
-                |packet| matches!(packet, Packet::Pubcomp(found, _) if *found == id),
-            )
-            .await;
+            self.wait_for("PUBCOMP", |packet| matches!(packet, Packet::Pubcomp(found, _) if *found == id)).await;
         }
     }
 
@@ -235,11 +199,7 @@ impl Raw {
         }
         if publish.qos == 2 {
             self.send(&packet::acknowledge(0x50, id)).await;
-            self.wait_for(
-                "PUBREL",
-                |packet| matches!(packet, Packet::Pubrel(found, _) if *found == id),
-            )
-            .await;
+            self.wait_for("PUBREL", |packet| matches!(packet, Packet::Pubrel(found, _) if *found == id)).await;
             self.send(&packet::acknowledge(0x70, id)).await;
         }
     }

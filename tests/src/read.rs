@@ -117,13 +117,8 @@ pub fn packet(bytes: &[u8], version: Version) -> Result<Option<(Packet, usize)>,
     if bytes.len() < end {
         return Ok(None);
     }
-    let mut body = Cursor {
-        bytes: &bytes[cursor.at..end],
-        at: 0,
-    };
-    let packet = body
-        .packet(first, version)
-        .map_err(|why| format!("{why} in {:02x?}", &bytes[..end.min(200)]))?;
+    let mut body = Cursor { bytes: &bytes[cursor.at..end], at: 0 };
+    let packet = body.packet(first, version).map_err(|why| format!("{why} in {:02x?}", &bytes[..end.min(200)]))?;
     if body.at != body.bytes.len() {
         return Err(format!("bytes after the end of {packet:?}"));
     }
@@ -137,10 +132,7 @@ struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     fn take(&mut self, count: usize) -> Result<&'a [u8], String> {
-        let taken = self
-            .bytes
-            .get(self.at..self.at + count)
-            .ok_or("a packet that ends too early")?;
+        let taken = self.bytes.get(self.at..self.at + count).ok_or("a packet that ends too early")?;
         self.at += count;
         Ok(taken)
     }
@@ -204,9 +196,7 @@ impl<'a> Cursor<'a> {
             4 => self.acknowledgement(version).map(|(id, code)| Packet::Puback(id, code)),
             5 => self.acknowledgement(version).map(|(id, code)| Packet::Pubrec(id, code)),
             6 => self.acknowledgement(version).map(|(id, code)| Packet::Pubrel(id, code)),
-            7 => self
-                .acknowledgement(version)
-                .map(|(id, code)| Packet::Pubcomp(id, code)),
+            7 => self.acknowledgement(version).map(|(id, code)| Packet::Pubcomp(id, code)),
             9 => self.codes(version).map(|(id, codes)| Packet::Suback(id, codes)),
             11 => self.codes(version).map(|(id, codes)| Packet::Unsuback(id, codes)),
             13 => Ok(Packet::Pingresp),
@@ -226,16 +216,8 @@ impl<'a> Cursor<'a> {
         if version.has_properties() && !has_properties && code == 0 {
             return Err("CONNACK of 5.0 without a property length".to_owned());
         }
-        let properties = if has_properties {
-            self.properties()?
-        } else {
-            Properties::default()
-        };
-        Ok(Packet::Connack(Connack {
-            session_present: flags == 1,
-            code,
-            properties,
-        }))
+        let properties = if has_properties { self.properties()? } else { Properties::default() };
+        Ok(Packet::Connack(Connack { session_present: flags == 1, code, properties }))
     }
 
     fn publish(&mut self, first: u8, version: Version) -> Result<Packet, String> {
@@ -245,22 +227,10 @@ impl<'a> Cursor<'a> {
         if qos == 3 || (qos > 0 && id == 0) || (qos == 0 && first & 8 != 0) {
             return Err(format!("PUBLISH with QoS {qos}, id {id}, first byte {first:#04x}"));
         }
-        let properties = if version.has_properties() {
-            self.properties()?
-        } else {
-            Properties::default()
-        };
+        let properties = if version.has_properties() { self.properties()? } else { Properties::default() };
         let payload = self.rest();
         let (dup, retain) = (first & 8 != 0, first & 1 != 0);
-        Ok(Packet::Publish(Publish {
-            dup,
-            qos,
-            retain,
-            topic,
-            id,
-            payload,
-            properties,
-        }))
+        Ok(Packet::Publish(Publish { dup, qos, retain, topic, id, payload, properties }))
     }
 
     fn acknowledgement(&mut self, version: Version) -> Result<(u16, u8), String> {
@@ -299,10 +269,7 @@ impl<'a> Cursor<'a> {
 
     fn properties(&mut self) -> Result<Properties, String> {
         let length = self.length()?.ok_or("a property length that is cut off")?;
-        let mut section = Cursor {
-            bytes: self.take(length)?,
-            at: 0,
-        };
+        let mut section = Cursor { bytes: self.take(length)?, at: 0 };
         let mut properties = vec![];
         while !section.is_at_end() {
             let id = section.byte()?;

@@ -63,9 +63,7 @@ impl Drop for Events {
 
 impl Events {
     async fn next(&mut self) -> Seen {
-        soon("rumqttc reports something", self.seen_rx.recv())
-            .await
-            .expect("the event loop has ended")
+        soon("rumqttc reports something", self.seen_rx.recv()).await.expect("the event loop has ended")
     }
 }
 
@@ -151,16 +149,11 @@ fn connected(seen: &Seen) -> bool {
 fn seen_v4(event: Event) -> Option<Seen> {
     let Event::Incoming(packet) = event else { return None };
     Some(match packet {
-        Packet::ConnAck(connack) => Seen::Connected {
-            session_present: connack.session_present,
-        },
+        Packet::ConnAck(connack) => Seen::Connected { session_present: connack.session_present },
         Packet::SubAck(_) => Seen::Subscribed,
         Packet::PubAck(_) => Seen::Acknowledged,
         Packet::PubComp(_) => Seen::Completed,
-        Packet::Publish(publish) => Seen::Message {
-            topic: publish.topic,
-            payload: publish.payload.to_vec(),
-        },
+        Packet::Publish(publish) => Seen::Message { topic: publish.topic, payload: publish.payload.to_vec() },
         _ => return None,
     })
 }
@@ -171,9 +164,7 @@ fn seen_v5(event: v5::Event) -> Option<Seen> {
         return None;
     };
     Some(match packet {
-        Packet::ConnAck(connack) => Seen::Connected {
-            session_present: connack.session_present,
-        },
+        Packet::ConnAck(connack) => Seen::Connected { session_present: connack.session_present },
         Packet::SubAck(_) => Seen::Subscribed,
         Packet::PubAck(_) => Seen::Acknowledged,
         Packet::PubComp(_) => Seen::Completed,

@@ -10,15 +10,19 @@ impl Seeded {
     /// From `BROKERD_TEST_SEED`, or a new one. Either way it is printed, so that a failure can be repeated.
     #[must_use]
     pub fn announce(subject: &str) -> Self {
-        let chosen = std::env::var("BROKERD_TEST_SEED")
-            .ok()
-            .and_then(|text| text.parse().ok());
+        let chosen = std::env::var("BROKERD_TEST_SEED").ok().and_then(|text| text.parse().ok());
         let seed = chosen.unwrap_or_else(|| {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             now.as_nanos() as u64
         });
         println!("{subject}: repeat with BROKERD_TEST_SEED={seed}");
         Self(seed)
+    }
+
+    /// A generator of its own, for a task whose turns are not ours to order.
+    #[must_use]
+    pub const fn child(&mut self) -> Self {
+        Self(self.next())
     }
 
     /// The next number.

@@ -38,8 +38,7 @@ impl Reported {
         };
         let address = address.split_whitespace().next().unwrap_or_default();
         if let Some(name) = who.strip_prefix("mqtt ") {
-            self.listeners
-                .extend(address.parse().map(|address| (name.to_owned(), address)));
+            self.listeners.extend(address.parse().map(|address| (name.to_owned(), address)));
         } else if who == "cluster" {
             self.cluster = address.parse().ok();
         } else if who == "admin" {

@@ -31,14 +31,7 @@ async fn try_case(broker: &Broker, case: &Case, connects_first: bool) -> Result<
         None => case.reasons.is_empty(),
     };
     let expected = &case.reasons;
-    if is_right {
-        Ok(())
-    } else {
-        Err(format!(
-            "{}: closed with {reason:02x?}, expected {expected:02x?}",
-            case.what
-        ))
-    }
+    if is_right { Ok(()) } else { Err(format!("{}: closed with {reason:02x?}, expected {expected:02x?}", case.what)) }
 }
 
 async fn try_all(cases: Vec<Case>, connects_first: bool) {

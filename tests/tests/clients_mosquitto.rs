@@ -13,28 +13,10 @@ async fn the_first_session(subscribers: SocketAddr, publisher: SocketAddr) {
     let mut alice = Subscriber::start(subscribers, &alice).await;
     let charlie = ["-t", "commands/lights/bedroom", "-u", "charlie", "-P", "password"];
     let mut charlie = Subscriber::start(subscribers, &charlie).await;
-    let bob = [
-        "-t",
-        "commands/lights/bedroom",
-        "-m",
-        "ON",
-        "-u",
-        "bob",
-        "-P",
-        "password",
-    ];
+    let bob = ["-t", "commands/lights/bedroom", "-m", "ON", "-u", "bob", "-P", "password"];
     publish(publisher, &bob).await;
     assert_eq!(charlie.message().await, "ON");
-    let bob = [
-        "-t",
-        "sensors/kitchen/temperature",
-        "-m",
-        "21.5",
-        "-u",
-        "bob",
-        "-P",
-        "password",
-    ];
+    let bob = ["-t", "sensors/kitchen/temperature", "-m", "21.5", "-u", "bob", "-P", "password"];
     publish(publisher, &bob).await;
     assert_eq!(alice.message().await, "21.5");
 }

@@ -9,17 +9,11 @@ use tests::cluster::Cluster;
 use tests::rumqtt::{Seen, V4, V5};
 
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
-const QOS_5: [v5::mqttbytes::QoS; 3] = [
-    v5::mqttbytes::QoS::AtMostOnce,
-    v5::mqttbytes::QoS::AtLeastOnce,
-    v5::mqttbytes::QoS::ExactlyOnce,
-];
+const QOS_5: [v5::mqttbytes::QoS; 3] =
+    [v5::mqttbytes::QoS::AtMostOnce, v5::mqttbytes::QoS::AtLeastOnce, v5::mqttbytes::QoS::ExactlyOnce];
 
 fn message(topic: &str, number: u32) -> Seen {
-    Seen::Message {
-        topic: topic.to_owned(),
-        payload: number.to_string().into_bytes(),
-    }
+    Seen::Message { topic: topic.to_owned(), payload: number.to_string().into_bytes() }
 }
 
 async fn publish_and_receive_v4(here: SocketAddr, there: SocketAddr, own: impl Fn(&str) -> String) {
@@ -29,11 +23,7 @@ async fn publish_and_receive_v4(here: SocketAddr, there: SocketAddr, own: impl F
         let topic = own(&format!("v4/{qos:?}"));
         subscriber.subscribe(&topic, qos).await;
         for number in 0..50 {
-            publisher
-                .client
-                .publish(&topic, qos, false, number.to_string())
-                .await
-                .unwrap();
+            publisher.client.publish(&topic, qos, false, number.to_string()).await.unwrap();
         }
         let answers = if qos as u8 == 0 { 0 } else { 50 };
         for _ in 0..answers {
@@ -53,11 +43,7 @@ async fn publish_and_receive_v5(here: SocketAddr, there: SocketAddr, own: impl F
         let topic = own(&format!("v5/{qos:?}"));
         subscriber.subscribe(&topic, qos).await;
         for number in 0..50 {
-            publisher
-                .client
-                .publish(&topic, qos, false, number.to_string())
-                .await
-                .unwrap();
+            publisher.client.publish(&topic, qos, false, number.to_string()).await.unwrap();
         }
         let answers = if qos as u8 == 0 { 0 } else { 50 };
         for _ in 0..answers {
@@ -103,11 +89,7 @@ async fn a_kept_session_of_3_1_1_receives_what_it_missed() {
     subscriber.subscribe(&topic, QoS::AtLeastOnce).await;
     drop(subscriber);
     let (mut publisher, _) = V4::connect(broker.address(), &broker.own("publisher4"), true).await;
-    publisher
-        .client
-        .publish(&topic, QoS::AtLeastOnce, false, "0")
-        .await
-        .unwrap();
+    publisher.client.publish(&topic, QoS::AtLeastOnce, false, "0").await.unwrap();
     assert_eq!(publisher.next().await, Seen::Acknowledged);
     let (mut subscriber, session_present) = V4::connect(broker.address(), &id, false).await;
     assert!(session_present);
@@ -123,11 +105,7 @@ async fn a_kept_session_of_5_receives_what_it_missed() {
     subscriber.subscribe(&topic, v5::mqttbytes::QoS::ExactlyOnce).await;
     drop(subscriber);
     let (mut publisher, _) = V5::connect(broker.address(), &broker.own("publisher5"), true).await;
-    publisher
-        .client
-        .publish(&topic, v5::mqttbytes::QoS::ExactlyOnce, false, "0")
-        .await
-        .unwrap();
+    publisher.client.publish(&topic, v5::mqttbytes::QoS::ExactlyOnce, false, "0").await.unwrap();
     assert_eq!(publisher.next().await, Seen::Completed);
     let (mut subscriber, session_present) = V5::connect(broker.address(), &id, false).await;
     assert!(session_present);

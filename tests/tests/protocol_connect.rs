@@ -52,10 +52,7 @@ async fn an_empty_client_id_is_assigned_one_in_5_and_told() {
 #[tokio::test]
 async fn an_empty_client_id_in_3_1_1_needs_a_clean_session() {
     let broker = Broker::start().await;
-    Raw::connect(broker.address(), &Connect::v311(""))
-        .await
-        .disconnect()
-        .await;
+    Raw::connect(broker.address(), &Connect::v311("")).await.disconnect().await;
     let (mut refused, connack) = Raw::try_connect(broker.address(), &Connect::v311("").persistent()).await;
     assert_eq!((connack.code, connack.session_present), (2, false));
     refused.expect_close().await;
@@ -95,11 +92,7 @@ async fn a_second_connect_closes_the_connection() {
         let mut client = Raw::connect(broker.address(), &connect).await;
         client.send(&connect.encode()).await;
         let reason = client.expect_close().await;
-        broker.assert_reason(
-            reason,
-            version.has_properties().then_some(0x82),
-            &format!("{version:?}"),
-        );
+        broker.assert_reason(reason, version.has_properties().then_some(0x82), &format!("{version:?}"));
     }
 }
 
@@ -114,9 +107,7 @@ async fn packets_that_follow_connect_without_waiting_are_handled_after_it_in_ord
         bytes.extend(PublishOut::new(&topic, b"now", 0, 0).encode(version));
         bytes.extend(PINGREQ);
         client.send(&bytes).await;
-        let Packet::Connack(connack) = client.next().await else {
-            panic!("CONNACK is first")
-        };
+        let Packet::Connack(connack) = client.next().await else { panic!("CONNACK is first") };
         assert_eq!(connack.code, 0);
         assert_eq!(client.next().await, Packet::Suback(1, vec![0]));
         assert_eq!(client.expect_publish().await.text(), "now");
@@ -136,16 +127,12 @@ async fn a_packet_byte_by_byte_is_the_same_packet() {
         for byte in bytes {
             client.send(&[byte]).await; // TCP_NODELAY: a segment each
         }
-        let Packet::Connack(_) = client.next().await else {
-            panic!("CONNACK is first")
-        };
+        let Packet::Connack(_) = client.next().await else { panic!("CONNACK is first") };
         assert_eq!(client.next().await, Packet::Suback(1, vec![1]));
         let mut rest = [client.next().await, client.next().await];
         rest.sort_by_key(|packet| matches!(packet, Packet::Publish(_)));
         assert!(matches!(rest[0], Packet::Puback(7, _)), "{rest:?}");
-        let Packet::Publish(publish) = &rest[1] else {
-            panic!("{rest:?}")
-        };
+        let Packet::Publish(publish) = &rest[1] else { panic!("{rest:?}") };
         assert_eq!(publish.text(), "drop by drop");
     }
 }
@@ -158,11 +145,7 @@ async fn a_taken_over_client_is_closed_and_in_5_told_why() {
         let mut first = Raw::connect(broker.address(), &connect).await;
         let mut second = Raw::connect(broker.address(), &connect).await;
         let reason = first.expect_close().await;
-        broker.assert_reason(
-            reason,
-            version.has_properties().then_some(0x8e),
-            &format!("{version:?}"),
-        );
+        broker.assert_reason(reason, version.has_properties().then_some(0x8e), &format!("{version:?}"));
         second.expect_silence().await;
     }
 }
@@ -176,15 +159,8 @@ async fn silence_of_one_and_a_half_keep_alives_closes() {
         let started = Instant::now();
         let reason = client.expect_close().await;
         let silence = started.elapsed();
-        broker.assert_reason(
-            reason,
-            version.has_properties().then_some(0x8d),
-            &format!("{version:?}"),
-        );
-        assert!(
-            silence >= Duration::from_millis(1400),
-            "{version:?}: closed after {silence:?}"
-        );
+        broker.assert_reason(reason, version.has_properties().then_some(0x8d), &format!("{version:?}"));
+        assert!(silence >= Duration::from_millis(1400), "{version:?}: closed after {silence:?}");
         let late = Duration::from_millis(if broker.is_foreign() { 8000 } else { 2600 });
         assert!(silence <= late, "{version:?}: closed after {silence:?}");
     }
@@ -260,13 +236,8 @@ async fn a_retained_will_is_there_for_those_who_come_later() {
     let topic = broker.own("status");
     let mut watcher = Raw::connect(broker.address(), &Connect::v5(&broker.own("watcher"))).await;
     watcher.subscribe(&topic, 1).await;
-    let will = Will {
-        retain: true,
-        ..Will::new(&topic, "offline")
-    };
-    Raw::connect(broker.address(), &Connect::v311(&broker.own("device")).will(will))
-        .await
-        .abandon();
+    let will = Will { retain: true, ..Will::new(&topic, "offline") };
+    Raw::connect(broker.address(), &Connect::v311(&broker.own("device")).will(will)).await.abandon();
     assert_eq!(watcher.receive().await.text(), "offline");
     let mut late = Raw::connect(broker.address(), &Connect::v311(&broker.own("late"))).await;
     late.subscribe(&topic, 1).await;
@@ -291,11 +262,7 @@ async fn a_will_waits_for_its_delay_and_a_return_cancels_it() {
     watcher.expect_silence().await;
     back.abandon();
     assert_eq!(watcher.receive().await.text(), "late");
-    assert!(
-        broke.elapsed() >= Duration::from_millis(1900),
-        "after {:?}",
-        broke.elapsed()
-    );
+    assert!(broke.elapsed() >= Duration::from_millis(1900), "after {:?}", broke.elapsed());
     watcher.expect_silence().await;
 }
 
@@ -320,9 +287,7 @@ async fn a_disconnect_may_not_give_an_expiry_to_a_session_without_one() {
     let broker = Broker::start().await;
     let mut client = Raw::connect(broker.address(), &Connect::v5(&broker.own("more"))).await;
     let properties = packet::with_length(&property_four(0x11, 60));
-    client
-        .send(&packet::frame(0xe0, &[&[0][..], &properties].concat()))
-        .await;
+    client.send(&packet::frame(0xe0, &[&[0][..], &properties].concat())).await;
     assert_eq!(client.expect_close().await, Some(0x82));
 }
 
@@ -338,9 +303,7 @@ async fn an_authentication_method_is_refused_as_bad() {
 #[tokio::test]
 async fn request_response_information_is_accepted() {
     let broker = Broker::start().await;
-    let connect = Connect::v5(&broker.own("info"))
-        .property(property_byte(0x19, 1))
-        .property(property_byte(0x17, 0));
+    let connect = Connect::v5(&broker.own("info")).property(property_byte(0x19, 1)).property(property_byte(0x17, 0));
     Raw::connect(broker.address(), &connect).await.disconnect().await;
 }
 
@@ -366,8 +329,5 @@ async fn a_connection_that_says_nothing_holds_nobody_up() {
         silent.push(Raw::open(broker.address(), Version::V311).await);
     }
     let connect = Connect::v311(&broker.own("served"));
-    soon("another client is served", Raw::connect(broker.address(), &connect))
-        .await
-        .expect_silence()
-        .await;
+    soon("another client is served", Raw::connect(broker.address(), &connect)).await.expect_silence().await;
 }

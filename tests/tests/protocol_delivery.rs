@@ -26,11 +26,7 @@ async fn the_delivered_qos_is_the_lower_of_published_and_granted() {
             for published in 0..=2 {
                 publisher.publish(&topic, b"x", published).await;
                 let received = subscriber.receive().await;
-                assert_eq!(
-                    received.qos,
-                    published.min(granted),
-                    "{version:?}: {published} to {granted}"
-                );
+                assert_eq!(received.qos, published.min(granted), "{version:?}: {published} to {granted}");
                 assert!(!received.retain && !received.dup);
             }
         }
@@ -145,11 +141,7 @@ async fn unsubscribing_from_what_was_never_subscribed_is_answered() {
     for version in VERSIONS {
         let (mut client, _) = pair(&broker, version).await;
         let codes = client.unsubscribe(&broker.own("never")).await;
-        assert_eq!(
-            codes,
-            if version.has_properties() { vec![0x11] } else { vec![] },
-            "{version:?}"
-        );
+        assert_eq!(codes, if version.has_properties() { vec![0x11] } else { vec![] }, "{version:?}");
     }
 }
 
@@ -190,11 +182,7 @@ async fn a_retained_message_comes_to_a_new_subscription_with_retain_set() {
         publisher.fence().await;
         subscriber.subscribe(&topic, 2).await;
         let retained = subscriber.receive().await;
-        assert_eq!(
-            (retained.text(), retained.retain, retained.qos),
-            ("second", true, 0),
-            "{version:?}"
-        );
+        assert_eq!((retained.text(), retained.retain, retained.qos), ("second", true, 0), "{version:?}");
         publisher.publish_retained(&topic, b"live", 1).await;
         let live = subscriber.receive().await;
         assert_eq!((live.text(), live.retain), ("live", false), "{version:?}");
@@ -279,21 +267,10 @@ async fn properties_reach_the_subscriber_unaltered_and_in_order() {
     assert_eq!(received.properties.text(0x03), Some("text/plain"));
     assert_eq!(received.properties.text(0x08), Some("answer/here"));
     assert_eq!(received.properties.text(0x09), Some("correlation"));
-    let pairs: Vec<_> = received
-        .properties
-        .0
-        .iter()
-        .filter(|(id, _)| *id == 0x26)
-        .map(|(_, value)| value)
-        .collect();
+    let pairs: Vec<_> = received.properties.0.iter().filter(|(id, _)| *id == 0x26).map(|(_, value)| value).collect();
     let pair = |name: &str, value: &str| Value::Pair(name.into(), value.into());
     assert_eq!(pairs, [&pair("b", "1"), &pair("a", "2"), &pair("b", "1")]);
-    assert_eq!(
-        received.properties.0.len(),
-        6,
-        "nothing is added: {:?}",
-        received.properties
-    );
+    assert_eq!(received.properties.0.len(), 6, "nothing is added: {:?}", received.properties);
 }
 
 #[tokio::test]

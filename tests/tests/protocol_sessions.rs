@@ -47,9 +47,7 @@ async fn disconnect_may_end_a_session_early() {
     let connect = Connect::v5(&broker.own("early")).persistent();
     let mut client = Raw::connect(broker.address(), &connect).await;
     let properties = packet::with_length(&property_four(0x11, 0));
-    client
-        .send(&packet::frame(0xe0, &[&[0][..], &properties].concat()))
-        .await;
+    client.send(&packet::frame(0xe0, &[&[0][..], &properties].concat())).await;
     client.expect_close().await;
     let (_, connack) = Raw::connect_with_answer(broker.address(), &connect).await;
     assert!(!connack.session_present);
@@ -72,11 +70,7 @@ async fn what_is_published_while_a_client_is_away_comes_in_order_when_it_returns
             let mut client = Raw::connect(broker.address(), &connect).await;
             for number in 0..20 {
                 let publish = client.receive().await;
-                assert_eq!(
-                    (publish.text(), publish.qos),
-                    (number.to_string().as_str(), qos),
-                    "{version:?}"
-                );
+                assert_eq!((publish.text(), publish.qos), (number.to_string().as_str(), qos), "{version:?}");
             }
             client.expect_silence().await;
         }
@@ -191,11 +185,7 @@ async fn a_taken_over_session_goes_on_at_the_new_connection() {
     first.subscribe(&topic, 1).await;
     let (mut second, connack) = Raw::connect_with_answer(broker.address(), &connect).await;
     assert!(connack.session_present);
-    broker.assert_reason(
-        first.expect_close().await,
-        Some(0x8e),
-        "the connection that was taken over",
-    );
+    broker.assert_reason(first.expect_close().await, Some(0x8e), "the connection that was taken over");
     let mut publisher = Raw::connect(broker.address(), &Connect::v311(&broker.own("publisher"))).await;
     publisher.publish(&topic, b"here", 1).await;
     assert_eq!(second.receive().await.text(), "here");
@@ -239,11 +229,7 @@ async fn a_session_ends_when_it_expires() {
         tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
         let (client, connack) = Raw::connect_with_answer(broker.address(), &connect).await;
         client.disconnect().await;
-        if connack.session_present {
-            Err("it is still there".to_owned())
-        } else {
-            Ok(())
-        }
+        if connack.session_present { Err("it is still there".to_owned()) } else { Ok(()) }
     })
     .await;
 }
