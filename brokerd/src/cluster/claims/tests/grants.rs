@@ -222,3 +222,14 @@ async fn any_bytes_are_answered_and_change_nothing() {
     assert!(matches!(answer.what, Some(reply::What::Refused(_))), "{answer:?}");
     assert_eq!(sim.nodes["a"].claims.rows(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_is_above_what_only_the_claimant_knows() {
+    let names = ["a", "b"];
+    let sim = Sim::of(&names).await;
+    for registrar in names {
+        let known = Epoch(wall() + 40_000_000);
+        let id = id_of(&names, registrar, &names, registrar);
+        assert!(sim.claim_knowing("a", &id, known).await.epoch > known, "granted by {registrar}");
+    }
+}
