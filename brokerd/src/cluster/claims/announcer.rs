@@ -103,7 +103,11 @@ impl Claims {
             // This task is the one that announces to it.
             let _ = self.engine.lock().meet(peer, instance);
             // At once where it is the first contact; a peer that changes again and again is not followed in a hot loop.
-            return Err(if what.to == 0 { Stopped::Overtaken } else { Stopped::Silent });
+            return Err(if what.to == 0 {
+                Stopped::Overtaken
+            } else {
+                Stopped::Silent
+            });
         }
         for (client_id, epoch) in from_wire(stale) {
             if self.clock.merge(epoch.0).is_ok() {

@@ -230,6 +230,9 @@ async fn a_grant_is_above_what_only_the_claimant_knows() {
     for registrar in names {
         let known = Epoch(wall() + 40_000_000);
         let id = id_of(&names, registrar, &names, registrar);
-        assert!(sim.claim_knowing("a", &id, known).await.epoch > known, "granted by {registrar}");
+        assert!(
+            sim.claim_knowing("a", &id, known).await.epoch > known,
+            "granted by {registrar}"
+        );
     }
 }
