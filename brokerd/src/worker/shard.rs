@@ -14,6 +14,7 @@ use slab::Slab;
 use tokio::sync::Notify;
 
 use super::conn::Conn;
+use super::claims::PendingClaims;
 use super::mailbox::Boxes;
 use super::route::Turn;
 use super::timers::Timers;
@@ -80,6 +81,7 @@ pub(crate) struct Shard {
     pub(super) sessions: Slab<Entry>,
     pub(super) by_id: HashMap<Arc<str>, u32, foldhash::fast::RandomState>,
     pub(super) offline: usize,
+    pub(super) pending_claims: PendingClaims,
     pub(super) timers: Timers,
     pub(super) turn: Turn,
     /// Scratch for one step of one session: its wire buffer is the connection's for the time of the step.
@@ -110,6 +112,7 @@ impl Shard {
             sessions: Slab::new(),
             by_id: HashMap::default(),
             offline: 0,
+            pending_claims: PendingClaims::default(),
             timers: Timers::default(),
             turn: Turn::new(workers),
             out: Outputs::default(),

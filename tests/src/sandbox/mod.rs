@@ -97,7 +97,12 @@ impl Drop for Inhabitant {
     }
 }
 
-fn configuration(number: usize, directory: &std::path::Path, advertise: SocketAddr, seed: Option<SocketAddr>) -> Config {
+fn configuration(
+    number: usize,
+    directory: &std::path::Path,
+    advertise: SocketAddr,
+    seed: Option<SocketAddr>,
+) -> Config {
     let set = [
         format!("node.data_dir={}", directory.join("data").display()),
         "node.workers=2".into(),

@@ -27,8 +27,6 @@ pub enum Step {
     Expect(&'static str, &'static str, &'static str),
     /// It has received nothing.
     ExpectNothing(&'static str),
-    /// It is closed with this reason.
-    ExpectClosed(&'static str, u8),
 }
 
 impl fmt::Display for Step {
@@ -44,7 +42,6 @@ impl fmt::Display for Step {
             }
             Self::Expect(client, topic, payload) => write!(f, "{client} receives `{payload}` from `{topic}`"),
             Self::ExpectNothing(client) => write!(f, "{client} has received nothing more"),
-            Self::ExpectClosed(client, reason) => write!(f, "{client} is closed with {reason:#04x}"),
         }
     }
 }
@@ -90,7 +87,6 @@ async fn carry_out(sandbox: &Sandbox, clients: &mut HashMap<&'static str, Raw>, 
     | Step::Publish(name, ..)
     | Step::Expect(name, ..)
     | Step::ExpectNothing(name)
-    | Step::ExpectClosed(name, _)
     | Step::Connect(_, name)) = *step;
     let client = clients.get_mut(name).unwrap_or_else(|| panic!("{name} has not connected"));
     match *step {
@@ -102,7 +98,6 @@ async fn carry_out(sandbox: &Sandbox, clients: &mut HashMap<&'static str, Raw>, 
             assert_eq!((got.topic.as_str(), got.text()), (topic, payload));
         }
         Step::ExpectNothing(_) => client.expect_silence().await,
-        Step::ExpectClosed(_, reason) => assert_eq!(client.expect_close().await, Some(reason)),
         Step::Disconnect(_) | Step::Abandon(_) | Step::Connect(..) => {
             let Some(client) = clients.remove(name) else { return };
             if matches!(step, Step::Disconnect(_)) { client.disconnect().await } else { client.abandon() }
