@@ -39,7 +39,13 @@ pub(super) async fn attach(shard: Handle, handover: Handover) {
         session_expiry: handover.negotiated.session_expiry,
         known,
     };
+    let client_id = claim.client_id.clone();
+    shard.borrow_mut().pending_claims.begin(&client_id);
     let grant = shared.elsewhere.claim(claim).await;
+    let superseded = shard.borrow_mut().pending_claims.end(&client_id);
+    if superseded > grant.epoch {
+        return; // another node got the id between the grant and now: this connection has lost already
+    }
     let Ok(stream) = TcpStream::from_std(handover.socket) else {
         return;
     };
@@ -260,6 +266,7 @@ impl Shard {
     /// Another node owns the client id from `epoch` on.
     pub(super) fn superseded(&mut self, client_id: &str, epoch: Epoch) {
         self.begin_turn();
+        self.pending_claims.superseded(client_id, epoch);
         let Some(slot) = self.by_id.get(client_id).copied() else {
             return;
         };
