@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mqtt::packet::Packet;
-use mqtt::session::{Closing, Due, Event, Negotiated, Session};
+use mqtt::session::{Closing, Due, Event, Negotiated};
 use mqtt::{ReasonCode, Version, codec};
 use tokio::net::TcpStream;
 
@@ -80,8 +80,7 @@ impl Shard {
                 slot
             }
             None => {
-                let session = Session::new(negotiated.client_id.clone(), negotiated.version, self.turn.now);
-                self.insert(session, view.clone())
+                self.insert(negotiated.client_id.clone(), negotiated.version, view.clone())
             }
         };
         let terms = negotiated.clone();
@@ -220,7 +219,7 @@ impl Shard {
         let Some(entry) = self.sessions.get_mut(slot as usize) else {
             return;
         };
-        let will = entry.session.take_will();
+        let will = entry.session.take_will(self.turn.now);
         let client_id = entry.session.client_id().clone();
         let filters: Vec<Arc<str>> = entry.session.subscriptions().map(|granted| granted.filter.clone()).collect();
         let epoch = entry.epoch;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use hashbrown::HashMap;
 use mqtt::codec::Limits;
 use mqtt::session::{Outputs, ServerLimits, Session, SessionLimits, Tally};
-use mqtt::{Message, MessageId, Time};
+use mqtt::{Message, MessageId, Time, Version};
 use slab::Slab;
 use tokio::sync::Notify;
 
@@ -123,9 +123,9 @@ impl Shard {
     }
 
     /// A session's place, for a new session.
-    pub(super) fn insert(&mut self, session: Session, view: ClientView) -> u32 {
+    pub(super) fn insert(&mut self, client_id: Arc<str>, version: Version, view: ClientView) -> u32 {
         self.last_incarnation = self.last_incarnation.wrapping_add(1);
-        let client_id = session.client_id().clone();
+        let session = Session::new(client_id.clone(), version, self.last_incarnation, self.turn.now);
         let slot = self.sessions.insert(Entry {
             session,
             incarnation: self.last_incarnation,
