@@ -170,13 +170,11 @@ impl Shard {
         step(&mut entry.session, &self.shared.settings.session, now, &mut self.out);
         if let Some(conn) = &mut entry.conn {
             std::mem::swap(&mut conn.wire, &mut self.out.wire);
-            let has_news = !conn.wire.is_empty();
-            if has_news && !conn.is_dirty && !conn.is_blocked {
-                conn.is_dirty = true;
-                if self.turn.dirty.is_empty() {
-                    self.dirty_notify.notify_one();
-                }
-                self.turn.dirty.push((slot, entry.incarnation));
+            if conn.wire.is_empty() {
+                let unused = std::mem::take(&mut conn.wire); // an idle connection holds no buffer
+                self.recycle(unused);
+            } else if !conn.is_blocked {
+                self.note_dirty(slot);
             }
         } else {
             self.out.wire.clear();
@@ -187,8 +185,25 @@ impl Shard {
         }
     }
 
+    /// Has the next flush look at a connection.
+    pub(super) fn note_dirty(&mut self, slot: u32) {
+        let Some(entry) = self.sessions.get_mut(slot as usize) else {
+            return;
+        };
+        if let Some(conn) = entry.conn.as_mut().filter(|conn| !conn.is_dirty) {
+            conn.is_dirty = true;
+            if self.turn.dirty.is_empty() {
+                self.dirty_notify.notify_one();
+            }
+            self.turn.dirty.push((slot, entry.incarnation));
+        }
+    }
+
     /// Keeps an emptied wire buffer for another connection.
     pub(super) fn recycle(&mut self, mut buffer: Vec<u8>) {
+        if buffer.capacity() == 0 {
+            return;
+        }
         if self.spare.len() < SPARE_BUFFERS && buffer.capacity() <= SPARE_CAPACITY {
             buffer.clear();
             self.spare.push(buffer);
