@@ -4,7 +4,7 @@ use std::io::{stderr, stdout};
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 
-use brokerd::broker::Broker;
+use brokerd::broker::{self, Broker};
 use brokerd::cli::Cli;
 use brokerd::config::{Config, Machine};
 use brokerd::shutdown::Signals;
@@ -43,13 +43,33 @@ fn run(cli: &Cli, config: &Config) -> anyhow::Result<()> {
     })
 }
 
+/// Runs the node until `stop`, or until it cannot go on. Each line that it prints is read by scripts: see README.
 async fn serve(config: &Config, stop: &CancellationToken) -> anyhow::Result<()> {
-    let broker = Broker::start(config).await?;
-    for listener in &broker.listeners {
+    let starting = Broker::start(config, |broker| announce(config, broker));
+    let broker = tokio::select! {
+        broker = starting => broker?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    if broker.cluster_address().is_none() {
+        announce(config, &broker);
+    }
+    for listener in broker.listeners() {
         println!("mqtt {} listening on {}", listener.id(), listener.bind);
     }
     println!("ready");
-    stop.cancelled().await;
+    let failure = tokio::select! {
+        () = stop.cancelled() => None,
+        why = broker.failed() => Some(why),
+    };
     broker.stop().await;
-    Ok(())
+    failure.map_or(Ok(()), |why| Err(anyhow::anyhow!("gossip ended: {why}")))
+}
+
+fn announce(config: &Config, broker: &Broker) {
+    println!("brokerd {} is node {}, data in {}", broker::VERSION, config.node.name, config.node.data_dir.display());
+    println!("admin listening on {}", broker.admin_endpoint());
+    match broker.cluster_address() {
+        Some(address) => println!("cluster {} listening on {address} (gossip and peers)", config.cluster.name),
+        None => println!("cluster off: no `cluster.secret` (make one with `brokerctl cluster keygen`)"),
+    }
 }

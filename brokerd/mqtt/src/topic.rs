@@ -74,7 +74,7 @@ pub fn matches(filter: &str, topic: &str) -> bool {
     let mut names = topic.split('/');
     for wanted in filter.split('/') {
         match (wanted, names.next()) {
-            // [MQTT-4.7.1-2]: `a/#` matches its parent `a` too.
+            // 4.7.1.2: `a/#` matches its parent `a` too.
             ("#", _) => return true,
             ("+", Some(_)) => {}
             (_, Some(name)) if wanted == name => {}

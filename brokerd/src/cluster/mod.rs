@@ -1,8 +1,40 @@
 //! This node among others: membership, routes, forwarding and claims over authenticated links. Implements
 //! `router::Forward` and `registry::Elsewhere`. Never touches a client's socket or session.
 
+mod accept;
+mod asks;
+mod barrier;
+mod check;
+pub mod claims;
+mod core;
+mod dial;
+mod fence;
+mod forward;
+mod frames;
 pub mod gossip;
+mod handshake;
+mod identity;
+mod inbound;
+mod lease;
+mod overseer;
+mod peer;
+mod queue;
+mod quiet;
+mod ready;
+mod received;
+mod remote;
+mod requests;
+mod routes;
 pub mod secret;
+mod serve;
+mod standing;
+mod start;
+#[cfg(test)]
+mod tests;
+mod turnover;
+
+pub use requests::AnswerClaims;
+pub use start::{Cluster, Inputs, RememberSeeds, StartError};
 
 /// Where a member stands, as `cluster status` prints it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! File, environment and flags as one map from key to value, the later layer over the earlier. Owns the syntax of each
 //! source; never knows which keys exist.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 
 use toml::de::{DeTable, DeValue};
@@ -16,6 +16,9 @@ pub(super) const PREFIX: &str = "BROKERD_";
 pub(super) const LEVEL: &str = "__";
 /// No key is deeper: `listeners.tcp.<name>.<key>`. One more, so that what is wrong is shown whole.
 const DEEPEST: usize = 5;
+
+/// Lines with slips of syntax that are listed; whoever has more looks at the first.
+const LISTED: usize = 50;
 
 /// A value and where it was given.
 #[derive(Clone, Debug)]
@@ -92,20 +95,25 @@ pub(super) fn merge(sources: &Sources, problems: &mut Vec<Problem>) -> Entries {
 fn read_file(file: &FileText, entries: &mut Entries, problems: &mut Vec<Problem>) {
     let lines = Lines::of(file);
     let (table, errors) = DeTable::parse_recoverable(&file.text);
-    let mut broken = Vec::new();
+    let mut broken = BTreeSet::new();
     for error in &errors {
-        let source = lines.source(error.span().map_or(0, |span| span.start));
-        // One slip may break the rest of a line in several ways; the first says enough. The text of the line is not
-        // shown: it may be a secret without its quotes.
-        if !broken.contains(&source) {
-            let why = error.message().replace('\n', ", ");
+        let span = error.span().unwrap_or_default();
+        let source = lines.source(span.start);
+        // One slip may break the rest of a line in several ways; the first says enough.
+        if broken.insert(source.clone()) && broken.len() <= LISTED {
+            // The text of the line is not shown, for it may be a secret without its quotes; a key is not one.
+            let key = if error.message() == "duplicate key" {
+                file.text.get(span)
+            } else {
+                None
+            };
+            let (key, why) = (key.unwrap_or("syntax").to_owned(), error.message().replace('\n', ", "));
             problems.push(Problem {
-                key: "syntax".into(),
+                key,
                 value: None,
-                source: source.clone(),
+                source,
                 why,
             });
-            broken.push(source);
         }
     }
     flatten(&mut Vec::new(), table.get_ref(), &lines, entries);

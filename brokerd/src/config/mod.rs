@@ -44,6 +44,6 @@ fn resolve(sources: &Sources) -> (Config, Reader) {
     let mut reader = Reader::new(entries, problems);
     let mut config = sections::read(&mut reader, sources);
     rules::check(&mut reader, &mut config);
-    reader.refuse_unknown(&sources.environment);
+    reader.refuse_unknown(&sources.environment, sections::reserved);
     (config, reader)
 }

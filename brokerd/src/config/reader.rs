@@ -16,6 +16,9 @@ use super::{Problem, Source};
 pub(super) trait Number: Copy + PartialOrd + Display + TryFrom<u64> + TryInto<u64> {}
 impl<T: Copy + PartialOrd + Display + TryFrom<u64> + TryInto<u64>> Number for T {}
 
+/// What is said of a key that another version has.
+pub(super) type Reserved = fn(&str) -> Option<&'static str>;
+
 /// Unknown keys that are listed one by one.
 const LISTED: usize = 50;
 /// A longer key is not a slip of the pen, and the comparison costs its length.
@@ -169,11 +172,11 @@ impl Reader {
     }
 
     /// The last step: what nobody asked for does not exist. Its value is not shown, for it may be a misspelt secret.
-    pub(super) fn refuse_unknown(&mut self, environment: &[(OsString, OsString)]) {
+    pub(super) fn refuse_unknown(&mut self, environment: &[(OsString, OsString)], reserved: Reserved) {
         let unknown = self.entries.iter().filter(|(key, _)| !self.known.contains_key(*key));
         let mut problems = Vec::new();
         for (key, entry) in unknown.clone().take(LISTED) {
-            let why = format!("unknown key{}", self.hint(key, &entry.source));
+            let why = format!("unknown key{}", self.hint(key, &entry.source, reserved));
             problems.push(Problem {
                 key: key.clone(),
                 value: None,
@@ -191,7 +194,9 @@ impl Reader {
             });
         }
         for (name, _) in environment {
-            if let Some((name, key)) = layers::nearly(name, self.known.keys().map(String::as_str)) {
+            // A section is no setting: `BROKERD_CLUSTER` is someone else's.
+            let keys = self.known.iter().filter(|(_, allowed)| !allowed.is_empty());
+            if let Some((name, key)) = layers::nearly(name, keys.map(|(key, _)| key.as_str())) {
                 let why = format!(
                     "levels are parted by two underscores: did you mean {}?",
                     layers::variable_of(key)
@@ -208,8 +213,8 @@ impl Reader {
         self.problems.append(&mut problems);
     }
 
-    fn hint(&self, key: &str, source: &Source) -> String {
-        if let Some(reserved) = super::sections::reserved(key) {
+    fn hint(&self, key: &str, source: &Source, reserved: Reserved) -> String {
+        if let Some(reserved) = reserved(key) {
             return format!(": {reserved}");
         }
         if key.len() > LONGEST_GUESSED {

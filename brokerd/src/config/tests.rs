@@ -236,6 +236,7 @@ proptest::proptest! {
     #[test]
     fn no_text_panics_the_loader(text in proptest::prelude::any::<String>()) {
         let _ = load(&with_file(&text));
+        let _ = load(&with_variables(&[(&format!("BROKERD_{text}"), "x"), ("BROKERD_LOG__FILTER", &text)]));
         let _ = load(&with_set(&[&text, &format!("cluster.seeds={text}"), &format!("cluster={text}")]));
     }
 
@@ -249,9 +250,11 @@ proptest::proptest! {
 
 #[test]
 fn depth_and_size_are_bounded() {
-    let many = 100_000;
+    let many = 20_000;
     for text in [
         "[".repeat(many),
+        "=\n".repeat(many),
+        "a = 1\n".repeat(many),
         format!("a = {}", "[".repeat(many)),
         format!("a = {}", "{a=".repeat(many)),
         format!("{}a = 1", "a.".repeat(many)),

@@ -89,6 +89,7 @@ impl Retained {
 
     /// Retains a message in place of the one its topic has; one without payload deletes that [MQTT-3.3.1-6]. What a
     /// known topic has can always be replaced, also by something larger: only a new topic is refused.
+    /// What has expired takes room until [`Retained::expire`] has removed it.
     pub fn set(&self, message: SharedMessage) -> Result<(), Full> {
         let mut inner = self.inner.write();
         let known = inner.topics.contains(&Probe(message.topic_bytes()) as &dyn Topic);

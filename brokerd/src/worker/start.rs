@@ -40,6 +40,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// This node and generation, as message identities name it.
     pub origin: u64,
+    /// The zero of the clock that messages expire by.
+    pub started: Instant,
 }
 
 /// The workers, seen from outside. Cheap to clone.
@@ -78,7 +80,7 @@ impl Workers {
             elsewhere: parts.elsewhere,
             access: parts.access,
             settings: settings(config),
-            started: Instant::now(),
+            started: parts.started,
             origin: parts.origin,
         });
         for worker in 0..self.boxes.iter().len() {

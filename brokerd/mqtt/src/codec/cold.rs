@@ -1,11 +1,10 @@
-//! The packets that a server sends seldom: CONNACK, SUBACK, UNSUBACK, PINGRESP, DISCONNECT and AUTH. mqttbytes writes
-//! all but AUTH, which it does not have, and is kept from its faults here; nothing else calls it. Never writes half a
-//! packet, nor a string over 65,535 bytes (mqttbytes would cut its length and write all of it).
+//! The packets that only a server sends, and seldom: CONNACK, SUBACK, UNSUBACK and PINGRESP. mqttbytes writes them and
+//! is kept from its faults here; nothing else calls it. Never writes half a packet, nor a string over 65,535 bytes
+//! (mqttbytes would cut its length and write all of it).
 
 use bytes::BytesMut;
 use mqttbytes::{QoS, v4, v5};
 
-use super::wire::{put_binary, put_variable, variable_len};
 use crate::topic::MAX_TEXT;
 use crate::{PacketId, Qos, ReasonCode, Version};
 
@@ -71,17 +70,6 @@ impl ConnAck<'_> {
     }
 }
 
-/// AUTH (5.0).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AuthOut<'a> {
-    /// Success, `ContinueAuthentication` or `ReAuthenticate`.
-    pub reason: ReasonCode,
-    /// Authentication Method, as in CONNECT [MQTT-4.12.0-5].
-    pub method: &'a str,
-    /// Authentication Data.
-    pub data: Option<&'a [u8]>,
-}
-
 /// Appends CONNACK in the form of `version`. In 5.0 `limit`, the client's Maximum Packet Size, is kept: the reason
 /// string goes first [MQTT-3.2.2-19]; if it is still too long, nothing is written and `false` is the answer.
 pub fn connack(out: &mut Vec<u8>, version: Version, connack: &ConnAck<'_>, limit: Option<u32>) -> bool {
@@ -110,7 +98,9 @@ pub fn connack(out: &mut Vec<u8>, version: Version, connack: &ConnAck<'_>, limit
         }
         .write(buf)
     };
-    with_reason_string(out, connack.reason_string, limit, write)
+    let reason_string = connack.reason_string.filter(|_| fits(connack.reason_string));
+    (reason_string.is_some() && append(out, limit, |buf| write(reason_string, buf)))
+        || append(out, limit, |buf| write(None, buf))
 }
 
 fn connack_properties(connack: &ConnAck<'_>, reason_string: Option<&str>) -> v5::ConnAckProperties {
@@ -229,70 +219,8 @@ pub fn pingresp(out: &mut Vec<u8>) {
     append(out, None, |buf| v4::PingResp.write(buf));
 }
 
-/// Appends DISCONNECT in 5.0, within `limit`, the client's Maximum Packet Size, as for CONNACK [MQTT-3.14.2-3]. In 3.x
-/// a server has none: nothing is written and `false` is the answer.
-pub fn disconnect(
-    out: &mut Vec<u8>,
-    version: Version,
-    reason: ReasonCode,
-    reason_string: Option<&str>,
-    limit: Option<u32>,
-) -> bool {
-    if version != Version::V5 {
-        return false;
-    }
-    let reason_code = match v5::DisconnectReasonCode::try_from(reason as u8) {
-        // Only a client says 0x04 (table 3-10); what is not in the table is an unspecified error.
-        Ok(v5::DisconnectReasonCode::DisconnectWithWillMessage) | Err(_) => v5::DisconnectReasonCode::UnspecifiedError,
-        Ok(code) => code,
-    };
-    with_reason_string(out, reason_string, limit, |reason_string, buf| {
-        // Never empty properties: mqttbytes would take the packet for a normal disconnect.
-        let properties = reason_string.map(|text| v5::DisconnectProperties {
-            reason_string: Some(text.to_owned()),
-            ..v5::DisconnectProperties::new()
-        });
-        v5::Disconnect {
-            reason_code,
-            properties,
-        }
-        .write(buf)
-    })
-}
-
-/// Appends AUTH (3.15). Our own, since mqttbytes has none. Writes nothing and says `false` where the method or the
-/// data are over 65,535 bytes.
-pub fn auth(out: &mut Vec<u8>, auth: &AuthOut<'_>) -> bool {
-    if !fits(Some(auth.method)) || auth.data.is_some_and(|data| data.len() > MAX_TEXT) {
-        return false;
-    }
-    let properties = 3 + auth.method.len() + auth.data.map_or(0, |data| 3 + data.len());
-    out.push(0xF0);
-    put_variable(out, 1 + variable_len(properties) + properties);
-    out.push(auth.reason as u8);
-    put_variable(out, properties);
-    out.push(21);
-    put_binary(out, auth.method.as_bytes());
-    if let Some(data) = auth.data {
-        out.push(22);
-        put_binary(out, data);
-    }
-    true
-}
-
 fn fits(text: Option<&str>) -> bool {
     text.is_none_or(|text| text.len() <= MAX_TEXT)
-}
-
-/// Writes with the reason string, and again without it where that is too long.
-fn with_reason_string(
-    out: &mut Vec<u8>,
-    reason_string: Option<&str>,
-    limit: Option<u32>,
-    write: impl Fn(Option<&str>, &mut BytesMut) -> Result<usize, mqttbytes::Error>,
-) -> bool {
-    let with = reason_string.is_some() && fits(reason_string);
-    (with && append(out, limit, |buf| write(reason_string, buf))) || append(out, limit, |buf| write(None, buf))
 }
 
 /// mqttbytes leaves half a packet behind when it fails, hence a buffer of its own.

@@ -1,6 +1,7 @@
 //! The wire: bytes to packets and packets to bytes. Strict, and without an allocation for PUBLISH and the acks.
 //! Never keeps state between packets and never decides what a packet leads to.
 
+mod both_ways;
 mod cold;
 mod connect;
 mod decode;
@@ -12,7 +13,8 @@ mod subscribe;
 mod violation;
 pub(crate) mod wire;
 
-pub use cold::{AuthOut, ConnAck, auth, connack, disconnect, pingresp, suback, unsuback};
+pub use both_ways::{AuthOut, auth, disconnect};
+pub use cold::{ConnAck, connack, pingresp, suback, unsuback};
 pub use connect::{ConnectError, decode_connect};
 pub use decode::decode;
 pub use encode::{MAX_PACKET_LEN, PublishOut, ack, publish, publish_len};

@@ -1,7 +1,9 @@
 //! PUBLISH and the four acknowledgements from a client: the hot path of the decoder. Never allocates.
 
+use std::borrow::Cow;
+
 use super::frame;
-use super::property::{Allowed, Property, Section};
+use super::property::{Allowed, Property, Section, forwardable};
 use super::wire::Reader;
 use super::{Limits, Violation};
 use crate::packet::{Ack, AckKind, Properties, Publish};
@@ -50,6 +52,17 @@ pub(crate) fn publish<'a>(
     }
     publish.payload = reader.rest();
     Ok(publish)
+}
+
+impl<'a> Publish<'a> {
+    /// The properties that subscribers get, as `forwardable` tells, without a walk where there is nothing to cut out.
+    #[must_use]
+    pub fn forwardable(&self) -> Cow<'a, [u8]> {
+        if self.topic_alias.is_none() && self.expiry.is_none() {
+            return Cow::Borrowed(self.properties.as_bytes());
+        }
+        forwardable(self.properties)
+    }
 }
 
 /// 3.4 to 3.7.

@@ -70,7 +70,7 @@ pub enum Violation {
     ReasonCodeInvalid,
     #[error("reason code that only a server sends (5.0, 3.14.2.1, 3.15.2.1)")]
     ReasonCodeServerOnly,
-    #[error("more than Receive Maximum publications in flight [MQTT-3.3.4-9]")]
+    #[error("more than Receive Maximum publications in flight [MQTT-3.3.4-7]")]
     ReceiveMaximumExceeded,
     #[error("packet type that this version reserves (2.1.2)")]
     ReservedPacketType,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::level::{common_levels, first_level};
-use super::{Entry, NODE, NONE, Node, OWN, ROOT, Trie, spread};
+use super::{Entry, NODE, NONE, Node, OWN, ROOT, Trie};
 
 impl<V> Trie<V> {
     /// The entry of a filter; a new one, with the value that `make` gives, where there is none.
@@ -126,7 +126,7 @@ impl<V> Trie<V> {
                 let Self {
                     edges, entries, nodes, ..
                 } = self;
-                edges.insert_unique(spread(hash), child, |child| spread(hash_of(entries, nodes, *child)));
+                edges.insert(hash, child, |child| hash_of(entries, nodes, child));
             }
         }
     }
@@ -141,10 +141,12 @@ impl<V> Trie<V> {
         } else if place.multi == child {
             place.multi = NONE;
         } else {
-            let hash = spread(hash_of(&self.entries, &self.nodes, child));
-            if let Ok(edge) = self.edges.find_entry(hash, |edge| *edge == child) {
-                edge.remove();
-            }
+            let Self {
+                edges, entries, nodes, ..
+            } = self;
+            edges.remove(hash_of(entries, nodes, child), child, |child| {
+                hash_of(entries, nodes, child)
+            });
         }
     }
 
@@ -162,8 +164,8 @@ impl<V> Trie<V> {
             place.plus = new;
         } else if place.multi == old {
             place.multi = new;
-        } else if let Some(edge) = self.edges.find_mut(spread(hash), |edge| *edge == old) {
-            *edge = new;
+        } else {
+            self.edges.rename(hash, old, new);
         }
     }
 
@@ -203,19 +205,14 @@ impl<V> Trie<V> {
         removed.value
     }
 
-    /// Shrinks what is mostly empty. Each step costs no more than the removals since the last one.
+    /// Shrinks what is mostly empty. Each step costs less than the removals since the last one; as it makes all wait
+    /// who match, nodes wait for it until few filters are left.
     pub(super) fn give_back_memory(&mut self) {
-        if self.nodes.len() > 2 * self.entries.len() + 64 {
+        if self.nodes.len() > 8 * self.entries.len() + 64 {
             self.rebuild();
         }
         if self.entries.capacity() > 4 * self.entries.len() + 16 {
             self.entries.shrink_to(2 * self.entries.len());
-        }
-        if self.edges.capacity() > 4 * self.edges.len() + 64 {
-            let Self {
-                edges, entries, nodes, ..
-            } = self;
-            edges.shrink_to(2 * edges.len(), |child| spread(hash_of(entries, nodes, *child)));
         }
     }
 

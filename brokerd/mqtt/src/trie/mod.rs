@@ -3,8 +3,9 @@
 //!
 //! A radix tree over levels. A filter that shares no further level with another is a *leaf*: it costs its entry and
 //! one edge, whatever its depth. A *node* stands where filters part, so there are fewer nodes than filters. Entries
-//! lie dense in a vector; the edges of all nodes share one hash table, keyed by (node, next level).
+//! lie dense in a vector; the edges of all nodes share one map, keyed by (node, next level).
 
+mod edges;
 mod edit;
 mod level;
 mod matching;
@@ -14,15 +15,15 @@ mod tests;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
+use edges::Edges;
 use foldhash::quality::RandomState;
-use hashbrown::HashTable;
-
 use level::{begins_with, first_level};
 
 const ROOT: u32 = 0;
 /// No entry, no child.
 const NONE: u32 = u32::MAX;
-/// Set in a child that is a node, clear in one that is a leaf; the rest is its place in `nodes` or `entries`.
+/// Set in a child that is a node, clear in one that is a leaf; the rest is its place in `nodes` or `entries`, which
+/// 31 bits hold: that many filters would be 200 GB.
 const NODE: u32 = 1 << 31;
 /// Set in `Entry::home` where the filter ends at that node itself.
 const OWN: u32 = 1 << 31;
@@ -35,7 +36,7 @@ pub struct Trie<V> {
     /// Head of the list of unused nodes, which is linked through `parent`.
     free: u32,
     /// Children by (parent, first level of their label), except those under `+` and `#`.
-    edges: HashTable<u32>,
+    edges: Edges,
     hasher: RandomState,
 }
 
@@ -89,7 +90,7 @@ impl<V> Default for Trie<V> {
             entries: Vec::new(),
             nodes: vec![Node::new("".into(), 0)],
             free: NONE,
-            edges: HashTable::new(),
+            edges: Edges::default(),
             hasher: RandomState::default(),
         }
     }
@@ -189,10 +190,7 @@ impl<V> Trie<V> {
             "#" => Some(place.multi).filter(|child| *child != NONE),
             _ => self
                 .edges
-                .find(spread(self.hash(node, level)), |child| {
-                    self.is_under(*child, node, level)
-                })
-                .copied(),
+                .find(self.hash(node, level), |child| self.is_under(child, node, level)),
         }
     }
 
@@ -212,9 +210,4 @@ impl<V> Trie<V> {
         // The low half: both halves of a `quality` hash are evenly spread.
         hasher.finish() as u32
     }
-}
-
-/// The table takes its bucket from the low bits of a hash and its tag from the high ones: 32 bits serve both.
-fn spread(hash: u32) -> u64 {
-    u64::from(hash) << 32 | u64::from(hash)
 }

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 
 use proptest::prelude::*;
 
@@ -307,21 +307,23 @@ fn first_and_last_alternate_under_threads_that_share_filters() {
 fn walks_meet_each_filter_that_stays_once_while_others_come_and_go() {
     let index = Index::default();
     let name = |i: u32| Arc::<str>::from(format!("a/{i}/+"));
-    for i in 0..6_000 {
+    for i in 0..4_000 {
         index.subscribe(&name(i), subscriber(0, i, 0), || 1);
         index.add_remote(&name(i), PeerSlot(5));
     }
+    let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            for i in (0..6_000).step_by(2) {
+            for i in (0..4_000).step_by(2) {
                 index.remove_remote(&name(i), PeerSlot(5));
                 index.unsubscribe(&name(i), 0, i, || ());
             }
+            done.store(true, Ordering::Release);
         });
         let stays = |filter: &Arc<str>| filter[2..filter.len() - 2].parse::<u32>().unwrap() % 2 == 1;
-        for _ in 0..5 {
+        while !done.load(Ordering::Acquire) {
             let found = index.local_filters().into_iter().filter(stays).count();
-            assert_eq!(found, 3_000);
+            assert_eq!(found, 2_000);
         }
         index.clear_remote(PeerSlot(5));
     });
@@ -329,5 +331,5 @@ fn walks_meet_each_filter_that_stays_once_while_others_come_and_go() {
         index.filters().iter().all(|filter| index.holders(filter).1.is_empty()),
         "a row of the peer is left"
     );
-    assert_eq!(index.counts().filters, 3_000);
+    assert_eq!(index.counts().filters, 2_000);
 }

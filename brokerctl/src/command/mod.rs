@@ -1,0 +1,49 @@
+//! The commands, one a file: its words, its help, its renderings and their tests. Never knows how a question travels.
+
+mod broker;
+mod clients;
+mod cluster;
+mod listeners;
+mod status;
+mod subscriptions;
+mod topics;
+
+use clap::Subcommand;
+
+use crate::Session;
+use crate::failure::Failure;
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Status(status::Status),
+    Broker(broker::Broker),
+    #[command(subcommand)]
+    Cluster(cluster::Cluster),
+    #[command(subcommand)]
+    Clients(clients::Clients),
+    #[command(subcommand)]
+    Subscriptions(subscriptions::Subscriptions),
+    #[command(subcommand)]
+    Topics(topics::Topics),
+    Listeners(listeners::Listeners),
+}
+
+impl Command {
+    pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        match self {
+            Self::Status(status) => status.run(session).await,
+            Self::Broker(broker) => broker.run(session).await,
+            Self::Cluster(cluster) => cluster.run(session).await,
+            Self::Clients(clients) => clients.run(session).await,
+            Self::Subscriptions(subscriptions) => subscriptions.run(session).await,
+            Self::Topics(topics) => topics.run(session).await,
+            Self::Listeners(listeners) => listeners.run(session).await,
+        }
+    }
+}
+
+/// An answer that does not fit its question: a broker of another version.
+fn unexpected() -> Failure {
+    Failure::Failed("the broker gave an answer to another question".into())
+}

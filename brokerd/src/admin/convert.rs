@@ -1,0 +1,94 @@
+//! From the rooms' views to the wire. Never leaves a field out.
+
+use proto::admin as wire;
+
+use super::local::Listener;
+use crate::cluster::{Member, MemberState};
+use crate::worker::view::{ClientView, SubscriptionView};
+
+pub(super) fn client(view: ClientView) -> wire::Client {
+    wire::Client {
+        client_id: view.client_id.to_string(),
+        username: view.username,
+        peername: view.peername,
+        listener: view.listener,
+        proto_ver: view.protocol_level.into(),
+        clean_start: view.clean_start,
+        keepalive: view.keepalive.into(),
+        session_expiry_interval: view.session_expiry_interval,
+        subscriptions: view.subscriptions,
+        inflight: view.inflight,
+        awaiting_rel: view.awaiting_rel,
+        delivered_msgs: view.delivered_msgs,
+        enqueued_msgs: view.enqueued_msgs,
+        enqueued_bytes: view.enqueued_bytes,
+        dropped_msgs: view.dropped_msgs,
+        received_msgs: view.received_msgs,
+        connected: view.connected,
+        created_at: view.created_at,
+        connected_at: view.connected_at,
+        disconnected_at: view.disconnected_at,
+        epoch: view.epoch,
+    }
+}
+
+pub(super) fn subscription(view: &SubscriptionView) -> wire::Subscription {
+    wire::Subscription {
+        client_id: view.client_id.to_string(),
+        topic: view.filter.to_string(),
+        qos: view.qos.into(),
+        no_local: view.no_local,
+        retain_handling: view.retain_handling.into(),
+        retain_as_published: view.retain_as_published,
+        subscription_id: view.subscription_id,
+    }
+}
+
+pub(super) fn listener(view: Listener) -> wire::Listener {
+    wire::Listener {
+        kind: view.kind,
+        name: view.name,
+        listen_on: view.listen_on,
+        running: view.running,
+        current_conn: view.current_conn,
+        max_conns: view.max_conns,
+        accepted: view.accepted,
+        refused: view.refused,
+        proxy_protocol: view.proxy_protocol,
+    }
+}
+
+pub(super) fn member(member: Member) -> wire::Member {
+    wire::Member {
+        name: member.name,
+        generation: member.generation,
+        state: state(member.state).into(),
+        address: member.address,
+        version: member.version,
+        is_self: member.is_self,
+        routes: member.routes,
+        route_version: member.route_version.0,
+        route_version_known: member.route_version.1,
+        reason: member.reason,
+        since: member.since,
+    }
+}
+
+const fn state(state: MemberState) -> &'static str {
+    match state {
+        MemberState::Joining => "joining",
+        MemberState::Up => "up",
+        MemberState::Leaving => "leaving",
+        MemberState::Down => "down",
+    }
+}
+
+pub(super) fn numbers(numbers: Vec<(&'static str, u64)>) -> wire::Numbers {
+    let number = |(name, value): (&'static str, u64)| wire::Number {
+        name: name.into(),
+        value,
+    };
+    wire::Numbers {
+        numbers: numbers.into_iter().map(number).collect(),
+    }
+}

@@ -1,0 +1,114 @@
+//! What this node knows of itself, gathered from its rooms. Never asks another node.
+
+use std::sync::Arc;
+
+use crate::metrics::Metrics;
+use crate::registry::Boxed;
+use crate::router::Index;
+use crate::worker::view::{ClientView, Count, SubscriptionView};
+use crate::worker::{Cursor, Page, Workers};
+
+/// A listener as `brokerctl listeners` shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listener {
+    /// `tcp` and the like.
+    pub kind: String,
+    /// `default` and the like.
+    pub name: String,
+    /// The address, with the real port.
+    pub listen_on: String,
+    /// Whether it accepts.
+    pub running: bool,
+    /// Connections now.
+    pub current_conn: u64,
+    /// At most so many; 0 is no limit.
+    pub max_conns: u64,
+    /// Since the start.
+    pub accepted: u64,
+    /// Closed at once, for want of room.
+    pub refused: u64,
+    /// Whether it expects a PROXY protocol header.
+    pub proxy_protocol: bool,
+}
+
+/// Reads the listeners as they are now.
+pub type ListenersView = Box<dyn Fn() -> Vec<Listener> + Send + Sync>;
+
+/// A figure of a room that goes up and down: its name in `broker stats`, and how to read it.
+pub type Gauge = (&'static str, Box<dyn Fn() -> u64 + Send + Sync>);
+
+/// One node's knowledge of itself. The node is [`LocalParts`]; tests plug in fixed data.
+pub trait Local: Send + Sync {
+    /// See [`Workers::clients`].
+    fn clients(&self, from: Option<Cursor>, limit: usize) -> Boxed<'_, Page<ClientView>>;
+    /// See [`Workers::client`].
+    fn client<'a>(&'a self, client_id: &'a str) -> Boxed<'a, Option<ClientView>>;
+    /// See [`Workers::subscriptions`].
+    fn subscriptions(&self, from: Option<Cursor>, limit: usize) -> Boxed<'_, Page<SubscriptionView>>;
+    /// See [`Workers::subscriptions_of`].
+    fn subscriptions_of<'a>(&'a self, client_id: &'a str) -> Boxed<'a, Option<Vec<SubscriptionView>>>;
+    /// See [`Workers::count`].
+    fn count(&self) -> Boxed<'_, Count>;
+    /// See [`Workers::kick`].
+    fn kick<'a>(&'a self, client_id: &'a str) -> Boxed<'a, bool>;
+    /// All filters with a subscriber on this node, unordered. Called on a thread that may block.
+    fn filters(&self) -> Vec<Arc<str>>;
+    /// Subscriptions of this node to a filter. Called on a thread that may block.
+    fn subscribers(&self, filter: &str) -> usize;
+    /// The listeners.
+    fn listeners(&self) -> Vec<Listener>;
+    /// Further figures for `broker stats`.
+    fn gauges(&self) -> Vec<(&'static str, u64)>;
+    /// The counters.
+    fn metrics(&self) -> Vec<(&'static str, u64)>;
+}
+
+/// The rooms of a running node.
+pub struct LocalParts {
+    /// The sessions.
+    pub workers: Workers,
+    /// The filters.
+    pub index: Arc<Index>,
+    /// The counters.
+    pub metrics: Metrics,
+    /// The listeners.
+    pub listeners: ListenersView,
+    /// Such as `retained.count`.
+    pub gauges: Vec<Gauge>,
+}
+
+impl Local for LocalParts {
+    fn clients(&self, from: Option<Cursor>, limit: usize) -> Boxed<'_, Page<ClientView>> {
+        Box::pin(self.workers.clients(from, limit))
+    }
+    fn client<'a>(&'a self, client_id: &'a str) -> Boxed<'a, Option<ClientView>> {
+        Box::pin(self.workers.client(client_id))
+    }
+    fn subscriptions(&self, from: Option<Cursor>, limit: usize) -> Boxed<'_, Page<SubscriptionView>> {
+        Box::pin(self.workers.subscriptions(from, limit))
+    }
+    fn subscriptions_of<'a>(&'a self, client_id: &'a str) -> Boxed<'a, Option<Vec<SubscriptionView>>> {
+        Box::pin(self.workers.subscriptions_of(client_id))
+    }
+    fn count(&self) -> Boxed<'_, Count> {
+        Box::pin(self.workers.count())
+    }
+    fn kick<'a>(&'a self, client_id: &'a str) -> Boxed<'a, bool> {
+        Box::pin(self.workers.kick(client_id))
+    }
+    fn filters(&self) -> Vec<Arc<str>> {
+        self.index.local_filters()
+    }
+    fn subscribers(&self, filter: &str) -> usize {
+        self.index.holders(filter).0
+    }
+    fn listeners(&self) -> Vec<Listener> {
+        (self.listeners)()
+    }
+    fn gauges(&self) -> Vec<(&'static str, u64)> {
+        self.gauges.iter().map(|(name, read)| (*name, read())).collect()
+    }
+    fn metrics(&self) -> Vec<(&'static str, u64)> {
+        self.metrics.totals()
+    }
+}

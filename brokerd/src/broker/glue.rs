@@ -1,0 +1,89 @@
+//! Where one room's trait meets another room's type. Converts, and decides nothing.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+
+use super::{Foundation, VERSION};
+use crate::admin::{self, LocalParts, NodeInfo, Nodes};
+use crate::cluster::claims::{Claims, Peers};
+use crate::cluster::{AnswerClaims, AskError, Cluster, JoinError, Member};
+use crate::listener::Listener;
+use crate::registry::Boxed;
+
+impl Nodes for Cluster {
+    fn members(&self) -> Vec<Member> {
+        Self::members(self)
+    }
+    fn ask<'a>(&'a self, node: &'a str, question: Bytes, timeout: Duration) -> Boxed<'a, Result<Bytes, AskError>> {
+        Box::pin(Self::ask(self, node, question, timeout))
+    }
+    fn join<'a>(&'a self, seed: &'a str) -> Boxed<'a, Result<(), JoinError>> {
+        Box::pin(Self::join(self, seed))
+    }
+    fn leave(&self) -> Boxed<'_, Result<(), String>> {
+        Box::pin(async {
+            Self::leave(self).await;
+            Ok(())
+        })
+    }
+}
+
+impl Peers for Cluster {
+    fn request(&self, node: &str, body: Bytes, deadline: Duration) -> Boxed<'_, Result<Bytes, AskError>> {
+        let node = node.to_owned();
+        Box::pin(async move { Self::request(self, &node, body, deadline).await })
+    }
+}
+
+impl AnswerClaims for Claims {
+    fn answer_claims(&self, from: Arc<str>, question: Bytes) -> Boxed<'_, Bytes> {
+        Box::pin(async move { self.handle(&from, question).await })
+    }
+}
+
+/// Who this node is, for the management API.
+pub(super) fn info(base: &Foundation) -> NodeInfo {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    NodeInfo {
+        name: base.name.clone(),
+        version: VERSION.to_owned(),
+        generation: base.generation,
+        started_at: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+/// What the management API reads of this node.
+pub(super) fn local(base: &Foundation, listeners: &[Arc<Listener>]) -> LocalParts {
+    let (listeners, index, retained) = (listeners.to_vec(), base.index.clone(), base.retained.clone());
+    let view = |listener: &Arc<Listener>| admin::Listener {
+        kind: listener.kind.to_owned(),
+        name: listener.name.clone(),
+        listen_on: listener.bind.to_string(),
+        running: listener.is_running(),
+        current_conn: listener.connections() as u64,
+        max_conns: listener.max_connections as u64,
+        accepted: listener.accepted(),
+        refused: listener.refused(),
+        proxy_protocol: false,
+    };
+    let (for_topics, for_subscriptions) = (index.clone(), index);
+    LocalParts {
+        workers: base.workers.clone(),
+        index: base.index.clone(),
+        metrics: base.metrics.clone(),
+        listeners: Box::new(move || listeners.iter().map(view).collect()),
+        gauges: vec![
+            ("retained.count", Box::new(move || retained.counts().messages as u64)),
+            ("topics.count", Box::new(move || for_topics.counts().local_filters as u64)),
+            ("subscriptions.count", Box::new(move || for_subscriptions.counts().local_subscriptions as u64)),
+        ],
+    }
+}
+
+/// A node and generation as message identities name it.
+pub(super) fn origin(name: &str, generation: u64) -> u64 {
+    let digest = ring::digest::digest(&ring::digest::SHA256, format!("{name}\0{generation}").as_bytes());
+    digest.as_ref().iter().take(8).fold(0, |origin, byte| origin << 8 | u64::from(*byte))
+}

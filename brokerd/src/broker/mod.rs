@@ -1,0 +1,195 @@
+//! The composition root: builds the rooms in order, wires them, and ends them in order. Decides nothing itself.
+
+mod clustered;
+mod glue;
+mod upkeep;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::clustered::Clustered;
+use crate::access::Access;
+use crate::admin::{Admin, AdminParts, Nodes, ThisNode};
+use crate::config::Config;
+use crate::datadir::DataDir;
+use crate::listener::{self, Listener};
+use crate::metrics::Metrics;
+use crate::registry::{Clock, Elsewhere, OnlyHere};
+use crate::retain::{self, Retained};
+use crate::router::{Alone, Forward, Index};
+use crate::worker::{Parts, Workers};
+
+/// The version of this software.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// How long a stop waits for clients and peers before the process ends anyway.
+const STOP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A running node.
+pub struct Broker {
+    listeners: Vec<Arc<Listener>>,
+    cluster: Option<Clustered>,
+    admin: Admin,
+    workers: Workers,
+    accepting: CancellationToken,
+    tasks: TaskTracker,
+    upkeep: CancellationToken,
+}
+
+/// What the rooms share.
+struct Foundation {
+    name: String,
+    generation: u64,
+    data: Arc<DataDir>,
+    clock: Arc<Clock>,
+    metrics: Metrics,
+    index: Arc<Index>,
+    retained: Arc<Retained>,
+    workers: Workers,
+    started: Instant,
+}
+
+impl Broker {
+    /// Starts a node on the current runtime, which is its control runtime. Answers when its clients can connect: a
+    /// node of a cluster is in sync by then, or has found nobody. `waiting` is told once, if that takes a while.
+    ///
+    /// # Errors
+    /// With the key of what cannot be had.
+    pub async fn start(config: &Config, waiting: impl FnOnce(&Self)) -> anyhow::Result<Self> {
+        let base = Foundation::lay(config)?;
+        let bound = listener::bind_all(&config.listeners)?;
+        let listeners: Vec<_> = bound.iter().map(|bound| bound.listener().clone()).collect();
+        let cluster = match config.cluster.secret {
+            Some(_) => Some(Clustered::start(config, &base).await?),
+            None => None,
+        };
+        base.start_workers(config, cluster.as_ref())?;
+        let admin = base.serve_admin(config, cluster.as_ref(), &listeners).await?;
+        let (tasks, accepting, upkeep) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
+        tasks.spawn(upkeep::run(base.data.clone(), base.clock.clone(), base.retained.clone(), base.started, upkeep.clone()));
+        let workers = base.workers;
+        let broker = Self { listeners, cluster, admin, workers, accepting, tasks, upkeep };
+        if let Some(cluster) = &broker.cluster {
+            waiting(&broker);
+            cluster.cluster.ready().await;
+        }
+        for bound in bound {
+            bound.listen(broker.workers.clone(), &broker.tasks, broker.accepting.clone())?;
+        }
+        Ok(broker)
+    }
+
+    /// Its MQTT listeners.
+    #[must_use]
+    pub fn listeners(&self) -> &[Arc<Listener>] {
+        &self.listeners
+    }
+
+    /// Where its peers reach it, if it is one of a cluster.
+    #[must_use]
+    pub fn cluster_address(&self) -> Option<std::net::SocketAddr> {
+        self.cluster.as_ref().map(|clustered| clustered.cluster.local_addr())
+    }
+
+    /// Where brokerctl reaches it.
+    #[must_use]
+    pub fn admin_endpoint(&self) -> String {
+        self.admin.endpoint().to_string()
+    }
+
+    /// Completes with the reason if the node can no longer do its work: the process must end.
+    pub async fn failed(&self) -> String {
+        match &self.cluster {
+            Some(clustered) => clustered.cluster.failed().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops in phases: no new clients; good-bye to those who are here, their wills sent; the peers; the management API.
+    pub async fn stop(self) {
+        self.accepting.cancel();
+        self.upkeep.cancel();
+        self.tasks.close();
+        let phases = async {
+            self.tasks.wait().await;
+            self.workers.stop().await;
+            if let Some(clustered) = &self.cluster {
+                clustered.cluster.stop().await;
+            }
+            self.admin.stop().await;
+        };
+        if tokio::time::timeout(STOP_DEADLINE, phases).await.is_err() {
+            tracing::warn!("not everything ended in {} s; stopping all the same", STOP_DEADLINE.as_secs());
+        }
+    }
+}
+
+impl Foundation {
+    fn lay(config: &Config) -> anyhow::Result<Self> {
+        let data = DataDir::open(&config.node.data_dir)?;
+        let generation = data.next_generation(wall_nanos())?;
+        Ok(Self {
+            name: config.node.name.clone(),
+            generation,
+            clock: Arc::new(Clock::new(data.high_water(), config.cluster.max_clock_skew)),
+            data: Arc::new(data),
+            metrics: Metrics::default(),
+            index: Arc::new(Index::default()),
+            retained: Arc::new(Retained::new(retain::Limits {
+                max_messages: config.persistence.max_retained,
+                max_bytes: config.persistence.max_retained_bytes,
+            })),
+            workers: Workers::new(&config.node),
+            started: Instant::now(),
+        })
+    }
+
+    fn start_workers(&self, config: &Config, cluster: Option<&Clustered>) -> std::io::Result<()> {
+        let forward: Arc<dyn Forward> = match cluster {
+            Some(clustered) => clustered.cluster.forwarder(),
+            None => Arc::new(Alone),
+        };
+        let elsewhere: Arc<dyn Elsewhere> = match cluster {
+            Some(clustered) => clustered.claims.clone(),
+            None => Arc::new(OnlyHere::new(self.clock.clone())),
+        };
+        self.workers.start(config, Parts {
+            index: self.index.clone(),
+            retained: self.retained.clone(),
+            forward,
+            elsewhere,
+            access: Access,
+            metrics: self.metrics.clone(),
+            origin: glue::origin(&self.name, self.generation),
+            started: self.started,
+        })
+    }
+
+    async fn serve_admin(
+        &self,
+        config: &Config,
+        cluster: Option<&Clustered>,
+        listeners: &[Arc<Listener>],
+    ) -> anyhow::Result<Admin> {
+        let this_node = Arc::new(ThisNode::new(glue::info(self), Arc::new(glue::local(self, listeners))));
+        let nodes = cluster.map(|clustered| {
+            clustered.cluster.answer_with(this_node.clone());
+            Arc::new(clustered.cluster.clone()) as Arc<dyn Nodes>
+        });
+        Ok(crate::admin::serve(AdminParts {
+            listen: config.admin.listen.clone(),
+            runtime_dir: proto::endpoint::runtime_dir(),
+            this_node,
+            nodes,
+            counters: self.metrics.block(),
+        })
+        .await?)
+    }
+}
+
+fn wall_nanos() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}

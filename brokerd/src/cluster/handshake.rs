@@ -1,0 +1,256 @@
+//! The first exchange on a link: TLS, then both sides prove the cluster secret over it. A stranger costs at most five
+//! seconds and four kilobytes, and changes nothing. Never acts on what a hello asks before it is proven.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use proto::peer::{Hello, Link, Refused, Welcome, frame::Body, refused::Reason};
+use rustls::pki_types::ServerName;
+use tokio::io::{ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+
+use super::core::{Core, Refusal, Visitor};
+use super::fence::Passage;
+use super::frames::{FrameReader, FrameWriter, MAX_CONTROL, MAX_MESSAGES};
+use super::gossip::PROTOCOL;
+use super::identity::{Role, exporter};
+use super::peer::Peer;
+
+/// From the connection to the welcome.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// A node name is no longer.
+const MAX_NAME: usize = 256;
+
+pub(super) type Reader = FrameReader<ReadHalf<TlsStream<TcpStream>>>;
+pub(super) type Writer = FrameWriter<WriteHalf<TlsStream<TcpStream>>>;
+
+/// Why there is no link.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HandshakeError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("no answer within {} s", PATIENCE.as_secs())]
+    Slow,
+    #[error("it does not speak the peer protocol")]
+    NotAPeer,
+    #[error("it does not hold the cluster secret")]
+    BadProof,
+    #[error("it refused: {}", .0.text)]
+    Refused(Refused),
+    #[error("refused: {}", .0.1)]
+    Unwanted(Refusal),
+}
+
+impl From<rustls::Error> for HandshakeError {
+    fn from(error: rustls::Error) -> Self {
+        Self::Io(io::Error::other(error))
+    }
+}
+
+/// A link that this node dialed.
+pub(super) struct Dialed {
+    pub(super) reader: Reader,
+    pub(super) writer: Writer,
+    pub(super) welcome: Welcome,
+}
+
+/// A link that this node let in.
+pub(super) struct Admitted {
+    pub(super) peer: std::sync::Arc<Peer>,
+    pub(super) link: Link,
+    pub(super) generation: u64,
+    pub(super) passage: Passage,
+    pub(super) reader: Reader,
+    pub(super) writer: Writer,
+}
+
+/// Dials, proves, and checks the proof of the other side.
+pub(super) async fn dial(core: &Core, to: SocketAddr, link: Link, session: u64) -> Result<Dialed, HandshakeError> {
+    let dialing = async {
+        let socket = TcpStream::connect(to).await?;
+        socket.set_nodelay(true)?;
+        let name = ServerName::try_from("brokerd").map_err(io::Error::other)?;
+        let stream = TlsConnector::from(core.identity.client.clone())
+            .connect(name, socket)
+            .await?;
+        let exporter = exporter(stream.get_ref().1)?;
+        let (reader, writer) = tokio::io::split(TlsStream::Client(stream));
+        let (mut reader, mut writer) = (FrameReader::new(reader), FrameWriter::new(writer));
+        writer
+            .send(core.clock.now(), Body::Hello(hello(core, link, session, &exporter)))
+            .await?;
+        let frame = reader.next().await?.ok_or(HandshakeError::NotAPeer)?;
+        let welcome = match frame.body {
+            Some(Body::Welcome(welcome)) => welcome,
+            Some(Body::Refused(refused)) => return Err(HandshakeError::Refused(refused)),
+            _ => return Err(HandshakeError::NotAPeer),
+        };
+        if !core.identity.is_proven(
+            &exporter,
+            Role::Acceptor,
+            &welcome.node,
+            welcome.generation,
+            &welcome.proof,
+        ) {
+            return Err(HandshakeError::BadProof);
+        }
+        if let Err(error) = core.clock.merge(frame.hlc) {
+            return Err(HandshakeError::Unwanted(Refusal(Reason::Clock, error.to_string())));
+        }
+        reader.trust(MAX_CONTROL);
+        Ok(Dialed {
+            reader,
+            writer,
+            welcome,
+        })
+    };
+    tokio::time::timeout(PATIENCE, dialing)
+        .await
+        .unwrap_or(Err(HandshakeError::Slow))
+}
+
+fn hello(core: &Core, link: Link, session: u64, exporter: &[u8; 32]) -> Hello {
+    let own = core.own.lock().clone();
+    let proof = core
+        .identity
+        .proof(exporter, Role::Dialer, &core.identity.node, own.generation);
+    Hello {
+        protocol: PROTOCOL,
+        cluster: core.identity.cluster.clone(),
+        node: core.identity.node.clone(),
+        generation: own.generation,
+        link: link.into(),
+        session,
+        address: own.address.to_string(),
+        version: core.version.clone(),
+        proof: proof.into(),
+    }
+}
+
+/// Takes a connection in; `None` after a probe that was welcome.
+pub(super) async fn admit(core: &Core, socket: TcpStream) -> Result<Option<Admitted>, HandshakeError> {
+    tokio::time::timeout(PATIENCE, admit_unhurried(core, socket))
+        .await
+        .unwrap_or(Err(HandshakeError::Slow))
+}
+
+async fn admit_unhurried(core: &Core, socket: TcpStream) -> Result<Option<Admitted>, HandshakeError> {
+    socket.set_nodelay(true)?;
+    let from = socket.peer_addr()?.ip();
+    let stream = TlsAcceptor::from(core.identity.server.clone()).accept(socket).await?;
+    let exporter = exporter(stream.get_ref().1)?;
+    let (reader, writer) = tokio::io::split(TlsStream::Server(stream));
+    let (mut reader, mut writer) = (FrameReader::new(reader), FrameWriter::new(writer));
+    let frame = reader.next().await?.ok_or(HandshakeError::NotAPeer)?;
+    let Some(Body::Hello(hello)) = frame.body else {
+        return Err(HandshakeError::NotAPeer);
+    };
+    let outcome = match check(core, &hello, &exporter, frame.hlc) {
+        Ok(()) => enter(core, &hello, from).await,
+        Err(refusal) => Err(refusal),
+    };
+    let entered = match outcome {
+        Ok(entered) => entered,
+        Err(Refusal(reason, text)) => {
+            let refused = Refused {
+                reason: reason.into(),
+                text: text.clone(),
+                cluster: core.identity.cluster.clone(),
+            };
+            writer.send(core.clock.now(), Body::Refused(refused)).await?;
+            return Err(HandshakeError::Unwanted(Refusal(reason, text)));
+        }
+    };
+    let generation = core.generation();
+    let proof = core
+        .identity
+        .proof(&exporter, Role::Acceptor, &core.identity.node, generation);
+    let received = entered
+        .as_ref()
+        .map_or(0, |(peer, _)| peer.received.lock().taken(hello.generation));
+    let welcome = Welcome {
+        node: core.identity.node.clone(),
+        generation,
+        version: core.version.clone(),
+        proof: proof.into(),
+        received,
+    };
+    writer.send(core.clock.now(), Body::Welcome(welcome)).await?;
+    let Some((peer, passage)) = entered else {
+        return Ok(None);
+    };
+    reader.trust(if hello.link() == Link::Messages {
+        MAX_MESSAGES
+    } else {
+        MAX_CONTROL
+    });
+    Ok(Some(Admitted {
+        peer,
+        link: hello.link(),
+        generation: hello.generation,
+        passage,
+        reader,
+        writer,
+    }))
+}
+
+/// Whether whoever says hello is one of us. What is not proven is told its reason and nothing else.
+fn check(core: &Core, hello: &Hello, exporter: &[u8; 32], stamp: u64) -> Result<(), Refusal> {
+    if hello.cluster != core.identity.cluster {
+        return Err(Refusal(
+            Reason::Cluster,
+            format!("this is cluster `{}`", core.identity.cluster),
+        ));
+    }
+    let is_named = !hello.node.is_empty() && hello.node.len() <= MAX_NAME;
+    if !is_named
+        || !core
+            .identity
+            .is_proven(exporter, Role::Dialer, &hello.node, hello.generation, &hello.proof)
+    {
+        return Err(Refusal(Reason::Secret, "the cluster secret differs".to_owned()));
+    }
+    if hello.protocol != PROTOCOL {
+        let why = format!(
+            "this node speaks peer protocol {PROTOCOL}, `{}` {}",
+            hello.node, hello.protocol
+        );
+        return Err(Refusal(Reason::Protocol, why));
+    }
+    if let Err(error) = core.clock.merge(stamp) {
+        let why = format!("`{}`: {error}", hello.node);
+        return Err(Refusal(Reason::Clock, why));
+    }
+    Ok(())
+}
+
+async fn enter(core: &Core, hello: &Hello, from: IpAddr) -> Result<Option<(std::sync::Arc<Peer>, Passage)>, Refusal> {
+    if hello.node == core.identity.node {
+        return Err(Refusal(
+            Reason::SameName,
+            format!("this node is named `{}` too", hello.node),
+        ));
+    }
+    if hello.link() == Link::Probe {
+        return Ok(None);
+    }
+    let mut address: SocketAddr = hello
+        .address
+        .parse()
+        .map_err(|_| Refusal(Reason::Unspecified, format!("`{}` is not an address", hello.address)))?;
+    if address.ip().is_unspecified() {
+        address.set_ip(from);
+    }
+    let visitor = Visitor {
+        name: hello.node.clone(),
+        generation: hello.generation,
+        address,
+        version: hello.version.chars().take(MAX_NAME).collect(),
+    };
+    let peer = core.meet(&visitor, Instant::now())?;
+    let entered = peer.fence.enter(hello.link(), hello.generation, hello.session).await;
+    let passage = entered.ok_or_else(|| Refusal(Reason::OldSession, "a newer link took its place".to_owned()))?;
+    Ok(Some((peer, passage)))
+}

@@ -1,0 +1,177 @@
+//! A frame of messages from a peer, on its way to this node's sessions. Checks everything again, matches local
+//! subscribers only, and acknowledges when the workers have carried it out. Never forwards: a message makes one hop.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use mqtt::message::SharedMessage;
+use mqtt::{Message, MessageId, Qos, Time};
+use proto::peer;
+
+use super::check;
+use crate::router::{Delivery, Index, Mailboxes, Matches, OnDelivered, Subscriber};
+
+/// Bytes of a PUBLISH beside topic, properties and payload, at most.
+const OVERHEAD: usize = 16;
+
+/// A message that must not reach a client.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum BadMessage {
+    #[error("a topic name with a wildcard or NUL, or that is empty, too long or not UTF-8")]
+    Topic,
+    #[error("properties that a PUBLISH does not forward")]
+    Properties,
+    #[error("QoS {0}")]
+    Qos(u32),
+    #[error("worker {0}")]
+    Worker(u32),
+    #[error("a message of {0} bytes, more than `mqtt.max_packet_size`")]
+    TooLarge(usize),
+}
+
+/// What is sent for a frame of messages. Their bytes are copied once, into one allocation that all share.
+pub(super) fn encode(messages: &[SharedMessage], now: Time, stamp: u64) -> Vec<peer::Message> {
+    let parts = |message: &SharedMessage| {
+        [
+            message.topic_bytes().len(),
+            message.properties().len(),
+            message.payload().len(),
+        ]
+    };
+    let mut arena = BytesMut::with_capacity(messages.iter().flat_map(parts).sum());
+    for message in messages {
+        arena.extend_from_slice(message.topic_bytes());
+        arena.extend_from_slice(message.properties());
+        arena.extend_from_slice(message.payload());
+    }
+    let mut arena = arena.freeze();
+    let encode = |message: &SharedMessage| {
+        let [topic, properties, payload] = parts(message).map(|length| arena.split_to(length));
+        peer::Message {
+            origin: message.id.origin,
+            worker: u32::from(message.id.worker),
+            sequence: message.id.sequence,
+            qos: message.qos as u32,
+            retain: message.retain,
+            expires_in: message.expires_at.map(|at| at.since(now)),
+            topic,
+            properties,
+            payload,
+            stamp,
+            served_groups: Vec::new(),
+            epoch: 0,
+        }
+    };
+    messages.iter().map(encode).collect()
+}
+
+/// The message that was sent.
+pub(super) fn decode(sent: &peer::Message, now: Time, max_packet_size: u32) -> Result<Message, BadMessage> {
+    let size = sent.topic.len() + sent.properties.len() + sent.payload.len();
+    if size > max_packet_size as usize + OVERHEAD {
+        return Err(BadMessage::TooLarge(size));
+    }
+    let topic = check::topic(&sent.topic).ok_or(BadMessage::Topic)?;
+    if !check::is_publish_properties(&sent.properties) {
+        return Err(BadMessage::Properties);
+    }
+    let qos = u8::try_from(sent.qos)
+        .ok()
+        .and_then(Qos::from_bits)
+        .ok_or(BadMessage::Qos(sent.qos))?;
+    let worker = u16::try_from(sent.worker).map_err(|_| BadMessage::Worker(sent.worker))?;
+    let mut message = Message::new(topic, &sent.properties, &sent.payload);
+    message.id = MessageId {
+        origin: sent.origin,
+        worker,
+        sequence: sent.sequence,
+    };
+    message.qos = qos;
+    message.retain = sent.retain;
+    message.expires_at = sent.expires_in.map(|millis| now.after_millis(millis));
+    Ok(message)
+}
+
+/// Hands messages to the workers of their local subscribers, in order. `done` is dropped once all are carried out, and
+/// at once if there is nobody.
+pub(super) fn deliver(messages: Vec<SharedMessage>, index: &Index, mailboxes: &dyn Mailboxes, done: &Arc<OnDelivered>) {
+    let mut batches: Vec<Vec<Delivery>> = (0..mailboxes.workers()).map(|_| Vec::new()).collect();
+    let mut found = Matches::default();
+    for message in messages {
+        found.clear();
+        index.matches(message.topic(), &mut found);
+        // Overlapping filters of a session must be neighbours.
+        found
+            .local
+            .sort_unstable_by_key(|subscriber| (subscriber.worker, subscriber.session));
+        for subscribers in found.local.chunk_by(|one, next| one.worker == next.worker) {
+            add(&mut batches, message.clone(), subscribers);
+        }
+    }
+    for (worker, batch) in batches.into_iter().enumerate() {
+        if let (false, Ok(worker)) = (batch.is_empty(), u16::try_from(worker)) {
+            mailboxes.deliver(worker, batch, Some(done.clone()));
+        }
+    }
+}
+
+fn add(batches: &mut [Vec<Delivery>], message: SharedMessage, subscribers: &[Subscriber]) {
+    let worker = subscribers
+        .first()
+        .map_or(0, |subscriber| usize::from(subscriber.worker));
+    if let Some(batch) = batches.get_mut(worker) {
+        batch.push(Delivery {
+            message,
+            subscribers: subscribers.to_vec(),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_message_arrives_as_it_was_sent() {
+        let mut message = Message::new("a/b", &[1, 1], b"payload");
+        message.id = MessageId {
+            origin: 7,
+            worker: 2,
+            sequence: 9,
+        };
+        message.qos = Qos::ExactlyOnce;
+        message.retain = true;
+        message.expires_at = Some(Time(5_000));
+        let other = Arc::new(Message::new("other", &[], b"x"));
+        let sent = encode(&[other, Arc::new(message.clone())], Time(1_000), 42)
+            .pop()
+            .unwrap();
+        assert_eq!((sent.expires_in, sent.stamp), (Some(4_000), 42));
+        let arrived = decode(&sent, Time(90_000), 1_000).unwrap();
+        assert_eq!(arrived.expires_at, Some(Time(94_000)), "on the receiver's clock");
+        message.expires_at = arrived.expires_at;
+        assert_eq!(arrived, message);
+    }
+
+    #[test]
+    fn a_message_that_no_client_may_see_is_refused() {
+        let good = encode(&[Arc::new(Message::new("a", &[], b"12345678"))], Time(0), 0)
+            .pop()
+            .unwrap();
+        let bad = |change: fn(&mut peer::Message)| {
+            let mut sent = good.clone();
+            change(&mut sent);
+            decode(&sent, Time(0), 8).unwrap_err()
+        };
+        assert!(decode(&good, Time(0), 8).is_ok());
+        assert_eq!(bad(|sent| sent.topic = "a/#".into()), BadMessage::Topic);
+        assert_eq!(
+            bad(|sent| sent.properties = vec![0x23, 0, 1].into()),
+            BadMessage::Properties
+        );
+        assert_eq!(bad(|sent| sent.qos = 3), BadMessage::Qos(3));
+        assert_eq!(bad(|sent| sent.worker = 70_000), BadMessage::Worker(70_000));
+        assert_eq!(bad(|sent| sent.payload = vec![0; 24].into()), BadMessage::TooLarge(25));
+    }
+}

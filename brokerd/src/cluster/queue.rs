@@ -1,0 +1,311 @@
+//! What waits to be sent to one peer, and what was sent and is not acknowledged. Bounded in bytes: QoS 0 is dropped
+//! above the bound, QoS 1 and 2 are taken and make the queue congested. Sends nothing and waits for nothing.
+
+use std::collections::VecDeque;
+
+use mqtt::Qos;
+use mqtt::message::SharedMessage;
+use proto::peer::{ForwardAck, ForwardRefused};
+
+use crate::router::{Outbound, Outcome, Ticket};
+
+/// Messages of a frame.
+const FRAME_MESSAGES: usize = 512;
+/// Bytes after which a frame takes no further message.
+const FRAME_BYTES: usize = 256 << 10;
+/// What an entry costs beside its message.
+const ENTRY: usize = 40;
+
+/// A frame to be written.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) number: u64,
+    pub(super) ack: bool,
+    pub(super) messages: Vec<SharedMessage>,
+}
+
+/// A frame that was written and is not acknowledged.
+#[derive(Debug)]
+struct Sent {
+    number: u64,
+    messages: Vec<Outbound>,
+    bytes: usize,
+    is_done: bool,
+}
+
+/// The queue of one peer.
+#[derive(Debug)]
+pub(super) struct Queue {
+    bound: usize,
+    waiting: VecDeque<Outbound>,
+    sent: VecDeque<Sent>,
+    bytes: usize,
+    number: u64,
+    /// After a reconnect: frames above this number go again first.
+    resend_after: Option<u64>,
+}
+
+impl Queue {
+    pub(super) const fn new(bound: usize) -> Self {
+        Self {
+            bound,
+            waiting: VecDeque::new(),
+            sent: VecDeque::new(),
+            bytes: 0,
+            number: 0,
+            resend_after: None,
+        }
+    }
+
+    /// Whether publishers must not be read.
+    pub(super) const fn is_above(&self) -> bool {
+        self.bytes > self.bound
+    }
+    /// Whether they may be read again.
+    pub(super) const fn is_below_half(&self) -> bool {
+        self.bytes < self.bound / 2
+    }
+
+    /// Takes a turn's messages and answers how many of QoS 0 had no room.
+    pub(super) fn push(&mut self, batch: &mut Vec<Outbound>) -> u64 {
+        let mut dropped = 0;
+        for outbound in batch.drain(..) {
+            if self.is_above() && outbound.message.qos == Qos::AtMostOnce {
+                dropped += 1;
+                continue;
+            }
+            self.bytes += cost(&outbound);
+            self.waiting.push_back(outbound);
+        }
+        dropped
+    }
+
+    /// The next frame to write. One with a ticket is kept until it is acknowledged.
+    pub(super) fn next(&mut self) -> Option<Batch> {
+        if let Some(after) = self.resend_after {
+            let place = self.sent.partition_point(|sent| sent.number <= after);
+            if let Some(sent) = self.sent.range(place..).find(|sent| !sent.is_done) {
+                self.resend_after = Some(sent.number);
+                return Some(batch(sent.number, &sent.messages));
+            }
+            self.resend_after = None;
+        }
+        let (mut messages, mut bytes) = (Vec::new(), 0);
+        while messages.len() < FRAME_MESSAGES && bytes < FRAME_BYTES {
+            let Some(outbound) = self.waiting.pop_front() else {
+                break;
+            };
+            bytes += cost(&outbound);
+            messages.push(outbound);
+        }
+        if messages.is_empty() {
+            return None;
+        }
+        self.number += 1;
+        let frame = batch(self.number, &messages);
+        if frame.ack {
+            self.sent.push_back(Sent {
+                number: self.number,
+                messages,
+                bytes,
+                is_done: false,
+            });
+        } else {
+            self.bytes -= bytes;
+        }
+        Some(frame)
+    }
+
+    /// A new stream to the same generation, which has taken every frame up to `received`.
+    pub(super) const fn resume(&mut self, received: u64) {
+        self.resend_after = Some(received);
+    }
+
+    /// Frees what was carried out or refused, and answers whom to tell.
+    pub(super) fn acked(&mut self, ack: &ForwardAck) -> Vec<(Ticket, Outcome)> {
+        let mut settled = Vec::new();
+        let upper = self.sent.partition_point(|sent| sent.number <= ack.up_to);
+        for sent in self.sent.range_mut(..upper) {
+            self.bytes -= finish(sent, &ack.refused, &mut settled);
+        }
+        for number in &ack.also {
+            if let Ok(place) = self.sent.binary_search_by_key(number, |sent| sent.number) {
+                self.bytes -= finish(&mut self.sent[place], &ack.refused, &mut settled);
+            }
+        }
+        while self.sent.pop_front_if(|sent| sent.is_done).is_some() {}
+        settled
+    }
+
+    /// Gives everything up, because the peer is gone: whom to tell, and how many messages above QoS 0 were in it.
+    pub(super) fn release(&mut self) -> (Vec<(Ticket, Outcome)>, u64) {
+        let left = self
+            .sent
+            .drain(..)
+            .filter(|sent| !sent.is_done)
+            .flat_map(|sent| sent.messages);
+        let all: Vec<Outbound> = left.chain(self.waiting.drain(..)).collect();
+        self.bytes = 0;
+        self.resend_after = None;
+        let dropped = all
+            .iter()
+            .filter(|outbound| outbound.message.qos != Qos::AtMostOnce)
+            .count() as u64;
+        (
+            all.into_iter()
+                .filter_map(|outbound| Some((outbound.ticket?, Outcome::Done)))
+                .collect(),
+            dropped,
+        )
+    }
+}
+
+fn cost(outbound: &Outbound) -> usize {
+    outbound.message.heap_size() + ENTRY
+}
+
+fn batch(number: u64, messages: &[Outbound]) -> Batch {
+    let ack = messages.iter().any(|outbound| outbound.ticket.is_some());
+    Batch {
+        number,
+        ack,
+        messages: messages.iter().map(|outbound| outbound.message.clone()).collect(),
+    }
+}
+
+/// Settles a frame once; the bytes that it frees.
+fn finish(sent: &mut Sent, refused: &[ForwardRefused], settled: &mut Vec<(Ticket, Outcome)>) -> usize {
+    if std::mem::replace(&mut sent.is_done, true) {
+        return 0;
+    }
+    for (index, outbound) in std::mem::take(&mut sent.messages).into_iter().enumerate() {
+        let Some(ticket) = outbound.ticket else { continue };
+        let is_refused = refused
+            .iter()
+            .any(|refused| refused.number == sent.number && refused.index as usize == index);
+        settled.push((ticket, if is_refused { Outcome::Full } else { Outcome::Done }));
+    }
+    sent.bytes
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use mqtt::Message;
+    use std::sync::Arc;
+
+    fn outbound(token: u64, qos: Qos) -> Outbound {
+        let mut message = Message::new("t", &[], &[b'x'; 100]);
+        message.qos = qos;
+        let ticket = (qos != Qos::AtMostOnce).then_some(Ticket { worker: 0, token });
+        Outbound {
+            message: Arc::new(message),
+            ticket,
+        }
+    }
+    fn up_to(number: u64) -> ForwardAck {
+        ForwardAck {
+            up_to: number,
+            ..ForwardAck::default()
+        }
+    }
+    fn done(token: u64) -> (Ticket, Outcome) {
+        (Ticket { worker: 0, token }, Outcome::Done)
+    }
+    fn three_frames() -> Queue {
+        let mut queue = Queue::new(1 << 20);
+        for token in 1..=3 {
+            queue.push(&mut vec![outbound(token, Qos::AtLeastOnce)]);
+            queue.next().unwrap();
+        }
+        queue
+    }
+
+    #[test]
+    fn above_the_bound_qos_0_is_dropped_and_qos_1_is_taken_and_congests() {
+        let mut queue = Queue::new(1_000);
+        assert_eq!(
+            queue.push(&mut (0..20).map(|token| outbound(token, Qos::AtLeastOnce)).collect()),
+            0
+        );
+        assert!(queue.is_above());
+        assert_eq!(
+            queue.push(&mut vec![outbound(0, Qos::AtMostOnce), outbound(21, Qos::ExactlyOnce)]),
+            1
+        );
+        let frame = queue.next().unwrap();
+        assert_eq!((frame.number, frame.ack, frame.messages.len()), (1, true, 21));
+        assert!(queue.is_above(), "what is not acknowledged counts");
+        assert_eq!(queue.acked(&up_to(1)).len(), 21);
+        assert!(queue.is_below_half());
+        assert_eq!(queue.bytes, 0);
+    }
+
+    #[test]
+    fn a_frame_of_qos_0_asks_for_no_acknowledgement_and_is_not_kept() {
+        let mut queue = Queue::new(1_000);
+        queue.push(&mut vec![outbound(0, Qos::AtMostOnce)]);
+        assert!(!queue.next().unwrap().ack);
+        assert_eq!(queue.bytes, 0);
+        queue.resume(0);
+        assert!(queue.next().is_none());
+    }
+
+    #[test]
+    fn after_a_reconnect_frames_that_the_peer_has_not_taken_go_again_in_order_and_before_new_ones() {
+        let mut queue = three_frames();
+        queue.push(&mut vec![outbound(4, Qos::AtLeastOnce)]);
+        queue.resume(1);
+        let numbers: Vec<u64> = std::iter::from_fn(|| queue.next()).map(|frame| frame.number).collect();
+        assert_eq!(numbers, [2, 3, 4]);
+        assert_eq!(queue.acked(&up_to(4)), [done(1), done(2), done(3), done(4)]);
+    }
+
+    #[test]
+    fn a_frame_is_settled_once_however_often_it_is_acknowledged() {
+        let mut queue = three_frames();
+        let also = ForwardAck {
+            also: vec![2, 2, 77],
+            ..ForwardAck::default()
+        };
+        assert_eq!(queue.acked(&also), [done(2)]);
+        assert_eq!(queue.acked(&also), []);
+        queue.resume(0);
+        let numbers: Vec<u64> = std::iter::from_fn(|| queue.next()).map(|frame| frame.number).collect();
+        assert_eq!(numbers, [1, 3]);
+        assert_eq!(queue.acked(&up_to(3)), [done(1), done(3)]);
+        assert_eq!(queue.bytes, 0);
+    }
+
+    #[test]
+    fn a_refused_message_is_told_as_full() {
+        let mut queue = three_frames();
+        let refused = vec![ForwardRefused {
+            number: 1,
+            index: 0,
+            why: 1,
+        }];
+        let settled = queue.acked(&ForwardAck {
+            up_to: 1,
+            refused,
+            ..ForwardAck::default()
+        });
+        assert_eq!(settled, [(Ticket { worker: 0, token: 1 }, Outcome::Full)]);
+    }
+
+    #[test]
+    fn release_tells_everyone_and_counts_what_was_lost() {
+        let mut queue = three_frames();
+        queue.push(&mut vec![outbound(4, Qos::AtLeastOnce), outbound(0, Qos::AtMostOnce)]);
+        queue.acked(&up_to(1));
+        assert_eq!(queue.release(), (vec![done(2), done(3), done(4)], 3));
+        assert_eq!(queue.bytes, 0);
+        queue.push(&mut vec![outbound(5, Qos::AtLeastOnce)]);
+        assert_eq!(
+            queue.next().unwrap().number,
+            4,
+            "numbers go on rising for the same peer"
+        );
+    }
+}

@@ -1,0 +1,350 @@
+//! The cluster of one node, put together: what binds, what runs, and what the rest of the broker holds of it. Decides
+//! nothing about members; joining and leaving are in `turnover`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::{Mutex as Turn, watch};
+use tokio::task::JoinSet;
+
+use super::asks::Kind;
+use super::core::{Core, Parts};
+use super::forward::{self, Tally};
+use super::gossip::{Gossip, GossipError, GossipSettings, PublishedState};
+use super::identity::{Identity, IdentityError};
+use super::overseer::{Overseer, Voice};
+use super::requests::AnswerClaims;
+use super::secret::Keys;
+use super::{Answer, AskError, Member, MemberState, accept};
+use crate::config;
+use crate::metrics::Metrics;
+use crate::registry::Clock;
+use crate::router::{Forward, Index, Mailboxes};
+
+/// Attempts to find a port that is free for TCP and UDP.
+const BIND_ATTEMPTS: usize = 16;
+
+/// Keeps seeds over a restart.
+pub type RememberSeeds = Arc<dyn Fn(&[String]) + Send + Sync>;
+
+/// What a cluster is made from.
+pub struct Inputs {
+    /// `[cluster]`; its secret must be there.
+    pub settings: config::Cluster,
+    /// `node.name`.
+    pub node: String,
+    /// Above that of every earlier start of this node.
+    pub generation: u64,
+    /// A generation above all before, kept over a restart: for a node that joins again after it left.
+    pub next_generation: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Seeds: those of the configuration and those remembered.
+    pub seeds: Vec<String>,
+    /// Keeps the seeds that were learned by `join`; empty after `leave`.
+    pub remember_seeds: RememberSeeds,
+    /// Zero of the clock that messages expire by.
+    pub started: Instant,
+    /// The node's hybrid logical clock.
+    pub clock: Arc<Clock>,
+    /// The node's index.
+    pub index: Arc<Index>,
+    /// The workers.
+    pub mailboxes: Arc<dyn Mailboxes>,
+    /// The node's counters.
+    pub metrics: Metrics,
+    /// `mqtt.max_packet_size`.
+    pub max_packet_size: u32,
+    /// Version of this software.
+    pub version: String,
+}
+
+/// Why the cluster did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No `cluster.secret`.
+    #[error("`cluster.secret` is missing: make one with `brokerctl cluster keygen`")]
+    NoSecret,
+    /// `cluster.bind` could not be bound.
+    #[error("cannot bind `cluster.bind` = `{address}`: {error}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// TLS.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// Gossip.
+    #[error(transparent)]
+    Gossip(#[from] GossipError),
+}
+
+/// This node's part in its cluster. Cheap to clone; ends by [`Cluster::stop`], or when the last clone is dropped.
+#[derive(Clone)]
+pub struct Cluster {
+    pub(super) shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    pub(super) core: Arc<Core>,
+    pub(super) bound: SocketAddr,
+    pub(super) keys: Keys,
+    pub(super) metrics: Metrics,
+    pub(super) next_generation: Arc<dyn Fn() -> u64 + Send + Sync>,
+    pub(super) remember_seeds: RememberSeeds,
+    pub(super) ready_tx: watch::Sender<bool>,
+    pub(super) looked_tx: watch::Sender<u64>,
+    pub(super) failed_tx: watch::Sender<Option<String>>,
+    /// Accepting and the barrier: until the end.
+    pub(super) tasks: Turn<JoinSet<()>>,
+    /// Between a join and a leave.
+    pub(super) membership: Turn<Option<Membership>>,
+}
+
+/// Gossip and what judges it.
+pub(super) struct Membership {
+    pub(super) gossip: Arc<Gossip>,
+    pub(super) tasks: JoinSet<()>,
+    pub(super) seeds: Vec<String>,
+}
+
+impl Cluster {
+    /// Binds, and starts everything on the current runtime.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(inputs: Inputs) -> Result<Self, StartError> {
+        let secret = inputs.settings.secret.clone().ok_or(StartError::NoSecret)?;
+        let identity = Identity::new(&inputs.node, &inputs.settings.name, secret.expose())?;
+        let keys = Keys::derive(secret.expose(), &inputs.settings.name);
+        let (listener, socket) = bind(inputs.settings.bind).await?;
+        let failed = |error| StartError::Bind {
+            address: inputs.settings.bind,
+            error,
+        };
+        let bound = listener.local_addr().map_err(failed)?;
+        let core = Arc::new(Core::new(Parts {
+            identity,
+            address: inputs.settings.advertise.unwrap_or(bound),
+            settings: inputs.settings,
+            max_packet_size: inputs.max_packet_size,
+            version: inputs.version,
+            started: inputs.started,
+            clock: inputs.clock,
+            index: inputs.index,
+            mailboxes: inputs.mailboxes,
+            tally: Tally::new(inputs.metrics.block()),
+            generation: inputs.generation,
+        }));
+        let shared = Arc::new(Shared {
+            core: core.clone(),
+            bound,
+            keys,
+            metrics: inputs.metrics,
+            next_generation: inputs.next_generation,
+            remember_seeds: inputs.remember_seeds,
+            ready_tx: watch::Sender::new(false),
+            looked_tx: watch::Sender::new(0),
+            failed_tx: watch::Sender::new(None),
+            tasks: Turn::default(),
+            membership: Turn::default(),
+        });
+        let membership = shared.begin(socket, inputs.seeds).await?;
+        *shared.membership.lock().await = Some(membership);
+        let mut tasks = shared.tasks.lock().await;
+        tasks.spawn(accept::run(core.clone(), listener));
+        tasks.spawn(async move { forward::run_barrier(&core).await });
+        drop(tasks);
+        Ok(Self { shared })
+    }
+
+    /// Where peers reach this node: the real port.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.shared.bound
+    }
+
+    /// What the workers forward through.
+    #[must_use]
+    pub fn forwarder(&self) -> Arc<dyn Forward> {
+        self.shared.core.clone()
+    }
+
+    /// Completes when this node may serve: in sync with all members, or alone after `cluster.join_timeout`.
+    pub fn ready(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut ready_rx = self.shared.ready_tx.subscribe();
+        async move {
+            ready_rx.wait_for(|is_ready| *is_ready).await.ok();
+        }
+    }
+
+    /// Completes, with the reason, when this node no longer hears of the others though nobody asked for it: it must stop.
+    pub fn failed(&self) -> impl Future<Output = String> + Send + 'static {
+        let mut failed_rx = self.shared.failed_tx.subscribe();
+        async move {
+            match failed_rx.wait_for(Option::is_some).await.map(|why| why.clone()) {
+                Ok(why) => why.unwrap_or_default(),
+                Err(_) => std::future::pending().await, // stopped
+            }
+        }
+    }
+
+    /// The members as this node sees them, itself first, then by name.
+    #[must_use]
+    pub fn members(&self) -> Vec<Member> {
+        let core = &self.shared.core;
+        let (own, head) = (core.own.lock().clone(), core.routes.head());
+        let mut members = vec![Member {
+            name: core.identity.node.clone(),
+            generation: own.generation,
+            state: match own.state {
+                PublishedState::Joining => MemberState::Joining,
+                PublishedState::Ready => MemberState::Up,
+                PublishedState::Leaving => MemberState::Leaving,
+            },
+            address: own.address.to_string(),
+            version: core.version.clone(),
+            is_self: true,
+            routes: core.routes.len() as u64,
+            route_version: (head.version, head.version),
+            reason: own.trouble,
+            since: own.since,
+        }];
+        for peer in core.all_peers() {
+            let standing = peer.standing.lock().clone();
+            let (rows, head) = {
+                let remote = peer.remote.lock();
+                (remote.len() as u64, remote.head())
+            };
+            members.push(Member {
+                name: peer.name.to_string(),
+                generation: standing.generation,
+                state: standing.state(&peer.name),
+                address: standing.address.to_string(),
+                is_self: false,
+                routes: rows,
+                route_version: (head.version, head.version.max(standing.newest)),
+                reason: standing.trouble,
+                version: standing.version,
+                since: standing.reported.1,
+            });
+        }
+        members
+    }
+
+    /// Asks another node's management API.
+    ///
+    /// # Errors
+    /// If the node is not up, or does not answer in time.
+    pub async fn ask(&self, node: &str, question: Bytes, deadline: Duration) -> Result<Bytes, AskError> {
+        self.question(node, Kind::Admin, question, deadline).await
+    }
+
+    /// Asks another node about claims.
+    ///
+    /// # Errors
+    /// If the node is not up, or does not answer in time.
+    pub async fn request(&self, node: &str, question: Bytes, deadline: Duration) -> Result<Bytes, AskError> {
+        self.question(node, Kind::Claims, question, deadline).await
+    }
+
+    async fn question(&self, node: &str, kind: Kind, body: Bytes, deadline: Duration) -> Result<Bytes, AskError> {
+        let peer = self
+            .shared
+            .core
+            .peer(node)
+            .ok_or_else(|| AskError::NotUp(node.to_owned()))?;
+        peer.asks.ask(node, kind, body, deadline).await
+    }
+
+    /// Who answers other nodes' management APIs.
+    pub fn answer_with(&self, answer: Arc<dyn Answer>) {
+        self.shared.core.handlers.write().admin = Some(answer);
+    }
+
+    /// Who answers other nodes' claims.
+    pub fn answer_claims_with(&self, answer: Arc<dyn AnswerClaims>) {
+        self.shared.core.handlers.write().claims = Some(answer);
+    }
+
+    /// Tells of every look at the members: for what must act when they change.
+    #[must_use]
+    pub fn looks(&self) -> watch::Receiver<u64> {
+        self.shared.looked_tx.subscribe()
+    }
+
+    /// Stops the process's part. Not a leave: the others wait for this node to come back.
+    pub async fn stop(&self) {
+        if let Some(mut membership) = self.shared.membership.lock().await.take() {
+            membership.tasks.shutdown().await;
+            if let Ok(gossip) = Arc::try_unwrap(membership.gossip) {
+                gossip.shutdown().await;
+            }
+        }
+        self.shared.tasks.lock().await.shutdown().await;
+    }
+}
+
+impl Shared {
+    /// Starts gossip, and the overseer on what it shows.
+    pub(super) async fn begin(
+        self: &Arc<Self>,
+        socket: UdpSocket,
+        seeds: Vec<String>,
+    ) -> Result<Membership, GossipError> {
+        let core = &self.core;
+        let own = core.own.lock().clone();
+        let gossip = Arc::new(
+            Gossip::start(GossipSettings {
+                cluster: core.identity.cluster.clone(),
+                node: core.identity.node.clone(),
+                generation: own.generation,
+                advertise: own.address,
+                seeds: seeds.clone(),
+                interval: core.settings.gossip_interval,
+                keys: self.keys.clone(),
+                socket,
+                version: core.version.clone(),
+                counters: self.metrics.block(),
+            })
+            .await?,
+        );
+        let overseer = Overseer {
+            core: core.clone(),
+            members: gossip.members(),
+            voice: gossip.clone() as Arc<dyn Voice>,
+            ready_tx: self.ready_tx.clone(),
+            looked_tx: self.looked_tx.clone(),
+            has_seeds: !seeds.is_empty(),
+            began: Instant::now(),
+            was_complete: false,
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(overseer.run());
+        let (watched, failed_tx) = (gossip.clone(), self.failed_tx.clone());
+        tasks.spawn(async move {
+            let why = watched.failed().await;
+            failed_tx.send_replace(Some(why));
+        });
+        Ok(Membership { gossip, tasks, seeds })
+    }
+}
+
+/// Binds TCP, then UDP at the same port.
+pub(super) async fn bind(address: SocketAddr) -> Result<(TcpListener, UdpSocket), StartError> {
+    let failed = |error| StartError::Bind { address, error };
+    for _ in 1..BIND_ATTEMPTS {
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let bound = listener.local_addr().map_err(failed)?;
+        match UdpSocket::bind(bound).await {
+            Ok(socket) => return Ok((listener, socket)),
+            Err(error) if address.port() != 0 => return Err(failed(error)),
+            Err(_) => {} // the kernel's choice is taken for UDP: another
+        }
+    }
+    Err(failed(io::ErrorKind::AddrInUse.into()))
+}
