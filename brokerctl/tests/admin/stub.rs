@@ -51,20 +51,14 @@ impl Fixed {
     }
     /// Pages as the workers give them: one worker a page.
     fn page(&self, from: Option<Cursor>, limit: usize) -> (Vec<usize>, Option<Cursor>) {
-        let (worker, after) = from.map_or((0, "".into()), |from| (from.worker, from.after));
+        let Cursor { worker, place } = from.unwrap_or_default();
         let own = (0..self.clients).filter(|number| number % WORKERS == usize::from(worker));
-        let mut rest = own.filter(|number| self.id(*number) > after);
+        let mut rest = own.filter(|number| *number >= place as usize);
         let rows: Vec<usize> = rest.by_ref().take(limit).collect();
-        let next = match rows.last() {
-            Some(last) if rest.next().is_some() => Some(Cursor {
-                worker,
-                after: self.id(*last),
-            }),
-            _ if usize::from(worker) + 1 < WORKERS => Some(Cursor {
-                worker: worker + 1,
-                after: "".into(),
-            }),
-            _ => None,
+        let next = match rest.next() {
+            Some(first) => Some(Cursor { worker, place: u32::try_from(first).unwrap() }),
+            None if usize::from(worker) + 1 < WORKERS => Some(Cursor { worker: worker + 1, place: 0 }),
+            None => None,
         };
         (rows, next)
     }
