@@ -156,7 +156,7 @@ async fn read_control(core: &Core, peer: &Peer, mut reader: Reader) -> io::Resul
     }
 }
 
-fn apply(core: &Core, peer: &Peer, rows: Rows) -> io::Result<()> {
+pub(super) fn apply(core: &Core, peer: &Peer, rows: Rows) -> io::Result<()> {
     core.tally.add(Metric::RowsReceived, rows.rows.len() as u64);
     let applied = {
         let mut remote = peer.remote.lock();
@@ -199,7 +199,7 @@ fn synced(core: &Core, peer: &Peer, until: Option<Instant>) {
     }
 }
 
-fn lease_answered(core: &Core, peer: &Peer, answer: &proto::peer::Head) {
+pub(super) fn lease_answered(core: &Core, peer: &Peer, answer: &proto::peer::Head) {
     let Some(hash) = answer.hash.first_chunk::<16>() else {
         return;
     };
