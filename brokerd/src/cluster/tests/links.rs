@@ -426,3 +426,72 @@ async fn a_leaving_member_is_dropped_at_once_and_may_come_back_only_anew() {
         other => panic!("{:?}", other.err()),
     }
 }
+
+#[tokio::test]
+async fn a_peer_that_is_down_is_masked_and_used_again_when_it_answers_with_the_rows_it_had() {
+    let settings = |settings: &mut crate::config::Cluster| settings.down_after = Duration::from_millis(200);
+    let a = Node::start_as(
+        "a",
+        Plan {
+            settings,
+            ..Plan::default()
+        },
+    )
+    .await;
+    let b = Node::start("b").await;
+    connect(&[&a, &b]).await;
+    b.subscribe("x", 1);
+    a.until("it has the row", || {
+        a.peer(&b).remote.lock().len() == 1 && a.is_synced(&b)
+    })
+    .await;
+    // Gossip tells an address where nobody is, and the links to the old one are cut.
+    let (right, mut wrong) = (b.sight(), b.sight());
+    wrong.address.set_port(1);
+    let peer = a.peer(&b);
+    a.sees(&[a.sight(), wrong.clone()]);
+    a.until("it has heard it", || peer.standing.lock().address == wrong.address)
+        .await;
+    a.cut(&b);
+    a.until("b is down", || !a.is_up(&b)).await;
+    assert!(a.core.index.holders("x").1.contains(peer.slot), "masked, not forgotten");
+    a.sees(&[a.sight(), right]);
+    a.until("b is used again", || a.is_synced(&b)).await;
+    assert!(a.core.index.holders("x").1.contains(peer.slot));
+    assert_eq!(
+        a.count("cluster.rows.received"),
+        1,
+        "its rows did not have to come again"
+    );
+}
+
+#[tokio::test]
+async fn rows_of_a_peer_that_stays_down_are_forgotten_after_the_grace() {
+    let settings = |settings: &mut crate::config::Cluster| {
+        settings.down_after = Duration::from_millis(100);
+        settings.route_grace = Duration::from_millis(300);
+    };
+    let a = Node::start_as(
+        "a",
+        Plan {
+            settings,
+            ..Plan::default()
+        },
+    )
+    .await;
+    let b = Node::start("b").await;
+    connect(&[&a, &b]).await;
+    b.subscribe("x", 1);
+    a.until("it has the row", || a.core.index.holders("x").1.contains(a.slot(&b)))
+        .await;
+    let killed = Instant::now();
+    drop(b);
+    a.until("the row is forgotten", || a.core.index.holders("x").1.is_empty())
+        .await;
+    assert!(killed.elapsed() >= Duration::from_millis(400));
+    let is_listed = a
+        .core
+        .peer("b")
+        .is_some_and(|peer| peer.standing.lock().state("b") == MemberState::Down);
+    assert!(is_listed, "as long as gossip knows of it");
+}
