@@ -8,3 +8,7 @@ pub mod admin {
 pub mod peer {
     tonic::include_proto!("brokerd.peer.v1");
 }
+/// Claims of client ids between nodes.
+pub mod claims {
+    tonic::include_proto!("brokerd.claims.v1");
+}

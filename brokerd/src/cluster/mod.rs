@@ -5,6 +5,7 @@ mod accept;
 mod asks;
 mod barrier;
 mod check;
+pub mod claims;
 mod core;
 mod dial;
 mod fence;
@@ -32,7 +33,6 @@ mod start;
 mod tests;
 mod turnover;
 
-pub use requests::AnswerClaims;
 pub use start::{Cluster, Inputs, RememberSeeds, StartError};
 
 /// Where a member stands, as `cluster status` prints it.

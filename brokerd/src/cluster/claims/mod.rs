@@ -1,0 +1,263 @@
+//! The registrar of client ids: which node owns a session, by which epoch. Implements `registry::Elsewhere`. Never
+//! touches a session or a socket, and takes no lock across the cluster: the higher epoch wins.
+//!
+//! The registrar of an id is the live node with the highest rendezvous hash. It grants epochs from the hybrid logical
+//! clock, above every one it knows of for the id, and tells the previous owner. When the view changes, owners announce
+//! their ids to the new registrars; until all have, a registrar without a row asks all before it says "none" (trap 5).
+
+mod announcer;
+mod claimant;
+mod engine;
+mod registrar;
+mod rows;
+#[cfg(test)]
+mod tests;
+mod view;
+mod wire;
+
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use proto::claims::{self as pb, Done, Refused, reply, request};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
+
+use self::engine::{Engine, Found};
+use self::wire::{from_wire, to_wire};
+use super::AskError;
+use crate::metrics::{Counters, Metric};
+use crate::registry::{Boxed, Claim, Clock, Elsewhere, Epoch, Grant, Owners};
+
+/// Losers, or pages of them, that are told in the background at a time.
+const MAX_BACKGROUND: usize = 1_024;
+/// Ended sessions that wait for their registrar to be told.
+const MAX_RELEASES: usize = 65_536;
+
+/// The way to other nodes.
+pub trait Peers: Send + Sync {
+    /// Asks a node; there [`Claims::handle`] answers. Gives up after `deadline`.
+    fn request(&self, node: &str, body: Bytes, deadline: Duration) -> Boxed<'_, Result<Bytes, AskError>>;
+}
+
+/// What the registry of a clustered node needs to know.
+#[derive(Debug)]
+pub struct ClaimSettings {
+    /// This node.
+    pub node: String,
+    /// `cluster.claim_timeout`.
+    pub claim_timeout: Duration,
+    /// The node's clock.
+    pub clock: Arc<Clock>,
+    /// A block that nothing else counts in.
+    pub counters: Arc<Counters>,
+}
+
+/// This node's part in the registry: claimant, registrar and owner.
+pub struct Claims {
+    node: String,
+    timeout: Duration,
+    clock: Arc<Clock>,
+    /// Claims come from every worker: a block is for one thread at a time.
+    counters: Mutex<Arc<Counters>>,
+    peers: Arc<dyn Peers>,
+    owners: OnceLock<Arc<dyn Owners>>,
+    engine: Mutex<Engine>,
+    released: mpsc::Sender<(Arc<str>, Epoch)>,
+    background: Arc<Semaphore>,
+    /// Where tasks of this room run, whoever calls.
+    runtime: Handle,
+    this: Weak<Self>,
+}
+
+impl Claims {
+    /// Alone until [`Claims::on_view`] says otherwise. To be called on the runtime that is to run its tasks.
+    #[must_use]
+    pub fn new(settings: ClaimSettings, peers: Arc<dyn Peers>) -> Arc<Self> {
+        let ClaimSettings {
+            node,
+            claim_timeout,
+            clock,
+            counters,
+        } = settings;
+        let (released, releases) = mpsc::channel(MAX_RELEASES);
+        let claims = Arc::new_cyclic(|this| Self {
+            engine: Mutex::new(Engine::new(node.clone(), clock.clone())),
+            node,
+            timeout: claim_timeout,
+            clock,
+            counters: Mutex::new(counters),
+            peers,
+            owners: OnceLock::new(),
+            released,
+            background: Arc::new(Semaphore::new(MAX_BACKGROUND)),
+            runtime: Handle::current(),
+            this: this.clone(),
+        });
+        claims.runtime.spawn(announcer::release(claims.this.clone(), releases));
+        claims
+    }
+
+    /// The workers are there. Until then this node owns nothing and announces nothing; only the first call counts.
+    pub fn serve(&self, owners: Arc<dyn Owners>) {
+        let _ = self.owners.set(owners);
+    }
+
+    /// The set of nodes that are up has changed; this node is one of them whether named or not.
+    pub fn on_view(&self, live: Vec<String>) {
+        let Some(claims) = self.this.upgrade() else { return };
+        let unannounced = self.engine.lock().set_view(live);
+        for peer in unannounced {
+            claims.spawn_announcer(peer, Duration::ZERO);
+        }
+    }
+
+    /// Whether every live node has announced its ids for the current view: this node is in sync on the registry.
+    #[must_use]
+    pub fn is_in_sync(&self) -> bool {
+        self.engine.lock().is_complete()
+    }
+
+    /// How many rows this node holds as a registrar.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.engine.lock().rows.len()
+    }
+
+    /// Answers a request of another node, whose name is that of the authenticated link. Any bytes will do.
+    pub async fn handle(&self, from: &str, body: Bytes) -> Bytes {
+        let Some(claims) = self.this.upgrade() else {
+            return Bytes::new();
+        };
+        let what = match self.read(body) {
+            Ok(what) => claims.carry_out(from, what).await,
+            Err(reason) => {
+                tracing::warn!(node = from, reason, "refused a request about client ids");
+                reply::What::Refused(Refused { reason })
+            }
+        };
+        self.reply(what)
+    }
+
+    async fn carry_out(self: &Arc<Self>, from: &str, what: request::What) -> reply::What {
+        let done = reply::What::Done(Done { held: 0 });
+        match what {
+            request::What::Claim(claim) => self.on_claim(from, claim).await,
+            request::What::Lookup(pb::Lookup { client_id }) => {
+                let Found { owner, epoch } = self.find(Arc::from(client_id)).await;
+                reply::What::Found(pb::Found { owner, epoch: epoch.0 })
+            }
+            request::What::Superseded(pb::Superseded { client_id, epoch }) => {
+                let held = self.supersede_here(&Arc::from(client_id), Epoch(epoch)).await;
+                reply::What::Done(Done { held: held.0 })
+            }
+            request::What::Announce(pb::Announce { owned }) => {
+                let (stale, lost) = self.engine.lock().announced_by(from, from_wire(owned));
+                self.tell_all(lost).await;
+                let instance = self.engine.lock().instance;
+                reply::What::Announced(pb::Announced {
+                    stale: to_wire(stale),
+                    instance,
+                })
+            }
+            request::What::AnnounceDone(announced) => self.on_announce_done(from, &announced),
+            request::What::Release(pb::Release { owned }) => {
+                self.release_here(from_wire(owned));
+                done
+            }
+        }
+    }
+
+    async fn on_claim(self: &Arc<Self>, from: &str, claim: pb::Claim) -> reply::What {
+        let view = self.engine.lock().view();
+        let registrar = view.registrar(&claim.client_id);
+        if registrar != self.node && !claim.redirected {
+            return reply::What::Redirect(pb::Redirect {
+                registrar: registrar.to_owned(),
+            });
+        }
+        let patience = Duration::from_millis(u64::from(claim.patience_ms)).min(self.timeout);
+        let claim = Claim {
+            client_id: Arc::from(claim.client_id),
+            clean_start: claim.clean_start,
+            session_expiry: claim.session_expiry,
+            known: Epoch(claim.known),
+        };
+        let Grant { epoch, previous } = self.grant(from, &claim, patience).await;
+        reply::What::Granted(pb::Granted {
+            epoch: epoch.0,
+            previous: previous.unwrap_or_default(),
+        })
+    }
+
+    fn on_announce_done(self: &Arc<Self>, from: &str, announced: &pb::AnnounceDone) -> reply::What {
+        let (is_needed, is_done) = {
+            let mut engine = self.engine.lock();
+            let is_new = engine.meet(from, announced.instance);
+            let is_for_us = announced.to == engine.instance;
+            let is_lost = is_for_us && engine.done_by(from, announced.view, announced.wanted);
+            (is_new || is_lost, is_for_us.then(|| engine.is_complete()))
+        };
+        if is_needed {
+            self.spawn_announcer(from.to_owned(), Duration::ZERO);
+        }
+        match is_done {
+            None => {
+                return reply::What::Refused(Refused {
+                    reason: "this node has started anew".to_owned(),
+                });
+            }
+            Some(true) => self.spawn_sweep(),
+            Some(false) => {}
+        }
+        reply::What::Done(Done { held: 0 })
+    }
+
+    /// The highest that this node knows for an id: of its own sessions and its rows. Without an owner nothing is known.
+    async fn find(&self, client_id: Arc<str>) -> Found {
+        let here = self.epoch_here(&client_id).await.map(|epoch| Found {
+            owner: self.node.clone(),
+            epoch,
+        });
+        let row = self.engine.lock().found(&client_id);
+        let found = here.into_iter().chain(row).max_by_key(|found| found.epoch);
+        found.unwrap_or_else(|| Found {
+            owner: String::new(),
+            epoch: Epoch(0),
+        })
+    }
+
+    /// The epoch of this node's own session of an id.
+    async fn epoch_here(&self, client_id: &Arc<str>) -> Option<Epoch> {
+        let owners = self.owners.get()?;
+        timeout(self.timeout, owners.epoch_of(client_id)).await.ok()?
+    }
+
+    fn release_here(&self, owned: Vec<(Arc<str>, Epoch)>) {
+        let mut engine = self.engine.lock();
+        for (client_id, epoch) in owned {
+            engine.rows.release(&client_id, epoch);
+        }
+    }
+
+    fn count(&self, metric: Metric) {
+        self.counters.lock().inc(metric);
+    }
+}
+
+impl Elsewhere for Claims {
+    fn claim(&self, claim: Claim) -> Boxed<'_, Grant> {
+        let Some(claims) = self.this.upgrade() else {
+            let epoch = Epoch(self.clock.above(claim.known.0));
+            return Box::pin(std::future::ready(Grant { epoch, previous: None }));
+        };
+        Box::pin(claims.claim_here(claim))
+    }
+
+    fn release(&self, client_id: &Arc<str>, epoch: Epoch) {
+        // Full: the row stays until the id is claimed again.
+        let _ = self.released.try_send((client_id.clone(), epoch));
+    }
+}

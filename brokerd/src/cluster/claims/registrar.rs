@@ -1,0 +1,173 @@
+//! The registrar's side: grants ids, asks who owns one when it may have forgotten, and tells the losers. Never waits
+//! longer than the claimant does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::claims::{Done, Found as FoundWire, Lookup, Superseded, reply, request};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::Claims;
+use super::engine::{Found, Lost, Step};
+use crate::metrics::Metric;
+use crate::registry::{Claim, Epoch, Grant};
+
+/// A loser that does not answer is told again so often, once a second: after that its own announcement tells it.
+const RETRIES: u32 = 10;
+const RETRY_GAP: Duration = Duration::from_secs(1);
+
+impl Claims {
+    /// Decides a claim as the registrar of its id.
+    pub(super) async fn grant(self: &Arc<Self>, claimant: &str, claim: &Claim, patience: Duration) -> Grant {
+        let start = Instant::now();
+        let step = self.engine.lock().begin(claimant, claim);
+        let decided = match step {
+            Step::Decided(decided) => decided,
+            Step::Ask(peers) => {
+                let found = self.look_up(&claim.client_id, peers, start + patience * 2 / 5).await;
+                self.engine.lock().decide(claimant, claim, &found)
+            }
+        };
+        let mut epoch = decided.epoch;
+        // Twice: the second time is above what the loser said it holds.
+        for _ in 0..2 {
+            let until = start + patience * 4 / 5;
+            let held = self.tell(&decided.losers, &claim.client_id, epoch, until).await;
+            if held < epoch {
+                break;
+            }
+            let Some(raised) = self.engine.lock().raise(claimant, claim, epoch, held) else {
+                break;
+            };
+            epoch = raised;
+        }
+        self.count(Metric::ClaimsGranted);
+        Grant {
+            epoch,
+            previous: decided.previous,
+        }
+    }
+
+    /// Asks all of `peers`, and this node's own sessions, who owns an id.
+    async fn look_up(self: &Arc<Self>, client_id: &Arc<str>, peers: Vec<String>, until: Instant) -> Vec<Found> {
+        let mut asked = JoinSet::new();
+        for peer in peers {
+            let (claims, client_id) = (self.clone(), client_id.to_string());
+            let ask = async move {
+                claims
+                    .ask(&peer, request::What::Lookup(Lookup { client_id }), until)
+                    .await
+            };
+            asked.spawn_on(ask, &self.runtime);
+        }
+        let mut found = Vec::new();
+        if let Ok(Some(epoch)) = timeout_at(until, self.epoch_here(client_id)).await {
+            found.push(Found {
+                owner: self.node.clone(),
+                epoch,
+            });
+        }
+        while let Some(answer) = asked.join_next().await {
+            let Ok(Some(reply::What::Found(FoundWire { owner, epoch }))) = answer else {
+                continue;
+            };
+            if !owner.is_empty() && self.clock.merge(epoch).is_ok() {
+                found.push(Found {
+                    owner,
+                    epoch: Epoch(epoch),
+                });
+            }
+        }
+        found
+    }
+
+    /// Tells nodes that they own an id no more. Answers the highest epoch at which one of them holds it all the same.
+    /// Who does not answer by then is told later.
+    async fn tell(self: &Arc<Self>, losers: &[String], client_id: &Arc<str>, epoch: Epoch, until: Instant) -> Epoch {
+        let mut told = JoinSet::new();
+        for loser in losers {
+            let lost = Lost {
+                owner: loser.clone(),
+                client_id: client_id.clone(),
+                epoch,
+            };
+            let claims = self.clone();
+            let tell = async move {
+                let held = claims.tell_one(&lost, until).await;
+                if held.is_none() {
+                    claims.tell_later(lost);
+                }
+                held.unwrap_or_default()
+            };
+            told.spawn_on(tell, &self.runtime);
+        }
+        let mut held = Epoch(0);
+        while let Some(answer) = told.join_next().await {
+            held = held.max(answer.unwrap_or_default());
+        }
+        held
+    }
+
+    /// The epoch at which the loser holds the id all the same; 0 if it let go; `None` if it did not answer.
+    async fn tell_one(&self, lost: &Lost, until: Instant) -> Option<Epoch> {
+        if lost.owner == self.node {
+            return timeout_at(until, self.supersede_here(&lost.client_id, lost.epoch))
+                .await
+                .ok();
+        }
+        let superseded = Superseded {
+            client_id: lost.client_id.to_string(),
+            epoch: lost.epoch.0,
+        };
+        match self
+            .ask(&lost.owner, request::What::Superseded(superseded), until)
+            .await
+        {
+            Some(reply::What::Done(Done { held })) if self.clock.merge(held).is_ok() => Some(Epoch(held)),
+            _ => None,
+        }
+    }
+
+    fn tell_later(self: &Arc<Self>, lost: Lost) {
+        let Ok(permit) = self.background.clone().try_acquire_owned() else {
+            return tracing::warn!(
+                node = lost.owner,
+                "too many losers to be told: it learns by its next announcement"
+            );
+        };
+        let claims = Arc::downgrade(self);
+        self.runtime.spawn(async move {
+            let _permit = permit;
+            for _ in 0..RETRIES {
+                sleep(RETRY_GAP).await;
+                let Some(claims) = claims.upgrade() else { return };
+                let is_settled = !claims.engine.lock().view().contains(&lost.owner);
+                if is_settled || claims.tell_one(&lost, Instant::now() + claims.timeout).await.is_some() {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Tells the losers of an announced page, one after the other.
+    pub(super) async fn tell_all(self: &Arc<Self>, lost: Vec<Lost>) {
+        for lost in lost {
+            if self.tell_one(&lost, Instant::now() + self.timeout).await.is_none() {
+                self.tell_later(lost);
+            }
+        }
+    }
+
+    /// Another node owns an id from `epoch` on. Answers the epoch at which this node holds it all the same, or 0.
+    pub(super) async fn supersede_here(&self, client_id: &Arc<str>, epoch: Epoch) -> Epoch {
+        if let Some(held) = self.epoch_here(client_id).await.filter(|held| *held >= epoch) {
+            return held;
+        }
+        self.engine.lock().fence(client_id, epoch);
+        if let Some(owners) = self.owners.get() {
+            owners.superseded(client_id, epoch);
+        }
+        Epoch(0)
+    }
+}

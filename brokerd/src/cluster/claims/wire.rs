@@ -1,0 +1,116 @@
+//! Requests and replies as bytes, each with the clock. Never believes a clock that is too far ahead.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+use proto::claims::{Owned, Refused, Reply, Request, reply, request};
+use tokio::time::{Instant, timeout_at};
+
+use super::Claims;
+use crate::registry::Epoch;
+
+/// Ids in one request.
+pub(super) const PAGE: usize = 1_000;
+
+impl Claims {
+    /// What a node answers, if it does by then and is to be believed.
+    pub(super) async fn ask(&self, node: &str, what: request::What, until: Instant) -> Option<reply::What> {
+        let request = Request {
+            hlc: self.clock.now(),
+            what: Some(what),
+        };
+        let patience = until.saturating_duration_since(Instant::now());
+        if patience == Duration::ZERO {
+            return None;
+        }
+        let answer = self.peers.request(node, Bytes::from(request.encode_to_vec()), patience);
+        let bytes = match timeout_at(until, answer).await {
+            Ok(Ok(bytes)) => bytes,
+            Ok(Err(error)) => return quiet(node, &error),
+            Err(_) => return quiet(node, &"no answer in time"),
+        };
+        let reply = Reply::decode(bytes).map_err(|error| warn(node, &error)).ok()?;
+        self.clock.merge(reply.hlc).map_err(|error| warn(node, &error)).ok()?;
+        match reply.what {
+            Some(reply::What::Refused(Refused { reason })) => {
+                warn(node, &format!("refused: {reason}"));
+                None
+            }
+            what => what,
+        }
+    }
+
+    /// Reads a request of a peer; what is wrong with it is the error.
+    pub(super) fn read(&self, body: Bytes) -> Result<request::What, String> {
+        let request = Request::decode(body).map_err(|error| format!("unreadable: {error}"))?;
+        self.clock.merge(request.hlc).map_err(|error| error.to_string())?;
+        let what = request.what.ok_or("unknown request")?;
+        match &what {
+            request::What::Claim(claim) => {
+                check_id(&claim.client_id)?;
+                self.clock
+                    .merge(claim.known)
+                    .map_err(|error| format!("the known epoch: {error}"))?;
+            }
+            request::What::Superseded(superseded) => {
+                self.clock
+                    .merge(superseded.epoch)
+                    .map_err(|error| format!("the epoch: {error}"))?;
+            }
+            request::What::Announce(announce) => check_page(&announce.owned)?,
+            request::What::Release(release) => check_page(&release.owned)?,
+            request::What::Lookup(_) | request::What::AnnounceDone(_) => {}
+        }
+        Ok(what)
+    }
+
+    pub(super) fn reply(&self, what: reply::What) -> Bytes {
+        Bytes::from(
+            Reply {
+                hlc: self.clock.now(),
+                what: Some(what),
+            }
+            .encode_to_vec(),
+        )
+    }
+}
+
+fn check_id(client_id: &str) -> Result<(), String> {
+    // [MQTT-1.5.3]: a string has at most 65,535 bytes.
+    let fits = client_id.len() <= usize::from(u16::MAX);
+    fits.then_some(())
+        .ok_or_else(|| "a client id that MQTT does not have".to_owned())
+}
+
+fn check_page(owned: &[Owned]) -> Result<(), String> {
+    if owned.len() > PAGE {
+        return Err(format!("{} ids in one page", owned.len()));
+    }
+    owned.iter().try_for_each(|owned| check_id(&owned.client_id))
+}
+
+pub(super) fn to_wire(owned: impl IntoIterator<Item = (Arc<str>, Epoch)>) -> Vec<Owned> {
+    let to_wire = |(id, epoch): (Arc<str>, Epoch)| Owned {
+        client_id: id.to_string(),
+        epoch: epoch.0,
+    };
+    owned.into_iter().map(to_wire).collect()
+}
+
+pub(super) fn from_wire(owned: Vec<Owned>) -> Vec<(Arc<str>, Epoch)> {
+    owned
+        .into_iter()
+        .map(|owned| (Arc::from(owned.client_id), Epoch(owned.epoch)))
+        .collect()
+}
+
+fn warn(node: &str, why: &dyn std::fmt::Display) {
+    tracing::warn!(node, %why, "an answer about a client id is not used");
+}
+
+fn quiet(node: &str, why: &dyn std::fmt::Display) -> Option<reply::What> {
+    tracing::debug!(node, %why, "no answer about a client id");
+    None
+}
