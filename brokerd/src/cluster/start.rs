@@ -322,7 +322,8 @@ impl Shared {
             registry: self.claims.clone() as Arc<dyn Registry>,
             ready_tx: self.ready_tx.clone(),
             looked_tx: self.looked_tx.clone(),
-            has_seeds: !seeds.is_empty(),
+            // A node that has only itself for a seed has nobody to wait for.
+            has_seeds: seeds.iter().any(|seed| *seed != own.address.to_string()),
             began: Instant::now(),
             was_complete: false,
         };

@@ -16,6 +16,32 @@ use super::super::standing::Sight;
 use super::node::{Node, Plan, connect};
 use crate::router::{Forward, Outcome, Ticket};
 
+/// An answer to a lease question.
+fn answer(id: u64, generation: u64, version: u64, hash: u128) -> proto::peer::Head {
+    let hash = hash.to_be_bytes().to_vec().into();
+    proto::peer::Head {
+        id,
+        generation,
+        version,
+        hash,
+    }
+}
+
+/// The row `x`, as the change after a version.
+fn rows(after: u64) -> proto::peer::Rows {
+    let row = proto::peer::Row {
+        filter: "x".to_owned(),
+        present: true,
+        ..Default::default()
+    };
+    proto::peer::Rows {
+        after,
+        version: after + 1,
+        rows: vec![row],
+        ..Default::default()
+    }
+}
+
 fn ticket(token: u64) -> Ticket {
     Ticket { worker: 0, token }
 }
@@ -88,23 +114,6 @@ async fn trap_1_a_node_is_in_sync_only_with_rows_that_its_question_covers() {
     let peer = a.core.meet(&visitor(5), Instant::now()).unwrap();
     peer.gone.cancel(); // nobody dials: the frames below are all there is
     let floods = || a.core.flood().contains(peer.slot);
-    let answer = |id, generation, version, hash: u128| proto::peer::Head {
-        id,
-        generation,
-        version,
-        hash: hash.to_be_bytes().to_vec().into(),
-    };
-    let row = proto::peer::Row {
-        filter: "x".to_owned(),
-        present: true,
-        ..Default::default()
-    };
-    let rows = |after| proto::peer::Rows {
-        after,
-        version: after + 1,
-        rows: vec![row.clone()],
-        ..Default::default()
-    };
     assert!(floods(), "from its hello on");
     let id = peer.lease.lock().ask(Instant::now());
     dial::lease_answered(&a.core, &peer, &answer(id, 5, 2, 1));
