@@ -24,6 +24,9 @@ const PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_millis(50)..=D
 /// Questions and pulls that wait to be written.
 const OUTBOX: usize = 512;
 
+/// Bytes after which a turn of writing ends.
+const TURN_BYTES: usize = 256 << 10;
+
 /// Keeps a pair of links to a peer, until the member is gone.
 pub(super) async fn keep(core: Arc<Core>, peer: Arc<Peer>) {
     let mut pause = *PAUSES.start();
@@ -156,7 +159,7 @@ async fn read_control(core: &Core, peer: &Peer, mut reader: Reader) -> io::Resul
     }
 }
 
-fn apply(core: &Core, peer: &Peer, rows: Rows) -> io::Result<()> {
+pub(super) fn apply(core: &Core, peer: &Peer, rows: Rows) -> io::Result<()> {
     core.tally.add(Metric::RowsReceived, rows.rows.len() as u64);
     let applied = {
         let mut remote = peer.remote.lock();
@@ -199,7 +202,7 @@ fn synced(core: &Core, peer: &Peer, until: Option<Instant>) {
     }
 }
 
-fn lease_answered(core: &Core, peer: &Peer, answer: &proto::peer::Head) {
+pub(super) fn lease_answered(core: &Core, peer: &Peer, answer: &proto::peer::Head) {
     let Some(hash) = answer.hash.first_chunk::<16>() else {
         return;
     };
@@ -258,6 +261,9 @@ async fn write_control(
             body = outbox_rx.recv() => {
                 let Some(body) = body else { return Ok(()) };
                 writer.push(core.clock.now(), body)?;
+                while let (true, Ok(body)) = (writer.len() < TURN_BYTES, outbox_rx.try_recv()) {
+                    writer.push(core.clock.now(), body)?;
+                }
             }
         }
         if !writer.is_empty() {

@@ -233,6 +233,9 @@ async fn enter(core: &Core, hello: &Hello, from: IpAddr) -> Result<Option<(std::
             format!("this node is named `{}` too", hello.node),
         ));
     }
+    if core.own.lock().has_left {
+        return Err(Refusal(Reason::Left, "this node has left its cluster".to_owned()));
+    }
     if hello.link() == Link::Probe {
         return Ok(None);
     }

@@ -33,7 +33,6 @@ mod start;
 mod tests;
 mod turnover;
 
-pub use requests::AnswerClaims;
 pub use start::{Cluster, Inputs, RememberSeeds, StartError};
 
 /// Where a member stands, as `cluster status` prints it.

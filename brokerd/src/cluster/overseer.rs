@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::MemberState;
+use super::claims::Claims;
 use super::core::{Core, wall_millis};
 use super::dial;
 use super::gossip::{Gossip, Members, PublishedState, RouteHead};
@@ -30,6 +31,21 @@ pub(super) trait Voice: Send + Sync {
     fn head(&self, head: RouteHead) -> Boxed<'_, ()>;
 }
 
+/// What the overseer tells the registry of client ids, and asks of it.
+pub(super) trait Registry: Send + Sync {
+    fn on_view(&self, live: Vec<String>);
+    fn is_in_sync(&self) -> bool;
+}
+
+impl Registry for Claims {
+    fn on_view(&self, live: Vec<String>) {
+        Self::on_view(self, live);
+    }
+    fn is_in_sync(&self) -> bool {
+        Self::is_in_sync(self)
+    }
+}
+
 impl Voice for Gossip {
     fn state(&self, state: PublishedState) -> Boxed<'_, ()> {
         Box::pin(self.set_state(state))
@@ -44,6 +60,7 @@ pub(super) struct Overseer {
     pub(super) core: Arc<Core>,
     pub(super) members: watch::Receiver<Members>,
     pub(super) voice: Arc<dyn Voice>,
+    pub(super) registry: Arc<dyn Registry>,
     /// Becomes true once, when this node may serve.
     pub(super) ready_tx: watch::Sender<bool>,
     /// Rises after each look.
@@ -61,7 +78,7 @@ impl Overseer {
         let mut dialers = JoinSet::new();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut published = None;
+        let (mut published, mut view) = (None, Vec::new());
         self.members.mark_changed();
         loop {
             if self.members.has_changed().unwrap_or(false) {
@@ -69,6 +86,11 @@ impl Overseer {
                 self.hear_gossip(&members, Instant::now());
             }
             self.judge(Instant::now());
+            let live = self.live();
+            if view != live {
+                view.clone_from(&live);
+                self.registry.on_view(live);
+            }
             self.check_ready(Instant::now());
             self.tell();
             for peer in self.core.all_peers() {
@@ -170,7 +192,8 @@ impl Overseer {
             return;
         }
         let missing = self.missing(now);
-        self.was_complete |= missing.as_ref().is_some_and(BTreeSet::is_empty);
+        let is_routed = missing.as_ref().is_some_and(BTreeSet::is_empty);
+        self.was_complete |= is_routed && self.registry.is_in_sync();
         let is_late = now.saturating_duration_since(self.began) >= self.core.settings.join_timeout;
         let trouble = if self.was_complete || !self.has_seeds || !is_late {
             String::new()
@@ -190,6 +213,17 @@ impl Overseer {
             drop(own);
             self.ready_tx.send_replace(true);
         }
+    }
+
+    /// The nodes that client ids are shared out among: this one and those that are up.
+    fn live(&self) -> Vec<String> {
+        let up = self.core.hot.up();
+        let peers = self.core.all_peers();
+        let names = peers
+            .iter()
+            .filter(|peer| up.contains(peer.slot))
+            .map(|peer| peer.name.to_string());
+        std::iter::once(self.core.identity.node.clone()).chain(names).collect()
     }
 
     fn missing(&self, now: Instant) -> Option<BTreeSet<String>> {
@@ -252,6 +286,9 @@ impl Overseer {
 fn alarm(missing: Option<BTreeSet<String>>) -> String {
     match missing {
         None => "no seed answers: this node serves alone, and keeps trying".to_owned(),
+        Some(names) if names.is_empty() => {
+            "this node serves, though not all peers have announced their client ids".to_owned()
+        }
         Some(names) => {
             let names: Vec<String> = names.into_iter().collect();
             format!(

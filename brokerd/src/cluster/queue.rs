@@ -66,6 +66,12 @@ impl Queue {
         self.bytes < self.bound / 2
     }
 
+    /// Whether everything has been handed to the link at least once.
+    #[cfg(test)]
+    pub(super) fn is_all_sent(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// Takes a turn's messages and answers how many of QoS 0 had no room.
     pub(super) fn push(&mut self, batch: &mut Vec<Outbound>) -> u64 {
         let mut dropped = 0;

@@ -177,6 +177,7 @@ impl Cluster {
         for peer in shared.core.all_peers() {
             shared.core.forget(&peer);
         }
+        shared.claims.on_view(vec![shared.core.identity.node.clone()]);
         (shared.remember_seeds)(&[]);
     }
 

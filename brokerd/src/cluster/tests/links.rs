@@ -7,11 +7,40 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::super::MemberState;
+use super::super::core::Visitor;
+use super::super::dial;
 use super::super::gossip::PublishedState;
 use super::super::handshake::{self, HandshakeError};
+use super::super::lease::{LEASE, PROBE};
 use super::super::standing::Sight;
 use super::node::{Node, Plan, connect};
 use crate::router::{Forward, Outcome, Ticket};
+
+/// An answer to a lease question.
+fn answer(id: u64, generation: u64, version: u64, hash: u128) -> proto::peer::Head {
+    let hash = hash.to_be_bytes().to_vec().into();
+    proto::peer::Head {
+        id,
+        generation,
+        version,
+        hash,
+    }
+}
+
+/// The row `x`, as the change after a version.
+fn rows(after: u64) -> proto::peer::Rows {
+    let row = proto::peer::Row {
+        filter: "x".to_owned(),
+        present: true,
+        ..Default::default()
+    };
+    proto::peer::Rows {
+        after,
+        version: after + 1,
+        rows: vec![row],
+        ..Default::default()
+    }
+}
 
 fn ticket(token: u64) -> Ticket {
     Ticket { worker: 0, token }
@@ -73,20 +102,99 @@ async fn a_peer_is_flooded_from_its_hello_until_its_rows_are_here() {
 }
 
 #[tokio::test]
+async fn trap_1_a_node_is_in_sync_only_with_rows_that_its_question_covers() {
+    let a = Node::start("a").await;
+    let address = a.address;
+    let visitor = |generation| Visitor {
+        name: "b".to_owned(),
+        generation,
+        address,
+        version: String::new(),
+    };
+    let peer = a.core.meet(&visitor(5), Instant::now()).unwrap();
+    peer.gone.cancel(); // nobody dials: the frames below are all there is
+    let floods = || a.core.flood().contains(peer.slot);
+    assert!(floods(), "from its hello on");
+    let id = peer.lease.lock().ask(Instant::now());
+    dial::lease_answered(&a.core, &peer, &answer(id, 5, 2, 1));
+    assert!(floods(), "two rows are missing");
+    dial::apply(&a.core, &peer, rows(0)).unwrap();
+    assert!(floods(), "one row is missing");
+    dial::apply(&a.core, &peer, rows(1)).unwrap();
+    assert!(!floods(), "all that it was asked for is here");
+    assert!(a.core.index.holders("x").1.contains(peer.slot));
+    let ask = || peer.lease.lock().ask(Instant::now());
+    dial::lease_answered(&a.core, &peer, &answer(ask(), 5, 2, 1));
+    assert!(floods(), "the digest differs");
+    assert!(
+        dial::apply(&a.core, &peer, rows(7)).is_ok(),
+        "passed over: a snapshot was asked for"
+    );
+    assert!(floods());
+    let snapshot = proto::peer::Rows {
+        snapshot: true,
+        first: true,
+        last: true,
+        version: 8,
+        ..rows(0)
+    };
+    dial::apply(&a.core, &peer, snapshot).unwrap();
+    dial::lease_answered(&a.core, &peer, &answer(ask(), 4, 8, 0));
+    assert!(floods(), "the answer of another generation");
+    let hash = peer.remote.lock().head().hash;
+    dial::lease_answered(&a.core, &peer, &answer(ask(), 5, 8, hash));
+    assert!(!floods());
+    a.core.renew(&peer, 6, address, Instant::now());
+    assert!(a.core.index.holders("x").1.is_empty());
+    assert!(
+        !a.core.up().contains(peer.slot),
+        "until the hello of the new generation"
+    );
+}
+
+#[tokio::test]
+async fn the_sixty_fifth_peer_is_refused_and_a_forgotten_one_makes_room() {
+    let a = Node::start("a").await;
+    let address = a.address;
+    let meet = |number: u32| {
+        let visitor = Visitor {
+            name: format!("n{number}"),
+            generation: 1,
+            address,
+            version: String::new(),
+        };
+        a.core.meet(&visitor, Instant::now())
+    };
+    let mut slots: Vec<u8> = (0..64).map(|number| meet(number).unwrap().slot.0).collect();
+    slots.sort_unstable();
+    assert_eq!(slots, (0..64).collect::<Vec<u8>>(), "each has its own");
+    let refusal = meet(64).unwrap_err();
+    assert!(refusal.1.contains("at most 64 peers"), "{refusal:?}");
+    let gone = meet(7).unwrap();
+    a.core.forget(&gone);
+    assert_eq!(meet(64).unwrap().slot, gone.slot);
+}
+
+#[tokio::test]
 async fn trap_1_a_node_that_lost_its_link_floods_at_once_and_a_suback_waits_out_its_lease() {
     let (a, b) = (Node::start("a").await, Node::start("b").await);
     connect(&[&a, &b]).await;
     b.peer(&a).gone.cancel(); // b stops asking, as a stopped process would
+    let cut = Instant::now();
     b.cut(&a);
     b.until("it knows that it may have missed rows", || b.floods(&a)).await;
     let version = a.subscribe("x", 1);
     let began = Instant::now();
-    assert!(
-        !a.core.when_live(version, ticket(1)),
-        "b may still believe its lease, for all that a knows"
-    );
-    a.until("the lease is over", || a.settled() == [(1, Outcome::Done)])
-        .await;
+    if a.core.when_live(version, ticket(1)) {
+        let since = cut.elapsed();
+        assert!(
+            since > LEASE - 2 * PROBE,
+            "{since:?} after its last answer, and b may still believe its lease"
+        );
+    } else {
+        a.until("the lease is over", || a.settled() == [(1, Outcome::Done)])
+            .await;
+    }
     assert!(
         began.elapsed() < Duration::from_secs(2),
         "not by `cluster.subscribe_timeout`"
@@ -326,4 +434,73 @@ async fn a_leaving_member_is_dropped_at_once_and_may_come_back_only_anew() {
         Err(HandshakeError::Refused(refused)) => assert_eq!(refused.reason().as_str_name(), "REASON_LEFT"),
         other => panic!("{:?}", other.err()),
     }
+}
+
+#[tokio::test]
+async fn a_peer_that_is_down_is_masked_and_used_again_when_it_answers_with_the_rows_it_had() {
+    let settings = |settings: &mut crate::config::Cluster| settings.down_after = Duration::from_millis(200);
+    let a = Node::start_as(
+        "a",
+        Plan {
+            settings,
+            ..Plan::default()
+        },
+    )
+    .await;
+    let b = Node::start("b").await;
+    connect(&[&a, &b]).await;
+    b.subscribe("x", 1);
+    a.until("it has the row", || {
+        a.peer(&b).remote.lock().len() == 1 && a.is_synced(&b)
+    })
+    .await;
+    // Gossip tells an address where nobody is, and the links to the old one are cut.
+    let (right, mut wrong) = (b.sight(), b.sight());
+    wrong.address.set_port(1);
+    let peer = a.peer(&b);
+    a.sees(&[a.sight(), wrong.clone()]);
+    a.until("it has heard it", || peer.standing.lock().address == wrong.address)
+        .await;
+    a.cut(&b);
+    a.until("b is down", || !a.is_up(&b)).await;
+    assert!(a.core.index.holders("x").1.contains(peer.slot), "masked, not forgotten");
+    a.sees(&[a.sight(), right]);
+    a.until("b is used again", || a.is_synced(&b)).await;
+    assert!(a.core.index.holders("x").1.contains(peer.slot));
+    assert_eq!(
+        a.count("cluster.rows.received"),
+        1,
+        "its rows did not have to come again"
+    );
+}
+
+#[tokio::test]
+async fn rows_of_a_peer_that_stays_down_are_forgotten_after_the_grace() {
+    let settings = |settings: &mut crate::config::Cluster| {
+        settings.down_after = Duration::from_millis(100);
+        settings.route_grace = Duration::from_millis(300);
+    };
+    let a = Node::start_as(
+        "a",
+        Plan {
+            settings,
+            ..Plan::default()
+        },
+    )
+    .await;
+    let b = Node::start("b").await;
+    connect(&[&a, &b]).await;
+    b.subscribe("x", 1);
+    a.until("it has the row", || a.core.index.holders("x").1.contains(a.slot(&b)))
+        .await;
+    let killed = Instant::now();
+    drop(b);
+    a.until("the row is forgotten", || a.core.index.holders("x").1.is_empty())
+        .await;
+    assert!(killed.elapsed() >= Duration::from_millis(400));
+    let is_listed = a
+        .core
+        .peer("b")
+        .is_some_and(|peer| peer.standing.lock().state("b") == MemberState::Down);
+    assert!(is_listed, "as long as gossip knows of it");
 }

@@ -18,7 +18,7 @@ use super::super::core::{Core, Parts};
 use super::super::forward::{self, Tally};
 use super::super::gossip::{GossipMember, Members, PublishedState, RouteHead};
 use super::super::identity::Identity;
-use super::super::overseer::{Overseer, Voice};
+use super::super::overseer::{Overseer, Registry, Voice};
 use super::super::peer::Peer;
 use crate::config;
 use crate::metrics::Metrics;
@@ -112,6 +112,13 @@ impl Voice for Silent {
     }
 }
 
+impl Registry for Silent {
+    fn on_view(&self, _: Vec<String>) {}
+    fn is_in_sync(&self) -> bool {
+        true
+    }
+}
+
 /// One node. Dropped, it is killed.
 pub(super) struct Node {
     pub(super) name: String,
@@ -196,6 +203,7 @@ impl Node {
             core: core.clone(),
             members: members_tx.subscribe(),
             voice: Arc::new(Silent),
+            registry: Arc::new(Silent),
             ready_tx,
             looked_tx,
             has_seeds: plan.has_seeds,

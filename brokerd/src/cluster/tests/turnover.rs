@@ -11,12 +11,25 @@ use parking_lot::Mutex;
 use super::super::{Answer, AskError, Cluster, Inputs, JoinError, MemberState};
 use super::node::{Post, SECRET, settings};
 use crate::metrics::Metrics;
-use crate::registry::{Boxed, Clock};
+use crate::registry::{Boxed, Claim, Clock, Elsewhere, Epoch, OwnedPage, Owners};
 use crate::router::Index;
 
 struct Member {
     cluster: Cluster,
     remembered: Arc<Mutex<Vec<String>>>,
+}
+
+/// Workers without a session.
+struct Nobody;
+
+impl Owners for Nobody {
+    fn superseded(&self, _: &Arc<str>, _: Epoch) {}
+    fn owned(&self, _: u64, _: usize) -> Boxed<'_, OwnedPage> {
+        Box::pin(std::future::ready((Vec::new(), None)))
+    }
+    fn epoch_of(&self, _: &Arc<str>) -> Boxed<'_, Option<Epoch>> {
+        Box::pin(std::future::ready(None))
+    }
 }
 
 async fn start(node: &str, cluster: &str, secret: &str, seeds: &[&Member]) -> Member {
@@ -38,10 +51,9 @@ async fn start(node: &str, cluster: &str, secret: &str, seeds: &[&Member]) -> Me
         max_packet_size: 1 << 20,
         version: "test".to_owned(),
     };
-    Member {
-        cluster: Cluster::start(inputs).await.unwrap(),
-        remembered,
-    }
+    let cluster = Cluster::start(inputs).await.unwrap();
+    cluster.claims().serve(Arc::new(Nobody));
+    Member { cluster, remembered }
 }
 
 impl Member {
@@ -92,11 +104,16 @@ async fn three_nodes_find_each_other_from_one_seed_and_ask_each_other() {
     b.cluster.answer_with(Arc::new(Echo));
     let long = Duration::from_secs(5);
     assert_eq!(c.cluster.ask("b", "hello".into(), long).await, Ok("hello".into()));
-    assert_eq!(
-        c.cluster.request("b", "hello".into(), long).await,
-        Err(AskError::Silent("b".into())),
-        "no claims yet"
-    );
+    let claim = Claim {
+        client_id: "pump".into(),
+        clean_start: false,
+        session_expiry: 0,
+        known: Epoch(0),
+    };
+    let first = b.cluster.claims().claim(claim.clone()).await;
+    let second = c.cluster.claims().claim(claim).await;
+    assert!(second.epoch > first.epoch);
+    assert_eq!(second.previous, Some("b".to_owned()), "whichever node is its registrar");
     assert_eq!(
         c.cluster.ask("d", Bytes::new(), long).await,
         Err(AskError::NotUp("d".into()))
