@@ -1,11 +1,15 @@
 //! The parts of a node that is one of a cluster, wired: links, gossip and claims. Decides nothing itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Foundation, VERSION, wall_nanos};
 use crate::cluster::claims::{ClaimSettings, Claims};
 use crate::cluster::{Cluster, Inputs, MemberState};
 use crate::config::Config;
+
+/// Between two looks at whether the registry is in sync, at the start.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// The cluster room and the registry on top of it.
 pub(super) struct Clustered {
@@ -45,6 +49,20 @@ impl Clustered {
         cluster.answer_claims_with(claims.clone());
         tokio::spawn(follow_members(cluster.clone(), claims.clone()));
         Ok(Self { cluster, claims })
+    }
+
+    /// Completes when the node may serve: its routes are in sync with every member's, and so is its registry, unless a
+    /// member keeps that waiting for `patience`; ids are then looked up at every member, as always while out of sync.
+    pub(super) async fn ready(&self, patience: Duration) {
+        self.cluster.ready().await;
+        let in_sync = async {
+            while !self.claims.is_in_sync() {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        if tokio::time::timeout(patience, in_sync).await.is_err() {
+            tracing::warn!("not every member has announced its client ids; serving all the same");
+        }
     }
 }
 

@@ -73,7 +73,7 @@ impl Broker {
         let broker = Self { listeners, cluster, admin, workers, accepting, tasks, upkeep };
         if let Some(cluster) = &broker.cluster {
             waiting(&broker);
-            cluster.cluster.ready().await;
+            cluster.ready(config.cluster.join_timeout).await;
         }
         for bound in bound {
             bound.listen(broker.workers.clone(), &broker.tasks, broker.accepting.clone())?;

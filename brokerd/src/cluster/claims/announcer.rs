@@ -21,9 +21,9 @@ const RETRY_GAP: Duration = Duration::from_secs(1);
 
 /// Why an announcement stopped before its end.
 enum Stopped {
-    /// There is a newer view, or the peer started anew: begin again.
+    /// There is a newer view, or the peer is met for the first time: begin again.
     Overtaken,
-    /// The peer did not answer.
+    /// The peer did not answer, or started anew: begin again in a moment.
     Silent,
 }
 
@@ -102,7 +102,12 @@ impl Claims {
         if instance != what.to {
             // This task is the one that announces to it.
             let _ = self.engine.lock().meet(peer, instance);
-            return Err(Stopped::Overtaken);
+            // At once where it is the first contact; a peer that changes again and again is not followed in a hot loop.
+            return Err(if what.to == 0 {
+                Stopped::Overtaken
+            } else {
+                Stopped::Silent
+            });
         }
         for (client_id, epoch) in from_wire(stale) {
             if self.clock.merge(epoch.0).is_ok() {

@@ -6,6 +6,7 @@
 //! their ids to the new registrars; until all have, a registrar without a row asks all before it says "none" (trap 5).
 
 mod announcer;
+mod claimant;
 mod engine;
 mod registrar;
 mod rows;
@@ -22,7 +23,7 @@ use parking_lot::Mutex;
 use proto::claims::{self as pb, Done, Refused, reply, request};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use self::engine::{Engine, Found};
 use self::wire::{from_wire, to_wire};
@@ -111,6 +112,12 @@ impl Claims {
         for peer in unannounced {
             claims.spawn_announcer(peer, Duration::ZERO);
         }
+    }
+
+    /// Whether every live node has announced its ids for the current view: this node is in sync on the registry.
+    #[must_use]
+    pub fn is_in_sync(&self) -> bool {
+        self.engine.lock().is_complete()
     }
 
     /// How many rows this node holds as a registrar.
@@ -238,67 +245,6 @@ impl Claims {
     fn count(&self, metric: Metric) {
         self.counters.lock().inc(metric);
     }
-
-    // --- the claimant's side
-
-    async fn claim_here(self: Arc<Self>, mut claim: Claim) -> Grant {
-        let until = Instant::now() + self.timeout;
-        let _pending = Pending::new(self.clone(), claim.client_id.clone());
-        loop {
-            let grant = self.claim_once(&claim, until).await;
-            // Another node got the id after this grant was made and before it came here. That node was told nothing of
-            // a session here, so this one claims again, above it: the last claim wins.
-            let fence = self.engine.lock().fence_of(&claim.client_id);
-            if fence < grant.epoch || Instant::now() >= until {
-                return grant;
-            }
-            claim.known = fence;
-        }
-    }
-
-    async fn claim_once(self: &Arc<Self>, claim: &Claim, until: Instant) -> Grant {
-        let mut registrar = self.engine.lock().view().registrar(&claim.client_id).to_owned();
-        for redirected in [false, true] {
-            let patience = until.saturating_duration_since(Instant::now()) * 4 / 5;
-            if registrar == self.node {
-                return self.grant(&self.node, claim, patience).await;
-            }
-            let request = pb::Claim {
-                client_id: claim.client_id.to_string(),
-                clean_start: claim.clean_start,
-                session_expiry: claim.session_expiry,
-                known: claim.known.0,
-                redirected,
-                patience_ms: u32::try_from(patience.as_millis()).unwrap_or(u32::MAX),
-            };
-            match self.ask(&registrar, request::What::Claim(request), until).await {
-                Some(reply::What::Redirect(redirect)) => registrar = redirect.registrar,
-                Some(reply::What::Granted(pb::Granted { epoch, previous }))
-                    if epoch > claim.known.0 && self.clock.merge(epoch).is_ok() =>
-                {
-                    let previous = Some(previous).filter(|previous| !previous.is_empty());
-                    return Grant {
-                        epoch: Epoch(epoch),
-                        previous,
-                    };
-                }
-                _ => break,
-            }
-        }
-        self.count(Metric::ClaimsTimedOut);
-        self.announce_again(&registrar);
-        Grant {
-            epoch: Epoch(self.clock.above(claim.known.0)),
-            previous: None,
-        }
-    }
-
-    /// A registrar does not know what was granted without it.
-    fn announce_again(self: &Arc<Self>, registrar: &str) {
-        if self.engine.lock().distrust(registrar) {
-            self.spawn_announcer(registrar.to_owned(), self.timeout);
-        }
-    }
 }
 
 impl Elsewhere for Claims {
@@ -313,24 +259,5 @@ impl Elsewhere for Claims {
     fn release(&self, client_id: &Arc<str>, epoch: Epoch) {
         // Full: the row stays until the id is claimed again.
         let _ = self.released.try_send((client_id.clone(), epoch));
-    }
-}
-
-/// Marks an id as being claimed here, however the claim ends.
-struct Pending {
-    claims: Arc<Claims>,
-    client_id: Arc<str>,
-}
-
-impl Pending {
-    fn new(claims: Arc<Claims>, client_id: Arc<str>) -> Self {
-        claims.engine.lock().claim_began(&client_id);
-        Self { claims, client_id }
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        self.claims.engine.lock().claim_ended(&self.client_id);
     }
 }

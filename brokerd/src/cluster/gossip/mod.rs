@@ -84,7 +84,6 @@ impl Gossip {
         let config = chitchat_config(&settings);
         let GossipSettings {
             generation,
-            node,
             seeds,
             interval,
             keys,
@@ -109,6 +108,11 @@ impl Gossip {
         let keys = keys.map(|(key, value)| (key.to_owned(), value)).to_vec();
         let chitchat = Arc::new(spawn_chitchat(config, keys, &transport).await.map_err(GossipError)?);
 
+        Ok(Self::run(chitchat, head, seeds, interval).await)
+    }
+
+    /// Starts the tasks around a chitchat that runs.
+    async fn run(chitchat: Arc<ChitchatHandle>, head: RouteHead, seeds: Vec<String>, interval: Duration) -> Self {
         let (changed, push) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let notify = changed.clone();
         // The empty prefix: chitchat slices a key by its first byte for every other one.
@@ -120,9 +124,8 @@ impl Gossip {
         let (head, head_rx) = watch::channel(head);
         let (members_tx, members) = watch::channel(Members::default());
         let (unusable_tx, unusable) = watch::channel(member::Unusable::new());
-        let chitchat_of_driver = chitchat.clone();
         let mut driver = driver::Driver {
-            chitchat: chitchat_of_driver,
+            chitchat: chitchat.clone(),
             changed,
             push: push.clone(),
             head: head_rx,
@@ -136,13 +139,13 @@ impl Gossip {
             chitchat: chitchat.clone(),
             seeds: seeds_rx,
             members: members.clone(),
-            own_name: node,
+            own_name: chitchat.chitchat_id().node_id.to_string(),
             alone: seeds::ALONE.min(interval * 4),
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(driver.run());
         tasks.spawn(resolver.run());
-        Ok(Self {
+        Self {
             chitchat,
             members,
             unusable,
@@ -151,7 +154,7 @@ impl Gossip {
             push,
             tasks,
             _on_change: on_change,
-        })
+        }
     }
 
     /// Who there is, this node included, and every change of it.
