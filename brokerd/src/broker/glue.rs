@@ -7,8 +7,7 @@ use bytes::Bytes;
 
 use super::{Foundation, VERSION};
 use crate::admin::{self, LocalParts, NodeInfo, Nodes};
-use crate::cluster::claims::{Claims, Peers};
-use crate::cluster::{AnswerClaims, AskError, Cluster, JoinError, Member};
+use crate::cluster::{AskError, Cluster, JoinError, Member};
 use crate::listener::Listener;
 use crate::registry::Boxed;
 
@@ -27,19 +26,6 @@ impl Nodes for Cluster {
             Self::leave(self).await;
             Ok(())
         })
-    }
-}
-
-impl Peers for Cluster {
-    fn request(&self, node: &str, body: Bytes, deadline: Duration) -> Boxed<'_, Result<Bytes, AskError>> {
-        let node = node.to_owned();
-        Box::pin(async move { Self::request(self, &node, body, deadline).await })
-    }
-}
-
-impl AnswerClaims for Claims {
-    fn answer_claims(&self, from: Arc<str>, question: Bytes) -> Boxed<'_, Bytes> {
-        Box::pin(async move { self.handle(&from, question).await })
     }
 }
 

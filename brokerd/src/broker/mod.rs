@@ -10,9 +10,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::clustered::Clustered;
 use crate::access::Access;
 use crate::admin::{Admin, AdminParts, Nodes, ThisNode};
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::datadir::DataDir;
 use crate::listener::{self, Listener};
@@ -30,7 +30,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(5);
 /// A running node.
 pub struct Broker {
     listeners: Vec<Arc<Listener>>,
-    cluster: Option<Clustered>,
+    cluster: Option<Cluster>,
     admin: Admin,
     workers: Workers,
     accepting: CancellationToken,
@@ -62,7 +62,7 @@ impl Broker {
         let bound = listener::bind_all(&config.listeners)?;
         let listeners: Vec<_> = bound.iter().map(|bound| bound.listener().clone()).collect();
         let cluster = match config.cluster.secret {
-            Some(_) => Some(Clustered::start(config, &base).await?),
+            Some(_) => Some(clustered::start(config, &base).await?),
             None => None,
         };
         base.start_workers(config, cluster.as_ref())?;
@@ -73,7 +73,7 @@ impl Broker {
         let broker = Self { listeners, cluster, admin, workers, accepting, tasks, upkeep };
         if let Some(cluster) = &broker.cluster {
             waiting(&broker);
-            cluster.ready(config.cluster.join_timeout).await;
+            cluster.ready().await;
         }
         for bound in bound {
             bound.listen(broker.workers.clone(), &broker.tasks, broker.accepting.clone())?;
@@ -90,7 +90,7 @@ impl Broker {
     /// Where its peers reach it, if it is one of a cluster.
     #[must_use]
     pub fn cluster_address(&self) -> Option<std::net::SocketAddr> {
-        self.cluster.as_ref().map(|clustered| clustered.cluster.local_addr())
+        self.cluster.as_ref().map(|cluster| cluster.local_addr())
     }
 
     /// Where brokerctl reaches it.
@@ -102,7 +102,7 @@ impl Broker {
     /// Completes with the reason if the node can no longer do its work: the process must end.
     pub async fn failed(&self) -> String {
         match &self.cluster {
-            Some(clustered) => clustered.cluster.failed().await,
+            Some(cluster) => cluster.failed().await,
             None => std::future::pending().await,
         }
     }
@@ -115,8 +115,8 @@ impl Broker {
         let phases = async {
             self.tasks.wait().await;
             self.workers.stop().await;
-            if let Some(clustered) = &self.cluster {
-                clustered.cluster.stop().await;
+            if let Some(cluster) = &self.cluster {
+                cluster.stop().await;
             }
             self.admin.stop().await;
         };
@@ -146,13 +146,13 @@ impl Foundation {
         })
     }
 
-    fn start_workers(&self, config: &Config, cluster: Option<&Clustered>) -> std::io::Result<()> {
+    fn start_workers(&self, config: &Config, cluster: Option<&Cluster>) -> std::io::Result<()> {
         let forward: Arc<dyn Forward> = match cluster {
-            Some(clustered) => clustered.cluster.forwarder(),
+            Some(cluster) => cluster.forwarder(),
             None => Arc::new(Alone),
         };
         let elsewhere: Arc<dyn Elsewhere> = match cluster {
-            Some(clustered) => clustered.claims.clone(),
+            Some(cluster) => cluster.claims(),
             None => Arc::new(OnlyHere::new(self.clock.clone())),
         };
         self.workers.start(config, Parts {
@@ -170,13 +170,13 @@ impl Foundation {
     async fn serve_admin(
         &self,
         config: &Config,
-        cluster: Option<&Clustered>,
+        cluster: Option<&Cluster>,
         listeners: &[Arc<Listener>],
     ) -> anyhow::Result<Admin> {
         let this_node = Arc::new(ThisNode::new(glue::info(self), Arc::new(glue::local(self, listeners))));
-        let nodes = cluster.map(|clustered| {
-            clustered.cluster.answer_with(this_node.clone());
-            Arc::new(clustered.cluster.clone()) as Arc<dyn Nodes>
+        let nodes = cluster.map(|cluster| {
+            cluster.answer_with(this_node.clone());
+            Arc::new(cluster.clone()) as Arc<dyn Nodes>
         });
         Ok(crate::admin::serve(AdminParts {
             listen: config.admin.listen.clone(),
