@@ -23,7 +23,7 @@ pub(super) struct Conn {
     /// How many of them the kernel has taken.
     written: usize,
     /// The begin of a packet whose rest has not come; without memory while there is none.
-    partial: Vec<u8>,
+    pub(super) partial: Vec<u8>,
     /// Whether it is on the list of the next flush.
     pub(super) is_dirty: bool,
     /// Whether the kernel takes no more: the task waits for it to.

@@ -11,6 +11,8 @@ mod route;
 mod shard;
 mod start;
 mod subscribe;
+#[cfg(test)]
+mod tests;
 mod timers;
 pub mod view;
 

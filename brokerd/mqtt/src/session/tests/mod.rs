@@ -4,6 +4,7 @@
 
 mod inbound;
 mod keeping;
+mod lines;
 mod model;
 mod negotiating;
 mod outbound;
@@ -118,7 +119,7 @@ impl Pair {
 
     /// What is in the wire buffer, a line a packet, and empties it.
     fn sent(&mut self) -> Vec<String> {
-        wire::lines(self.version, &std::mem::take(&mut self.out.wire))
+        lines::lines(self.version, &std::mem::take(&mut self.out.wire))
     }
 
     /// What the session asked for, a line an event.

@@ -253,7 +253,7 @@ impl World {
 
     /// Reads what was written since the last look as the client would.
     fn look(&mut self) {
-        let lines = wire::lines(self.pair.version, &self.pair.out.wire[self.seen..]);
+        let lines = super::lines::lines(self.pair.version, &self.pair.out.wire[self.seen..]);
         self.seen = self.pair.out.wire.len();
         assert!(self.is_attached || lines.is_empty(), "{lines:?} while the client is away");
         let is_answer = |line: &&String| !line.starts_with("PUBLISH") && !line.starts_with("PUBREL");
@@ -261,7 +261,7 @@ impl World {
         assert_eq!(answers, self.answers.iter().collect::<Vec<_>>(), "acknowledgements, in order");
         self.answers.clear();
         for line in &lines {
-            match wire::payload_of(line) {
+            match super::lines::payload_of(line) {
                 Some(payload) => self.publication(line, payload.parse().unwrap()),
                 None if line.starts_with("PUBREL") && !line.ends_with("0x92") => self.pubrel(line),
                 None => {}
@@ -270,7 +270,7 @@ impl World {
     }
 
     fn publication(&mut self, line: &str, number: u32) {
-        let Some(id) = wire::id_of(line) else {
+        let Some(id) = lines::id_of(line) else {
             self.sent_qos0 += 1;
             return self.in_order(line, number);
         };
@@ -294,7 +294,7 @@ impl World {
 
     fn pubrel(&mut self, line: &str) {
         // That of a version 3 client for a PUBREC of nothing looks like any other.
-        if let Some(held) = wire::id_of(line).and_then(|id| self.flight.get_mut(&id)) {
+        if let Some(held) = lines::id_of(line).and_then(|id| self.flight.get_mut(&id)) {
             held.is_sent |= held.is_received;
         }
     }

@@ -111,7 +111,7 @@ fn go_around(pair: &mut Pair, count: u32) {
     for _ in 0..count {
         pair.deliver(Q1, "x");
         let sent = pair.sent();
-        pair.feed(puback(wire::id_of(&sent[0]).unwrap()));
+        pair.feed(puback(lines::id_of(&sent[0]).unwrap()));
     }
 }
 

@@ -1,6 +1,6 @@
-//! What a client sends, as bytes, written by hand from the specification.
+//! What a client sends, as bytes, written by hand from the specification. The tests of brokerd's workers use it too.
 
-use crate::{Qos, Version};
+use super::{Qos, Version};
 
 /// A packet of this first byte around a body.
 fn packet(first: u8, body: &[u8]) -> Vec<u8> {

@@ -13,7 +13,7 @@ fn away() -> Pair {
 fn back(pair: &mut Pair) -> Vec<String> {
     pair.server.max_inflight = 100;
     pair.attach(Connect::kept(Version::V5));
-    pair.sent().iter().map(|line| wire::payload_of(line).unwrap().to_owned()).collect()
+    pair.sent().iter().map(|line| lines::payload_of(line).unwrap().to_owned()).collect()
 }
 
 #[test]
