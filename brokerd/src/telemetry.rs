@@ -66,11 +66,7 @@ mod tests {
         assert_eq!(directives("info", 1), "info,brokerd=debug");
         assert_eq!(directives("warn,brokerd=error", 9), "warn,brokerd=error,brokerd=trace");
         let filter = EnvFilter::try_new(directives("warn,brokerd=error", 1)).unwrap();
-        assert_eq!(
-            filter.max_level_hint(),
-            Some(tracing_subscriber::filter::LevelFilter::DEBUG),
-            "the flag wins"
-        );
+        assert_eq!(filter.max_level_hint(), Some(tracing_subscriber::filter::LevelFilter::DEBUG), "the flag wins");
     }
 
     #[test]

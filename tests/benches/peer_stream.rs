@@ -33,14 +33,7 @@ fn frame(number: u64) -> Frame {
         ..Message::default()
     };
     let messages = (0..MESSAGES as u64).map(message).collect();
-    Frame {
-        hlc: number,
-        body: Some(Body::Forward(Forward {
-            number,
-            ack: true,
-            messages,
-        })),
-    }
+    Frame { hlc: number, body: Some(Body::Forward(Forward { number, ack: true, messages })) }
 }
 
 fn count(frame: &Frame) -> u64 {
@@ -66,10 +59,7 @@ impl ClientStreamingService<Frame> for Sink {
             while let Some(frame) = stream.next().await {
                 messages += count(&frame?);
             }
-            Ok(Response::new(ForwardAck {
-                up_to: messages,
-                ..ForwardAck::default()
-            }))
+            Ok(Response::new(ForwardAck { up_to: messages, ..ForwardAck::default() }))
         })
     }
 }
@@ -109,10 +99,7 @@ async fn over_tonic() -> u64 {
     });
     let path = http::uri::PathAndQuery::from_static("/bench.Sink/Send");
     let codec = ProstCodec::<Frame, ForwardAck>::default();
-    let answer = client
-        .client_streaming(Request::new(ReceiverStream::new(frame_rx)), path, codec)
-        .await
-        .unwrap();
+    let answer = client.client_streaming(Request::new(ReceiverStream::new(frame_rx)), path, codec).await.unwrap();
     send.await.unwrap();
     server.abort();
     answer.into_inner().up_to
@@ -157,12 +144,7 @@ async fn over_frames() -> u64 {
 fn cpu() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     let after_name = stat.rsplit(") ").next().unwrap();
-    let ticks: u64 = after_name
-        .split(' ')
-        .skip(11)
-        .take(2)
-        .map(|field| field.parse::<u64>().unwrap())
-        .sum();
+    let ticks: u64 = after_name.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
     Duration::from_millis(ticks * 10)
 }
 
@@ -172,17 +154,11 @@ async fn measure(name: &str, run: impl Future<Output = u64>) {
     let (took, used) = (began.elapsed(), cpu() - before);
     assert_eq!(messages, FRAMES * MESSAGES as u64);
     let nanos = used.as_nanos() / u128::from(messages);
-    println!(
-        "{name:<8} {messages} messages, {nanos} ns of CPU each, {:.2} s",
-        took.as_secs_f64()
-    );
+    println!("{name:<8} {messages} messages, {nanos} ns of CPU each, {:.2} s", took.as_secs_f64());
 }
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         for _ in 0..3 {
             measure("frames", over_frames()).await;

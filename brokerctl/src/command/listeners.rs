@@ -68,27 +68,14 @@ impl ListenerRow {
 
 impl Row for ListenerRow {
     const NONE: &'static str = "No listeners.";
-    const COLUMNS: &'static [&'static str] = &[
-        "ID",
-        "NODE",
-        "LISTEN_ON",
-        "RUNNING",
-        "CURRENT_CONN",
-        "MAX_CONNS",
-        "PROXY_PROTOCOL",
-        "ACCEPTED",
-        "REFUSED",
-    ];
+    const COLUMNS: &'static [&'static str] =
+        &["ID", "NODE", "LISTEN_ON", "RUNNING", "CURRENT_CONN", "MAX_CONNS", "PROXY_PROTOCOL", "ACCEPTED", "REFUSED"];
 
     fn of(node: &str, answer: NodeAnswer) -> Vec<Self> {
         let Some(Answer::Listeners(listeners)) = answer.answer else {
             return Vec::new();
         };
-        listeners
-            .rows
-            .into_iter()
-            .map(|listener| Self::new(node, listener))
-            .collect()
+        listeners.rows.into_iter().map(|listener| Self::new(node, listener)).collect()
     }
 
     fn cells(&self) -> Vec<String> {
@@ -128,12 +115,7 @@ mod tests {
             refused: 1,
             proxy_protocol: false,
         };
-        let limited = Listener {
-            name: "plant".into(),
-            max_conns: 100,
-            running: false,
-            ..listener.clone()
-        };
+        let limited = Listener { name: "plant".into(), max_conns: 100, running: false, ..listener.clone() };
         vec![ListenerRow::new("n1", listener), ListenerRow::new("n2", limited)]
     }
 

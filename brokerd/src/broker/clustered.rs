@@ -40,11 +40,8 @@ fn next_generation(data: &DataDir) -> u64 {
 }
 
 fn remember(data: &DataDir, seeds: &[String]) {
-    let kept = if seeds.is_empty() {
-        data.forget_seeds()
-    } else {
-        seeds.iter().try_for_each(|seed| data.remember_seed(seed))
-    };
+    let kept =
+        if seeds.is_empty() { data.forget_seeds() } else { seeds.iter().try_for_each(|seed| data.remember_seed(seed)) };
     if let Err(error) = kept {
         tracing::error!(%error, "the seeds are not persisted");
     }

@@ -42,7 +42,7 @@ pub(super) fn info(base: &Foundation) -> NodeInfo {
 
 /// What the management API reads of this node.
 pub(super) fn local(base: &Foundation, listeners: &[Arc<Listener>]) -> LocalParts {
-    let (listeners, index, retained) = (listeners.to_vec(), base.index.clone(), base.retained.clone());
+    let (listeners, retained) = (listeners.to_vec(), base.retained.clone());
     let view = |listener: &Arc<Listener>| admin::Listener {
         kind: listener.kind.to_owned(),
         name: listener.name.clone(),
@@ -54,17 +54,12 @@ pub(super) fn local(base: &Foundation, listeners: &[Arc<Listener>]) -> LocalPart
         refused: listener.refused(),
         proxy_protocol: false,
     };
-    let (for_topics, for_subscriptions) = (index.clone(), index);
     LocalParts {
         workers: base.workers.clone(),
         index: base.index.clone(),
         metrics: base.metrics.clone(),
         listeners: Box::new(move || listeners.iter().map(view).collect()),
-        gauges: vec![
-            ("retained.count", Box::new(move || retained.counts().messages as u64)),
-            ("topics.count", Box::new(move || for_topics.counts().local_filters as u64)),
-            ("subscriptions.count", Box::new(move || for_subscriptions.counts().local_subscriptions as u64)),
-        ],
+        gauges: vec![("retained.count", Box::new(move || retained.counts().messages as u64))],
     }
 }
 

@@ -68,7 +68,13 @@ impl Broker {
         base.start_workers(config, cluster.as_ref())?;
         let admin = base.serve_admin(config, cluster.as_ref(), &listeners).await?;
         let (tasks, accepting, upkeep) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
-        tasks.spawn(upkeep::run(base.data.clone(), base.clock.clone(), base.retained.clone(), base.started, upkeep.clone()));
+        tasks.spawn(upkeep::run(
+            base.data.clone(),
+            base.clock.clone(),
+            base.retained.clone(),
+            base.started,
+            upkeep.clone(),
+        ));
         let workers = base.workers;
         let broker = Self { listeners, cluster, admin, workers, accepting, tasks, upkeep };
         if let Some(cluster) = &broker.cluster {
@@ -155,16 +161,19 @@ impl Foundation {
             Some(cluster) => cluster.claims(),
             None => Arc::new(OnlyHere::new(self.clock.clone())),
         };
-        self.workers.start(config, Parts {
-            index: self.index.clone(),
-            retained: self.retained.clone(),
-            forward,
-            elsewhere,
-            access: Access,
-            metrics: self.metrics.clone(),
-            origin: glue::origin(&self.name, self.generation),
-            started: self.started,
-        })
+        self.workers.start(
+            config,
+            Parts {
+                index: self.index.clone(),
+                retained: self.retained.clone(),
+                forward,
+                elsewhere,
+                access: Access,
+                metrics: self.metrics.clone(),
+                origin: glue::origin(&self.name, self.generation),
+                started: self.started,
+            },
+        )
     }
 
     async fn serve_admin(

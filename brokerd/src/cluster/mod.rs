@@ -4,7 +4,6 @@
 mod accept;
 mod asks;
 mod barrier;
-mod check;
 pub mod claims;
 mod core;
 mod dial;

@@ -103,11 +103,7 @@ impl Overseer {
                 published = Some(own.state);
                 self.voice.state(own.state).await;
             }
-            let head = RouteHead {
-                generation: own.generation,
-                version: head.version,
-                hash: head.hash,
-            };
+            let head = RouteHead { generation: own.generation, version: head.version, hash: head.hash };
             self.voice.head(head).await;
             self.looked_tx.send_modify(|looks| *looks += 1);
             tokio::select! {
@@ -158,9 +154,7 @@ impl Overseer {
                 peer.fence.close_before(u64::MAX);
                 peer.standing.lock().gone_since = Some(now);
             }
-            let is_over = standing
-                .gone_since
-                .is_some_and(|since| now.duration_since(since) > FAREWELL);
+            let is_over = standing.gone_since.is_some_and(|since| now.duration_since(since) > FAREWELL);
             if is_over {
                 core.forget(peer);
             }
@@ -195,11 +189,7 @@ impl Overseer {
         let is_routed = missing.as_ref().is_some_and(BTreeSet::is_empty);
         self.was_complete |= is_routed && self.registry.is_in_sync();
         let is_late = now.saturating_duration_since(self.began) >= self.core.settings.join_timeout;
-        let trouble = if self.was_complete || !self.has_seeds || !is_late {
-            String::new()
-        } else {
-            alarm(missing)
-        };
+        let trouble = if self.was_complete || !self.has_seeds || !is_late { String::new() } else { alarm(missing) };
         let mut own = self.core.own.lock();
         if own.trouble != trouble {
             if !trouble.is_empty() {
@@ -219,10 +209,7 @@ impl Overseer {
     fn live(&self) -> Vec<String> {
         let up = self.core.hot.up();
         let peers = self.core.all_peers();
-        let names = peers
-            .iter()
-            .filter(|peer| up.contains(peer.slot))
-            .map(|peer| peer.name.to_string());
+        let names = peers.iter().filter(|peer| up.contains(peer.slot)).map(|peer| peer.name.to_string());
         std::iter::once(self.core.identity.node.clone()).chain(names).collect()
     }
 
@@ -233,11 +220,7 @@ impl Overseer {
             let counts = !matches!(standing.state(&peer.name), MemberState::Down | MemberState::Leaving);
             if counts {
                 let in_sync = standing.gone_since.is_none() && self.core.hot.is_in_sync(peer.slot, now);
-                peers.push(PeerSight {
-                    name: peer.name.to_string(),
-                    in_sync,
-                    list: standing.list.clone(),
-                });
+                peers.push(PeerSight { name: peer.name.to_string(), in_sync, list: standing.list.clone() });
             }
         }
         ready::missing((&self.core.identity.node, self.core.generation()), &peers)
@@ -291,10 +274,7 @@ fn alarm(missing: Option<BTreeSet<String>>) -> String {
         }
         Some(names) => {
             let names: Vec<String> = names.into_iter().collect();
-            format!(
-                "this node serves, though it is not in sync with `{}`",
-                names.join("`, `")
-            )
+            format!("this node serves, though it is not in sync with `{}`", names.join("`, `"))
         }
     }
 }

@@ -24,11 +24,7 @@ pub(super) struct Handlers {
 impl Handlers {
     /// Answers one question within its deadline; refused where nobody takes its kind or the deadline passes.
     pub(super) async fn answer(self, from: Arc<str>, request: Request) -> Response {
-        let refused = Response {
-            id: request.id,
-            refused: true,
-            ..Response::default()
-        };
+        let refused = Response { id: request.id, refused: true, ..Response::default() };
         let work = async {
             match request.kind {
                 kind if kind == Kind::Admin as u32 => Some(self.admin.as_ref()?.answer(request.body).await),
@@ -38,11 +34,7 @@ impl Handlers {
         };
         let deadline = Duration::from_millis(u64::from(request.deadline_ms));
         match tokio::time::timeout(deadline, work).await {
-            Ok(Some(body)) => Response {
-                id: request.id,
-                body,
-                refused: false,
-            },
+            Ok(Some(body)) => Response { id: request.id, body, refused: false },
             _ => refused,
         }
     }

@@ -124,10 +124,7 @@ impl Cluster {
         let identity = Identity::new(&inputs.node, &inputs.settings.name, secret.expose())?;
         let keys = Keys::derive(secret.expose(), &inputs.settings.name);
         let (listener, socket) = bind(inputs.settings.bind).await?;
-        let failed = |error| StartError::Bind {
-            address: inputs.settings.bind,
-            error,
-        };
+        let failed = |error| StartError::Bind { address: inputs.settings.bind, error };
         let bound = listener.local_addr().map_err(failed)?;
         let core = Arc::new(Core::new(Parts {
             identity,
@@ -254,11 +251,7 @@ impl Cluster {
     /// # Errors
     /// If the node is not up, or does not answer in time.
     pub async fn ask(&self, node: &str, question: Bytes, deadline: Duration) -> Result<Bytes, AskError> {
-        let peer = self
-            .shared
-            .core
-            .peer(node)
-            .ok_or_else(|| AskError::NotUp(node.to_owned()))?;
+        let peer = self.shared.core.peer(node).ok_or_else(|| AskError::NotUp(node.to_owned()))?;
         peer.asks.ask(node, Kind::Admin, question, deadline).await
     }
 

@@ -13,8 +13,8 @@ use mqtt::{Message, MessageId, Time, Version};
 use slab::Slab;
 use tokio::sync::Notify;
 
-use super::conn::Conn;
 use super::claims::PendingClaims;
+use super::conn::Conn;
 use super::mailbox::Boxes;
 use super::route::Turn;
 use super::timers::Timers;

@@ -72,16 +72,9 @@ impl Claims {
         let done = {
             let engine = self.engine.lock();
             let (wanted, instance) = (engine.wants(peer), engine.instance);
-            AnnounceDone {
-                view: what.view.hash,
-                wanted,
-                instance,
-                to: what.to,
-            }
+            AnnounceDone { view: what.view.hash, wanted, instance, to: what.to }
         };
-        let answer = self
-            .ask(peer, request::What::AnnounceDone(done), Instant::now() + PATIENCE)
-            .await;
+        let answer = self.ask(peer, request::What::AnnounceDone(done), Instant::now() + PATIENCE).await;
         answer.map(|_| ()).ok_or(Stopped::Silent)
     }
 
@@ -103,11 +96,7 @@ impl Claims {
             // This task is the one that announces to it.
             let _ = self.engine.lock().meet(peer, instance);
             // At once where it is the first contact; a peer that changes again and again is not followed in a hot loop.
-            return Err(if what.to == 0 {
-                Stopped::Overtaken
-            } else {
-                Stopped::Silent
-            });
+            return Err(if what.to == 0 { Stopped::Overtaken } else { Stopped::Silent });
         }
         for (client_id, epoch) in from_wire(stale) {
             if self.clock.merge(epoch.0).is_ok() {

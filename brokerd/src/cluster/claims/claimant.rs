@@ -47,20 +47,14 @@ impl Claims {
                     if epoch > claim.known.0 && self.clock.merge(epoch).is_ok() =>
                 {
                     let previous = Some(previous).filter(|previous| !previous.is_empty());
-                    return Grant {
-                        epoch: Epoch(epoch),
-                        previous,
-                    };
+                    return Grant { epoch: Epoch(epoch), previous };
                 }
                 _ => break,
             }
         }
         self.count(Metric::ClaimsTimedOut);
         self.announce_again(&registrar);
-        Grant {
-            epoch: Epoch(self.clock.above(claim.known.0)),
-            previous: None,
-        }
+        Grant { epoch: Epoch(self.clock.above(claim.known.0)), previous: None }
     }
 
     /// A registrar does not know what was granted without it.

@@ -76,12 +76,7 @@ impl Claims {
     /// Alone until [`Claims::on_view`] says otherwise. To be called on the runtime that is to run its tasks.
     #[must_use]
     pub fn new(settings: ClaimSettings, peers: Arc<dyn Peers>) -> Arc<Self> {
-        let ClaimSettings {
-            node,
-            claim_timeout,
-            clock,
-            counters,
-        } = settings;
+        let ClaimSettings { node, claim_timeout, clock, counters } = settings;
         let (released, releases) = mpsc::channel(MAX_RELEASES);
         let claims = Arc::new_cyclic(|this| Self {
             engine: Mutex::new(Engine::new(node.clone(), clock.clone())),
@@ -157,10 +152,7 @@ impl Claims {
                 let (stale, lost) = self.engine.lock().announced_by(from, from_wire(owned));
                 self.tell_all(lost).await;
                 let instance = self.engine.lock().instance;
-                reply::What::Announced(pb::Announced {
-                    stale: to_wire(stale),
-                    instance,
-                })
+                reply::What::Announced(pb::Announced { stale: to_wire(stale), instance })
             }
             request::What::AnnounceDone(announced) => self.on_announce_done(from, &announced),
             request::What::Release(pb::Release { owned }) => {
@@ -174,9 +166,7 @@ impl Claims {
         let view = self.engine.lock().view();
         let registrar = view.registrar(&claim.client_id);
         if registrar != self.node && !claim.redirected {
-            return reply::What::Redirect(pb::Redirect {
-                registrar: registrar.to_owned(),
-            });
+            return reply::What::Redirect(pb::Redirect { registrar: registrar.to_owned() });
         }
         let patience = Duration::from_millis(u64::from(claim.patience_ms)).min(self.timeout);
         let claim = Claim {
@@ -186,10 +176,7 @@ impl Claims {
             known: Epoch(claim.known),
         };
         let Grant { epoch, previous } = self.grant(from, &claim, patience).await;
-        reply::What::Granted(pb::Granted {
-            epoch: epoch.0,
-            previous: previous.unwrap_or_default(),
-        })
+        reply::What::Granted(pb::Granted { epoch: epoch.0, previous: previous.unwrap_or_default() })
     }
 
     fn on_announce_done(self: &Arc<Self>, from: &str, announced: &pb::AnnounceDone) -> reply::What {
@@ -205,9 +192,7 @@ impl Claims {
         }
         match is_done {
             None => {
-                return reply::What::Refused(Refused {
-                    reason: "this node has started anew".to_owned(),
-                });
+                return reply::What::Refused(Refused { reason: "this node has started anew".to_owned() });
             }
             Some(true) => self.spawn_sweep(),
             Some(false) => {}
@@ -217,16 +202,10 @@ impl Claims {
 
     /// The highest that this node knows for an id: of its own sessions and its rows. Without an owner nothing is known.
     async fn find(&self, client_id: Arc<str>) -> Found {
-        let here = self.epoch_here(&client_id).await.map(|epoch| Found {
-            owner: self.node.clone(),
-            epoch,
-        });
+        let here = self.epoch_here(&client_id).await.map(|epoch| Found { owner: self.node.clone(), epoch });
         let row = self.engine.lock().found(&client_id);
         let found = here.into_iter().chain(row).max_by_key(|found| found.epoch);
-        found.unwrap_or_else(|| Found {
-            owner: String::new(),
-            epoch: Epoch(0),
-        })
+        found.unwrap_or_else(|| Found { owner: String::new(), epoch: Epoch(0) })
     }
 
     /// The epoch of this node's own session of an id.

@@ -11,10 +11,7 @@ struct Dice(u64);
 
 impl Dice {
     fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % sides
     }
 }
@@ -62,10 +59,7 @@ async fn storm(seed: u64) {
     for (owner, expected) in nodes.iter().zip(&subscribed) {
         for at in nodes.iter().filter(|at| at.name != owner.name) {
             let slot = at.slot(owner);
-            at.until("it has the rows", || {
-                at.peer(owner).remote.lock().head() == owner.core.routes.head()
-            })
-            .await;
+            at.until("it has the rows", || at.peer(owner).remote.lock().head() == owner.core.routes.head()).await;
             let held = at.core.index.filters().into_iter();
             let held: BTreeSet<String> = held
                 .filter(|filter| at.core.index.holders(filter).1.contains(slot))

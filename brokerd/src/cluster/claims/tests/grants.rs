@@ -66,13 +66,7 @@ async fn a_grant_below_what_the_loser_holds_is_raised_above_it() {
     let grant = sim.claim("a", &id).await;
     assert!(grant.epoch > held);
     assert_eq!(sim.owners(&id), [("a", grant.epoch)]);
-    assert_eq!(
-        sim.row("b", &id),
-        Some(Found {
-            owner: "a".to_owned(),
-            epoch: grant.epoch
-        })
-    );
+    assert_eq!(sim.row("b", &id), Some(Found { owner: "a".to_owned(), epoch: grant.epoch }));
 }
 
 #[tokio::test(start_paused = true)]
@@ -86,35 +80,19 @@ async fn a_clock_a_year_ahead_is_refused_and_poisons_nobody() {
     sim.settled().await;
     let limit = wall() + 61_000_000;
     for name in ["a", "b"] {
-        assert!(
-            sim.nodes[name].clock.high_water() < limit,
-            "the clock of {name} was poisoned"
-        );
+        assert!(sim.nodes[name].clock.high_water() < limit, "the clock of {name} was poisoned");
     }
     assert_eq!(sim.row("b", &id), None);
     assert_eq!(sim.timed_out(), 1, "c granted for itself, counted");
     // The same stamp inside a request of a sound clock.
     let epoch = wall() + 365 * 86_400_000_000;
-    let owned = vec![pb::Owned {
-        client_id: id.clone(),
-        epoch,
-    }];
+    let owned = vec![pb::Owned { client_id: id.clone(), epoch }];
     for what in [
         request::What::Announce(pb::Announce { owned }),
-        request::What::Superseded(pb::Superseded {
-            client_id: id.clone(),
-            epoch,
-        }),
-        request::What::Claim(pb::Claim {
-            client_id: id.clone(),
-            known: epoch,
-            ..pb::Claim::default()
-        }),
+        request::What::Superseded(pb::Superseded { client_id: id.clone(), epoch }),
+        request::What::Claim(pb::Claim { client_id: id.clone(), known: epoch, ..pb::Claim::default() }),
     ] {
-        let request = pb::Request {
-            hlc: wall(),
-            what: Some(what),
-        };
+        let request = pb::Request { hlc: wall(), what: Some(what) };
         sim.nodes["b"].claims.handle("a", request.encode_to_vec().into()).await;
         assert_eq!(sim.row("b", &id), None);
         assert!(sim.nodes["b"].clock.high_water() < limit);
@@ -135,13 +113,7 @@ async fn a_silent_registrar_is_done_without_counted_and_told_later() {
     assert_eq!(sim.timed_out(), 1);
     sim.net.cut.lock().clear();
     sim.settled().await;
-    assert_eq!(
-        sim.row("b", &id),
-        Some(Found {
-            owner: "a".to_owned(),
-            epoch: grant.epoch
-        })
-    );
+    assert_eq!(sim.row("b", &id), Some(Found { owner: "a".to_owned(), epoch: grant.epoch }));
 }
 
 #[tokio::test(start_paused = true)]
@@ -170,13 +142,7 @@ async fn a_node_that_is_not_the_registrar_in_its_own_view_redirects_once() {
     sim.nodes["a"].claims.on_view(vec!["a".to_owned(), "b".to_owned()]);
     let grant = sim.claim("a", &id).await;
     assert_eq!(sim.timed_out(), 0);
-    assert_eq!(
-        sim.row("c", &id),
-        Some(Found {
-            owner: "a".to_owned(),
-            epoch: grant.epoch
-        })
-    );
+    assert_eq!(sim.row("c", &id), Some(Found { owner: "a".to_owned(), epoch: grant.epoch }));
     assert_eq!(sim.row("b", &id), None);
 }
 
@@ -190,10 +156,7 @@ async fn a_release_removes_the_row_at_its_own_epoch_only() {
         let client_id: Arc<str> = Arc::from(id.as_str());
         sim.nodes["a"].claims.release(&client_id, Epoch(grant.epoch.0 - 1));
         sim.settled().await;
-        assert!(
-            sim.row(registrar, &id).is_some(),
-            "released at an epoch that is not its own"
-        );
+        assert!(sim.row(registrar, &id).is_some(), "released at an epoch that is not its own");
         sim.nodes["a"].claims.release(&client_id, grant.epoch);
         sim.settled().await;
         assert_eq!(sim.row(registrar, &id), None);
@@ -213,10 +176,7 @@ async fn any_bytes_are_answered_and_change_nothing() {
         sim.nodes["a"].claims.handle("b", bytes.into()).await;
     }
     let owned = vec![pb::Owned::default(); 1_001];
-    let too_many = pb::Request {
-        hlc: 0,
-        what: Some(request::What::Announce(pb::Announce { owned })),
-    };
+    let too_many = pb::Request { hlc: 0, what: Some(request::What::Announce(pb::Announce { owned })) };
     let answer = sim.nodes["a"].claims.handle("b", too_many.encode_to_vec().into()).await;
     let answer = pb::Reply::decode(answer).unwrap();
     assert!(matches!(answer.what, Some(reply::What::Refused(_))), "{answer:?}");
@@ -230,9 +190,6 @@ async fn a_grant_is_above_what_only_the_claimant_knows() {
     for registrar in names {
         let known = Epoch(wall() + 40_000_000);
         let id = id_of(&names, registrar, &names, registrar);
-        assert!(
-            sim.claim_knowing("a", &id, known).await.epoch > known,
-            "granted by {registrar}"
-        );
+        assert!(sim.claim_knowing("a", &id, known).await.epoch > known, "granted by {registrar}");
     }
 }

@@ -20,8 +20,7 @@ impl History {
     fn show_views(&self) {
         for (name, node) in &self.sim.nodes {
             let sees = |other: &&&str| self.cut.is_none_or(|cut| (cut == **other) == (cut == *name));
-            node.claims
-                .on_view(NAMES.iter().filter(sees).map(ToString::to_string).collect());
+            node.claims.on_view(NAMES.iter().filter(sees).map(ToString::to_string).collect());
         }
     }
 
@@ -81,21 +80,11 @@ impl History {
             let owners = self.sim.owners(&id);
             let story = || format!("seed {seed}, {id}: {owners:?}\n{}", self.story.join("\n"));
             assert!(owners.len() <= 1, "{}", story());
-            let registrar = self.sim.nodes["a"]
-                .claims
-                .engine
-                .lock()
-                .view()
-                .registrar(&id)
-                .to_owned();
+            let registrar = self.sim.nodes["a"].claims.engine.lock().view().registrar(&id).to_owned();
             let row = self.sim.row(&registrar, &id);
             if let Some((owner, epoch)) = owners.first() {
                 let row = row.unwrap_or_else(|| panic!("no row at {registrar}; {}", story()));
-                assert!(
-                    row.owner == *owner && row.epoch >= *epoch,
-                    "{row:?} at {registrar}; {}",
-                    story()
-                );
+                assert!(row.owner == *owner && row.epoch >= *epoch, "{row:?} at {registrar}; {}", story());
             }
         }
         assert!(self.sim.is_complete(), "seed {seed}: {:?}", self.story);
@@ -106,11 +95,7 @@ impl History {
 async fn join<F: Future + Unpin>(mut futures: Vec<F>) {
     std::future::poll_fn(|context| {
         futures.retain_mut(|future| std::pin::Pin::new(future).poll(context).is_pending());
-        if futures.is_empty() {
-            std::task::Poll::Ready(())
-        } else {
-            std::task::Poll::Pending
-        }
+        if futures.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
     })
     .await;
 }
@@ -120,12 +105,7 @@ async fn after_any_history_each_id_has_one_owner_and_its_registrar_knows_it() {
     for seed in 1..=60 {
         let sim = Sim::of(&NAMES).await;
         *sim.net.jitter.lock() = seed * 0x9e37_79b9;
-        let mut history = History {
-            sim,
-            random: 0x1234_5678_9abc_def1 ^ (seed << 20),
-            cut: None,
-            story: Vec::new(),
-        };
+        let mut history = History { sim, random: 0x1234_5678_9abc_def1 ^ (seed << 20), cut: None, story: Vec::new() };
         for _ in 0..60 {
             history.step().await;
         }

@@ -10,9 +10,7 @@ async fn a_registrar_that_dies_before_owners_announced_leaves_no_silent_empty_se
     sim.kill("b");
     // c and d know of the death; a, the owner, does not yet, so it announces nothing.
     for name in ["c", "d"] {
-        sim.nodes[name]
-            .claims
-            .on_view(rest.iter().map(ToString::to_string).collect());
+        sim.nodes[name].claims.on_view(rest.iter().map(ToString::to_string).collect());
     }
     let second = sim.claim("d", &id).await;
     assert_eq!(second.previous.as_deref(), Some("a"));
@@ -29,13 +27,7 @@ async fn owners_announce_the_ids_of_a_registrar_that_died() {
     sim.kill("b");
     sim.all_see(&rest);
     sim.settled().await;
-    assert_eq!(
-        sim.row("c", &id),
-        Some(Found {
-            owner: "a".to_owned(),
-            epoch: first.epoch
-        })
-    );
+    assert_eq!(sim.row("c", &id), Some(Found { owner: "a".to_owned(), epoch: first.epoch }));
     assert!(sim.is_complete());
 }
 
@@ -43,8 +35,7 @@ async fn owners_announce_the_ids_of_a_registrar_that_died() {
 async fn a_joiner_gets_its_rows_in_pages_and_the_old_registrars_let_theirs_go() {
     let mut sim = Sim::of(&["a", "b"]).await;
     for n in 0..5_000 {
-        sim.claim(if n % 2 == 0 { "a" } else { "b" }, &format!("device-{n}"))
-            .await;
+        sim.claim(if n % 2 == 0 { "a" } else { "b" }, &format!("device-{n}")).await;
     }
     assert_eq!(sim.nodes["a"].claims.rows() + sim.nodes["b"].claims.rows(), 5_000);
     sim.net.pages.lock().clear();
@@ -57,19 +48,8 @@ async fn a_joiner_gets_its_rows_in_pages_and_the_old_registrars_let_theirs_go() 
     assert!((1_400..1_950).contains(&rows[2]), "{rows:?}");
     let pages = sim.net.pages.lock().clone();
     assert!(pages.iter().all(|(_, size)| *size <= 1_000));
-    assert_eq!(
-        pages
-            .iter()
-            .filter(|(to, _)| to == "c")
-            .map(|(_, size)| size)
-            .sum::<usize>(),
-        rows[2]
-    );
-    let to_others: BTreeSet<_> = pages
-        .iter()
-        .filter(|(to, _)| to != "c")
-        .map(|(_, size)| *size)
-        .collect();
+    assert_eq!(pages.iter().filter(|(to, _)| to == "c").map(|(_, size)| size).sum::<usize>(), rows[2]);
+    let to_others: BTreeSet<_> = pages.iter().filter(|(to, _)| to != "c").map(|(_, size)| *size).collect();
     assert_eq!(to_others, BTreeSet::from([0]), "ids that did not move were announced");
 }
 
@@ -81,9 +61,7 @@ async fn a_registrar_that_starts_anew_unnoticed_gets_everything_again() {
     let first = sim.claim("a", &id).await;
     sim.kill("b");
     sim.add("b", Duration::ZERO);
-    sim.nodes["b"]
-        .claims
-        .on_view(names.iter().map(ToString::to_string).collect());
+    sim.nodes["b"].claims.on_view(names.iter().map(ToString::to_string).collect());
     assert!(!sim.nodes["b"].claims.engine.lock().is_complete());
     let second = sim.claim("c", &id).await;
     assert_eq!(second.previous.as_deref(), Some("a"), "found by asking");

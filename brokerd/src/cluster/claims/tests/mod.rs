@@ -28,12 +28,7 @@ impl Owners for Sessions {
     fn owned(&self, cursor: u64, limit: usize) -> Boxed<'_, OwnedPage> {
         let from = usize::try_from(cursor).unwrap();
         let sessions = self.0.lock();
-        let page: Vec<_> = sessions
-            .iter()
-            .skip(from)
-            .take(limit)
-            .map(|(id, epoch)| (id.clone(), *epoch))
-            .collect();
+        let page: Vec<_> = sessions.iter().skip(from).take(limit).map(|(id, epoch)| (id.clone(), *epoch)).collect();
         let next = (from + page.len() < sessions.len()).then_some(cursor + page.len() as u64);
         Box::pin(async move {
             tokio::task::yield_now().await;
@@ -89,10 +84,7 @@ impl Peers for Links {
         let to = node.to_owned();
         Box::pin(async move {
             self.net.delay().await;
-            if let Ok(pb::Request {
-                what: Some(request::What::Announce(page)),
-                ..
-            }) = pb::Request::decode(body.clone())
+            if let Ok(pb::Request { what: Some(request::What::Announce(page)), .. }) = pb::Request::decode(body.clone())
             {
                 self.net.pages.lock().push((to.clone(), page.owned.len()));
             }
@@ -130,10 +122,7 @@ struct Sim {
 
 impl Sim {
     async fn of(names: &[&'static str]) -> Self {
-        let mut sim = Self {
-            net: Arc::default(),
-            nodes: BTreeMap::new(),
-        };
+        let mut sim = Self { net: Arc::default(), nodes: BTreeMap::new() };
         for name in names {
             sim.add(name, Duration::ZERO);
         }
@@ -144,11 +133,7 @@ impl Sim {
 
     /// A node whose clock has heard of a stamp that is so far ahead.
     fn add(&mut self, name: &'static str, ahead: Duration) {
-        let high_water = if ahead.is_zero() {
-            0
-        } else {
-            wall() + u64::try_from(ahead.as_micros()).unwrap()
-        };
+        let high_water = if ahead.is_zero() { 0 } else { wall() + u64::try_from(ahead.as_micros()).unwrap() };
         let clock = Arc::new(Clock::new(high_water, Duration::from_secs(60)));
         let counters = Metrics::default().block();
         let settings = ClaimSettings {
@@ -157,23 +142,12 @@ impl Sim {
             clock: clock.clone(),
             counters: counters.clone(),
         };
-        let links = Links {
-            net: self.net.clone(),
-            from: name.to_owned(),
-        };
+        let links = Links { net: self.net.clone(), from: name.to_owned() };
         let claims = Claims::new(settings, Arc::new(links));
         let sessions = Arc::new(Sessions::default());
         claims.serve(sessions.clone());
         self.net.nodes.lock().insert(name.to_owned(), claims.clone());
-        self.nodes.insert(
-            name,
-            Node {
-                claims,
-                sessions,
-                counters,
-                clock,
-            },
-        );
+        self.nodes.insert(name, Node { claims, sessions, counters, clock });
     }
 
     fn kill(&mut self, name: &str) {
@@ -203,12 +177,7 @@ impl Sim {
     async fn claim_knowing(&self, name: &str, id: &str, known: Epoch) -> Grant {
         let node = &self.nodes[name];
         let client_id: Arc<str> = Arc::from(id);
-        let claim = Claim {
-            client_id: client_id.clone(),
-            clean_start: false,
-            session_expiry: 60,
-            known,
-        };
+        let claim = Claim { client_id: client_id.clone(), clean_start: false, session_expiry: 60, known };
         let grant = node.claims.claim(claim).await;
         node.sessions.0.lock().insert(client_id, grant.epoch);
         grant
@@ -232,10 +201,7 @@ impl Sim {
     }
 
     fn timed_out(&self) -> u64 {
-        self.nodes
-            .values()
-            .map(|node| node.counters.get(Metric::ClaimsTimedOut))
-            .sum()
+        self.nodes.values().map(|node| node.counters.get(Metric::ClaimsTimedOut)).sum()
     }
 }
 
