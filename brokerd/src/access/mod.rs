@@ -113,10 +113,7 @@ impl Rules {
     }
 
     fn loaded(&self) -> Loaded {
-        Loaded {
-            users: self.users.as_ref().map_or(0, Users::len),
-            rules: self.acl.as_ref().map_or(0, Acl::len),
-        }
+        Loaded { users: self.users.as_ref().map_or(0, Users::len), rules: self.acl.as_ref().map_or(0, Acl::len) }
     }
 
     /// Decides whether a client may do something: the one place that does.

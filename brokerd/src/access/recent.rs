@@ -84,7 +84,9 @@ mod tests {
         let recent = Recent::new(10).unwrap();
         recent.note(recent.tag("ann", b"right", "h1"));
         assert!(recent.has(&recent.tag("ann", b"right", "h1")));
-        for (user, password, hash) in [("bob", "right", "h1"), ("ann", "wrong", "h1"), ("ann", "right", "h2"), ("an", "nright", "h1")] {
+        for (user, password, hash) in
+            [("bob", "right", "h1"), ("ann", "wrong", "h1"), ("ann", "right", "h2"), ("an", "nright", "h1")]
+        {
             assert!(!recent.has(&recent.tag(user, password.as_bytes(), hash)), "{user} {password} {hash}");
         }
     }

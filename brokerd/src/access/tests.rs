@@ -42,7 +42,12 @@ impl Fixture {
         Self { access: Access::load(&config).unwrap(), dir }
     }
 
-    async fn login(&self, name: Option<&str>, password: Option<&str>, may_be_anonymous: bool) -> Result<Principal, Denied> {
+    async fn login(
+        &self,
+        name: Option<&str>,
+        password: Option<&str>,
+        may_be_anonymous: bool,
+    ) -> Result<Principal, Denied> {
         let credentials = Credentials {
             username: name.map(Into::into),
             password: password.map(|password| password.as_bytes().into()),
@@ -102,7 +107,9 @@ async fn a_reload_that_fails_in_one_file_changes_neither() {
     assert_eq!(fixture.access.reload().unwrap(), Loaded { users: 1, rules: 1 });
     let rules = fixture.access.rules();
     assert!(!rules.knows(&user("ann")) && rules.knows(&user("bob")));
-    assert!(!rules.authorize("c", &identity, Action::Publish("a")) && rules.authorize("c", &identity, Action::Publish("b")));
+    assert!(
+        !rules.authorize("c", &identity, Action::Publish("a")) && rules.authorize("c", &identity, Action::Publish("b"))
+    );
 }
 
 #[test]

@@ -39,17 +39,17 @@ fn changed(text: &str, user: &str, line: Option<&str>) -> Result<(String, Change
     let is_of_user = |line: &&str| line.split_once(':').is_some_and(|(name, _)| name == user);
     let mut lines: Vec<&str> = text.lines().collect();
     let places: Vec<usize> = (0..lines.len()).filter(|place| is_of_user(&lines[*place])).collect();
-    let change = match (places[..], line) {
+    let change = match (places.as_slice(), line) {
         ([], Some(line)) => {
             lines.push(line);
             Change::Added
         }
         ([place], Some(line)) => {
-            lines[place] = line;
+            lines[*place] = line;
             Change::Changed
         }
         ([place], None) => {
-            lines.remove(place);
+            lines.remove(*place);
             Change::Deleted
         }
         ([], None) => return Err(Failure::NotFound(format!("no user is called `{user}`"))),

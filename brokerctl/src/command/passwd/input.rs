@@ -36,7 +36,8 @@ pub(super) fn from_terminal(user: &str) -> Result<Vec<u8>, Failure> {
     }
     let failed = |error: io::Error| Failure::Failed(format!("cannot read from the terminal: {error}"));
     let mut silent = Silent::new().map_err(failed)?;
-    let mut ask = |prompt: &str| silent.ask(prompt).map_err(failed)?.ok_or_else(|| Failure::Failed("nothing was changed".into()));
+    let mut ask =
+        |prompt: &str| silent.ask(prompt).map_err(failed)?.ok_or_else(|| Failure::Failed("nothing was changed".into()));
     let password = ask(&format!("Password of {user}: "))?;
     if ask("Again: ")? == password {
         return Ok(password);

@@ -77,7 +77,8 @@ fn words(line: &str) -> Result<Vec<String>, String> {
                 (rest[..end].to_owned(), &rest[end..])
             }
         };
-        if word.contains('"') && !rest.starts_with('"') || !(after.is_empty() || after.starts_with(char::is_whitespace)) {
+        if word.contains('"') && !rest.starts_with('"') || !(after.is_empty() || after.starts_with(char::is_whitespace))
+        {
             return Err("a quote stands in the middle of a word".into());
         }
         words.push(word);

@@ -97,7 +97,9 @@ fn a_name_with_wildcards_separators_or_nul_matches_no_pattern_that_uses_it() {
     let text = "allow all all %c/# x/%c x/%u";
     for name in ["+", "#", "a/b", "a+", "a#", "/", "a\0"] {
         let subject = who(name, Some(name));
-        for asked in ["#", "+", "+/x", "x/#", "x/+", "a/b", "x/a/b", "x/a\0", &*format!("x/{name}"), &*format!("{name}/x")] {
+        for asked in
+            ["#", "+", "+/x", "x/#", "x/+", "a/b", "x/a/b", "x/a\0", &*format!("x/{name}"), &*format!("{name}/x")]
+        {
             assert!(!subscribes(text, subject, asked), "client id {name:?} may subscribe to {asked:?}");
             assert!(!publishes(text, subject, asked), "client id {name:?} may publish to {asked:?}");
         }
@@ -138,7 +140,8 @@ static TOPICS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let mut all: Vec<String> = ["a", "b", "z", "$s", "$z"].map(String::from).into();
     let mut longest = all.clone();
     for _ in 0..3 {
-        longest = longest.iter().flat_map(|topic| ["a", "b", "z", "$s"].map(|level| format!("{topic}/{level}"))).collect();
+        longest =
+            longest.iter().flat_map(|topic| ["a", "b", "z", "$s"].map(|level| format!("{topic}/{level}"))).collect();
         all.extend(longest.iter().cloned());
     }
     all
