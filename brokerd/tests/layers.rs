@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("access", &["config"]),
     ("admin", &["cluster", "config", "listener", "metrics", "registry", "retain", "router", "worker"]),
-    ("cli", &["config"]),
+    ("cli", &["access", "config"]),
     ("cluster", &["config", "metrics", "registry", "retain", "router"]),
     ("config", &[]),
     ("datadir", &[]),

@@ -185,7 +185,7 @@ impl Access {
     }
 
     /// Reads both files again and swaps the rules, or leaves all as it was. Blocks on the disk. Who asks must then let
-    /// the workers take the new rules and look at what lives ([`crate::worker::Workers::review`] does).
+    /// the workers take the new rules and look at what lives (`Workers::review` does).
     ///
     /// # Errors
     /// As [`Self::load`].

@@ -103,7 +103,7 @@ mod tests {
     #[tokio::test]
     async fn a_check_that_nobody_waits_for_any_more_still_counts_as_one() {
         let verifier = Verifier::new(1, 0);
-        let (go_on, wait) = std::sync::mpsc::channel::<()>();
+        let (go_on, wait) = std::sync::mpsc::sync_channel::<()>(0);
         let mut check = Box::pin(verifier.run(move || wait.recv()));
         assert!(poll(&mut check).await.is_none());
         drop(check);

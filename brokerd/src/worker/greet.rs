@@ -101,8 +101,8 @@ fn understand(
         shard.counters.inc(Metric::ProtocolErrors);
         error.answer
     })?;
-    let negotiated = negotiate(&connect, &settings.server, assigned_client_id)
-        .map_err(|reason| Some((connect.version, reason)))?;
+    let negotiated =
+        negotiate(&connect, &settings.server, assigned_client_id).map_err(|reason| Some((connect.version, reason)))?;
     // A client that takes no packet of the size of its CONNACK cannot be served [MQTT-3.1.2-24]; known here, it takes
     // over nobody.
     let connack = negotiated.connack(false);

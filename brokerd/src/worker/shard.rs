@@ -133,7 +133,13 @@ impl Shard {
     }
 
     /// A session's place, for a new session.
-    pub(super) fn insert(&mut self, client_id: Arc<str>, version: Version, identity: Identity, view: ClientView) -> u32 {
+    pub(super) fn insert(
+        &mut self,
+        client_id: Arc<str>,
+        version: Version,
+        identity: Identity,
+        view: ClientView,
+    ) -> u32 {
         self.last_incarnation = self.last_incarnation.wrapping_add(1);
         let session = Session::new(client_id.clone(), version, self.last_incarnation, self.turn.now);
         let slot = self.sessions.insert(Entry {

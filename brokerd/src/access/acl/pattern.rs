@@ -100,9 +100,10 @@ impl Pattern {
             return true;
         }
         self.levels.iter().enumerate().all(|(at, level)| match level {
-            Level::ClientId | Level::User => level
-                .value(subject)
-                .is_some_and(|value| !value.contains(['+', '#', '/', '\0']) && !(at == 0 && value.starts_with('$'))),
+            Level::ClientId | Level::User => level.value(subject).is_some_and(|value| {
+                let means_more = value.contains(['+', '#', '/', '\0']) || (at == 0 && value.starts_with('$'));
+                !means_more
+            }),
             Level::Any | Level::Literal(_) | Level::Rest => true,
         })
     }

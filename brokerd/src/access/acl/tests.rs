@@ -135,6 +135,23 @@ fn a_file_with_one_wrong_line_is_refused_with_its_number() {
     }
 }
 
+#[test]
+fn the_shipped_example_says_what_its_comments_say() {
+    let example = include_str!("../../../../config/acl.conf.example");
+    let sensor = who("sensor-7", Some("sensor"));
+    assert!(
+        publishes(example, sensor, "devices/sensor-7/temperature") && subscribes(example, sensor, "devices/sensor-7/#")
+    );
+    assert!(!publishes(example, sensor, "devices/sensor-8/temperature") && !subscribes(example, sensor, "devices/#"));
+    assert!(subscribes(example, who("x", Some("dashboard")), "$share/g/devices/+/temperature"));
+    assert!(!subscribes(example, who("x", Some("dashboard")), "devices/+/secret"));
+    assert!(!subscribes(example, who("x", Some("dashboard")), "devices/#"));
+    assert!(
+        subscribes(example, who("x", Some("admin")), "#") && publishes(example, who("x", Some("admin")), "anything")
+    );
+    assert!(subscribes(example, ANN, "$SYS/broker/uptime") && !subscribes(example, ANN, "#"));
+}
+
 /// All topics of up to four levels over two letters of filters, one that no filter has, and two of the system.
 static TOPICS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let mut all: Vec<String> = ["a", "b", "z", "$s", "$z"].map(String::from).into();
