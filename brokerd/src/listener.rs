@@ -24,6 +24,8 @@ pub struct Listener {
     pub bind: SocketAddr,
     /// Connections at a time; 0 is no limit.
     pub max_connections: usize,
+    /// Whether a client without a user name is let in where there is an authenticator.
+    pub allow_anonymous: bool,
     /// Whether it accepts.
     is_running: AtomicBool,
     connections: AtomicUsize,
@@ -67,6 +69,11 @@ impl Connected {
     fn new(peer: SocketAddr, listener: Arc<Listener>) -> Self {
         listener.connections.fetch_add(1, Ordering::Relaxed);
         Self { peer, listener }
+    }
+    /// Whether its listener lets in who gives no user name.
+    #[must_use]
+    pub fn allows_anonymous(&self) -> bool {
+        self.listener.allow_anonymous
     }
     /// Where it came in: `tcp:default` and the like.
     #[must_use]
@@ -121,6 +128,7 @@ fn bind(name: &str, config: &TcpListener) -> io::Result<Bound> {
         name: name.to_owned(),
         bind,
         max_connections: config.max_connections,
+        allow_anonymous: config.allow_anonymous,
         is_running: AtomicBool::new(false),
         connections: AtomicUsize::new(0),
         accepted: AtomicU64::new(0),

@@ -1,9 +1,11 @@
 //! The commands, one a file: its words, its help, its renderings and their tests. Never knows how a question travels.
 
+mod auth;
 mod broker;
 mod clients;
 mod cluster;
 mod listeners;
+mod passwd;
 mod status;
 mod subscriptions;
 mod topics;
@@ -27,6 +29,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Topics(topics::Topics),
     Listeners(listeners::Listeners),
+    #[command(subcommand)]
+    Auth(auth::Auth),
+    Passwd(passwd::Passwd),
 }
 
 impl Command {
@@ -39,6 +44,8 @@ impl Command {
             Self::Subscriptions(subscriptions) => subscriptions.run(session).await,
             Self::Topics(topics) => topics.run(session).await,
             Self::Listeners(listeners) => listeners.run(session).await,
+            Self::Auth(auth) => auth.run(session).await,
+            Self::Passwd(passwd) => passwd.run(session),
         }
     }
 }

@@ -109,6 +109,14 @@ impl ThisNode {
             Question::Clients(list) => self.clients(&list).await,
             Question::Subscriptions(list) => self.subscriptions(&list).await,
             Question::Topics(list) => self.topics(&list).await,
+            Question::AuthReload(_) => {
+                let (numbers, error) = match self.local.reload_access().await {
+                    Ok(figures) => (figures, String::new()),
+                    Err(why) => (Vec::new(), why),
+                };
+                let numbers = Some(convert::numbers(numbers));
+                whole(Answer::AuthReloaded(wire::Reloaded { error, numbers }))
+            }
             Question::Kick(client_id) => whole(Answer::Kicked(self.local.kick(&client_id).await)),
         }
     }

@@ -32,6 +32,7 @@ pub struct Broker {
     listeners: Vec<Arc<Listener>>,
     cluster: Option<Cluster>,
     admin: Admin,
+    access: Access,
     workers: Workers,
     accepting: CancellationToken,
     tasks: TaskTracker,
@@ -47,6 +48,7 @@ struct Foundation {
     metrics: Metrics,
     index: Arc<Index>,
     retained: Arc<Retained>,
+    access: Access,
     workers: Workers,
     started: Instant,
 }
@@ -75,8 +77,8 @@ impl Broker {
             base.started,
             upkeep.clone(),
         ));
-        let workers = base.workers;
-        let broker = Self { listeners, cluster, admin, workers, accepting, tasks, upkeep };
+        let (access, workers) = (base.access, base.workers);
+        let broker = Self { listeners, cluster, admin, access, workers, accepting, tasks, upkeep };
         if let Some(cluster) = &broker.cluster {
             waiting(&broker);
             cluster.ready().await;
@@ -113,6 +115,14 @@ impl Broker {
         }
     }
 
+    /// Reads users and rules again, and ends what they no longer allow.
+    ///
+    /// # Errors
+    /// With what is wrong: then nothing has changed.
+    pub async fn reload_access(&self) -> Result<Vec<(&'static str, u64)>, String> {
+        glue::reload_access(self.access.clone(), self.workers.clone()).await
+    }
+
     /// Stops in phases: no new clients; good-bye to those who are here, their wills sent; the peers; the management API.
     pub async fn stop(self) {
         self.accepting.cancel();
@@ -147,6 +157,7 @@ impl Foundation {
                 max_messages: config.persistence.max_retained,
                 max_bytes: config.persistence.max_retained_bytes,
             })),
+            access: Access::load(&config.auth)?,
             workers: Workers::new(&config.node),
             started: Instant::now(),
         })
@@ -168,7 +179,7 @@ impl Foundation {
                 retained: self.retained.clone(),
                 forward,
                 elsewhere,
-                access: Access,
+                access: self.access.clone(),
                 metrics: self.metrics.clone(),
                 origin: glue::origin(&self.name, self.generation),
                 started: self.started,

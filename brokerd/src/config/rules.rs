@@ -71,11 +71,14 @@ fn read_secret(path: &Path) -> Result<String, String> {
 }
 
 fn listeners(r: &mut Reader, config: &Config) {
+    if config.auth.password_file.is_some() || r.is_set("auth.password_file") {
+        return;
+    }
     for (name, listener) in &config.listeners.tcp {
         if !listener.bind.ip().is_loopback() && !listener.allow_anonymous {
             let key = format!("listeners.tcp.{name}");
-            let why = "lets anyone who can reach it connect, and this version has no authenticator: \
-                       bind to a loopback address, or set";
+            let why = "lets anyone who can reach it connect, for there is no auth.password_file: name one, bind to a \
+                       loopback address, or set";
             r.refuse(&format!("{key}.bind"), format!("{why} {key}.allow_anonymous = true"));
         }
     }
