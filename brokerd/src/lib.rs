@@ -15,5 +15,6 @@ pub mod registry;
 pub mod retain;
 pub mod router;
 pub mod shutdown;
+pub mod sys;
 pub mod telemetry;
 pub mod worker;

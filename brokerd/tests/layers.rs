@@ -19,6 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("retain", &["config"]),
     ("router", &[]),
     ("shutdown", &[]),
+    ("sys", &["metrics", "retain", "router"]),
     ("telemetry", &[]),
     ("worker", &["access", "config", "listener", "metrics", "registry", "retain", "router"]),
 ];

@@ -138,8 +138,15 @@ impl ThisNode {
         }
     }
 
-    /// The names are those of `emqx_ctl broker stats` where the meaning is the same.
-    async fn stats(&self) -> Vec<(&'static str, u64)> {
+    /// Names of the nodes that are up, this one included.
+    #[must_use]
+    pub fn running(&self) -> Vec<String> {
+        let is_up = |member: &Member| member.is_self || member.state == MemberState::Up;
+        self.members().into_iter().filter(is_up).map(|member| member.name).collect()
+    }
+
+    /// The figures of `broker stats`: the names are those of `emqx_ctl` where the meaning is the same.
+    pub async fn stats(&self) -> Vec<(&'static str, u64)> {
         let count = self.local.count().await;
         let (routes, subscriptions) = self.local.filter_counts();
         let mut stats = vec![

@@ -1,5 +1,6 @@
 //! Where one room's trait meets another room's type. Converts, and decides nothing.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,10 +8,11 @@ use bytes::Bytes;
 
 use super::{Foundation, VERSION};
 use crate::access::Access;
-use crate::admin::{self, LocalParts, NodeInfo, Nodes};
+use crate::admin::{self, LocalParts, NodeInfo, Nodes, ThisNode};
 use crate::cluster::{AskError, Cluster, JoinError, Member};
 use crate::listener::Listener;
 use crate::registry::Boxed;
+use crate::sys::{Figures, Sources, Sys};
 use crate::worker::Workers;
 
 impl Nodes for Cluster {
@@ -79,6 +81,22 @@ pub(super) fn local(base: &Foundation, listeners: &[Arc<Listener>]) -> LocalPart
         reload_access: Box::new(move || Box::pin(reload_access(access.clone(), workers.clone()))),
         gauges: vec![("retained.count", Box::new(move || retained.counts().messages as u64))],
     }
+}
+
+/// The publisher of the `$SYS` tree. It shows what the management API shows.
+pub(super) fn sys(base: &Foundation, this_node: Arc<ThisNode>) -> Sys {
+    let gather = move || -> Pin<Box<dyn Future<Output = Figures> + Send>> {
+        let this_node = this_node.clone();
+        Box::pin(async move { Figures { brokers: this_node.running(), stats: this_node.stats().await } })
+    };
+    let sources = Sources {
+        node: base.name.clone(),
+        version: VERSION,
+        started: base.started,
+        metrics: base.metrics.clone(),
+        gather: Box::new(gather),
+    };
+    Sys::new(sources, base.system.clone(), base.index.clone(), base.workers.mailboxes())
 }
 
 /// A node and generation as message identities name it.

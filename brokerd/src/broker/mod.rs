@@ -20,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::registry::{Clock, Elsewhere, OnlyHere};
 use crate::retain::{self, Retained};
 use crate::router::{Alone, Forward, Index};
+use crate::sys::{self, Sys};
 use crate::worker::{Parts, Workers};
 
 /// The version of this software.
@@ -48,6 +49,7 @@ struct Foundation {
     metrics: Metrics,
     index: Arc<Index>,
     retained: Arc<Retained>,
+    system: Arc<Retained>,
     access: Access,
     workers: Workers,
     started: Instant,
@@ -68,7 +70,9 @@ impl Broker {
             None => None,
         };
         base.start_workers(config, cluster.as_ref())?;
-        let admin = base.serve_admin(config, cluster.as_ref(), &listeners).await?;
+        let this_node = Arc::new(ThisNode::new(glue::info(&base), Arc::new(glue::local(&base, &listeners))));
+        let admin = base.serve_admin(config, cluster.as_ref(), &this_node).await?;
+        let sys = glue::sys(&base, this_node);
         let (tasks, accepting, upkeep) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
         tasks.spawn(upkeep::run(
             base.data.clone(),
@@ -83,10 +87,19 @@ impl Broker {
             waiting(&broker);
             cluster.ready().await;
         }
+        broker.publish_sys(sys, config.sys.interval).await;
         for bound in bound {
             bound.listen(broker.workers.clone(), &broker.tasks, broker.accepting.clone())?;
         }
         Ok(broker)
+    }
+
+    /// Fills the `$SYS` tree, so that the first subscriber finds it, and keeps it up to date.
+    async fn publish_sys(&self, mut sys: Sys, interval: Duration) {
+        if !interval.is_zero() {
+            sys.publish().await;
+            self.tasks.spawn(sys.run(interval, self.upkeep.clone()));
+        }
     }
 
     /// Its MQTT listeners.
@@ -157,6 +170,7 @@ impl Foundation {
                 max_messages: config.persistence.max_retained,
                 max_bytes: config.persistence.max_retained_bytes,
             })),
+            system: sys::store(),
             access: Access::load(&config.auth)?,
             workers: Workers::new(&config.node),
             started: Instant::now(),
@@ -177,6 +191,7 @@ impl Foundation {
             Parts {
                 index: self.index.clone(),
                 retained: self.retained.clone(),
+                system: self.system.clone(),
                 forward,
                 elsewhere,
                 access: self.access.clone(),
@@ -191,9 +206,8 @@ impl Foundation {
         &self,
         config: &Config,
         cluster: Option<&Cluster>,
-        listeners: &[Arc<Listener>],
+        this_node: &Arc<ThisNode>,
     ) -> anyhow::Result<Admin> {
-        let this_node = Arc::new(ThisNode::new(glue::info(self), Arc::new(glue::local(self, listeners))));
         let nodes = cluster.map(|cluster| {
             cluster.answer_with(this_node.clone());
             Arc::new(cluster.clone()) as Arc<dyn Nodes>
@@ -201,7 +215,7 @@ impl Foundation {
         Ok(crate::admin::serve(AdminParts {
             listen: config.admin.listen.clone(),
             runtime_dir: proto::endpoint::runtime_dir(),
-            this_node,
+            this_node: this_node.clone(),
             nodes,
             counters: self.metrics.block(),
         })

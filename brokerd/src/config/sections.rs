@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::notation::{address, is_host_and_port, is_name, is_path, loopback};
+use super::notation::{address, is_host_and_port, is_name, is_path, loopback, parse_duration};
 use super::reader::Reader;
 use super::{
-    Admin, Auth, Cluster, Config, DenyAction, Endpoint, Listeners, Log, Mqtt, Node, Persistence, Secret, Sources,
+    Admin, Auth, Cluster, Config, DenyAction, Endpoint, Listeners, Log, Mqtt, Node, Persistence, Secret, Sources, Sys,
     TcpListener, WhenFull,
 };
 
@@ -36,7 +36,7 @@ const fn secs(seconds: u64) -> Duration {
 
 /// All sections.
 pub(super) fn read(reader: &mut Reader, sources: &Sources) -> Config {
-    for section in ["node", "listeners", "auth", "mqtt", "persistence", "cluster", "admin", "log"] {
+    for section in ["node", "listeners", "auth", "mqtt", "persistence", "sys", "cluster", "admin", "log"] {
         reader.section(section);
     }
     Config {
@@ -45,6 +45,7 @@ pub(super) fn read(reader: &mut Reader, sources: &Sources) -> Config {
         auth: auth(reader),
         mqtt: mqtt(reader),
         persistence: persistence(reader),
+        sys: sys(reader),
         cluster: cluster(reader),
         admin: admin(reader),
         log: log(reader),
@@ -183,6 +184,12 @@ fn persistence(r: &mut Reader) -> Persistence {
         max_retained: r.integer("persistence.max_retained", 1_000_000, 0..=BILLION),
         max_retained_bytes: r.size("persistence.max_retained_bytes", GIB, 0..=TIB),
     }
+}
+
+fn sys(r: &mut Reader) -> Sys {
+    let allowed = "0s, or a time with its unit (ms, s, m, h, d), from 100ms to 1d";
+    let fits = |it: &Duration| it.is_zero() || (ms(100)..=secs(86_400)).contains(it);
+    Sys { interval: r.text("sys.interval", allowed, |text| parse_duration(text).filter(fits)).unwrap_or(secs(60)) }
 }
 
 fn cluster(r: &mut Reader) -> Cluster {

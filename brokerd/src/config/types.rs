@@ -18,6 +18,8 @@ pub struct Config {
     pub mqtt: Mqtt,
     /// `[persistence]`
     pub persistence: Persistence,
+    /// `[sys]`
+    pub sys: Sys,
     /// `[cluster]`
     pub cluster: Cluster,
     /// `[admin]`
@@ -145,6 +147,13 @@ pub enum WhenFull {
     DropOldest,
     /// The new message goes.
     DropNewest,
+}
+
+/// `[sys]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sys {
+    /// Between two publications of the `$SYS` tree; zero is off.
+    pub interval: Duration,
 }
 
 /// `[cluster]`

@@ -33,6 +33,8 @@ pub(super) struct Shared {
     pub(super) boxes: Arc<Boxes>,
     pub(super) index: Arc<Index>,
     pub(super) retained: Arc<Retained>,
+    /// The last values under `$SYS`: this node's own.
+    pub(super) system: Arc<Retained>,
     pub(super) forward: Arc<dyn Forward>,
     pub(super) elsewhere: Arc<dyn Elsewhere>,
     pub(super) access: Access,
@@ -46,6 +48,11 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn now(&self) -> Time {
         Time(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Where what a filter matches is retained: no wildcard reaches into `$SYS` from outside [MQTT-4.7.2-1].
+    pub(super) fn retained_for(&self, filter: &str) -> &Retained {
+        if filter.starts_with("$SYS/") { &self.system } else { &self.retained }
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Parts {
     pub index: Arc<Index>,
     /// What is retained.
     pub retained: Arc<Retained>,
+    /// The last values under `$SYS`.
+    pub system: Arc<Retained>,
     /// The way to other nodes.
     pub forward: Arc<dyn Forward>,
     /// The owners of client ids.
@@ -76,6 +78,7 @@ impl Workers {
             boxes: self.boxes.clone(),
             index: parts.index,
             retained: parts.retained,
+            system: parts.system,
             forward: parts.forward,
             elsewhere: parts.elsewhere,
             access: parts.access,

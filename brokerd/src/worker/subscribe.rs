@@ -187,7 +187,12 @@ impl Shard {
         };
         let granted = replay.granted.clone();
         let now = self.turn.now;
-        let page = self.shared.retained.matching(&granted.filter, replay.after.as_deref(), replay.page, now);
+        let page = self.shared.retained_for(&granted.filter).matching(
+            &granted.filter,
+            replay.after.as_deref(),
+            replay.page,
+            now,
+        );
         let (mut after, mut sent, count) = (page.next, 0, page.messages.len());
         for message in page.messages {
             let qos = message.qos.min(granted.options.qos);

@@ -75,6 +75,7 @@ impl Node {
         let parts = Parts {
             index: Arc::new(Index::default()),
             retained: Arc::new(Retained::new(Limits { max_messages: 1000, max_bytes: 100_000_000 })),
+            system: Arc::new(Retained::new(Limits { max_messages: 0, max_bytes: 0 })),
             forward: forward(&workers),
             elsewhere: Arc::new(OnlyHere::new(Arc::new(Clock::new(0, Duration::from_secs(60))))),
             access: Access::load(&config.auth).unwrap(),
