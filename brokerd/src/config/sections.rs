@@ -163,6 +163,15 @@ fn mqtt(r: &mut Reader) -> Mqtt {
         session_expiry: r.integer("mqtt.session_expiry", 7200, 0..=u32::MAX),
         max_session_expiry: r.integer("mqtt.max_session_expiry", u32::MAX, 0..=u32::MAX),
         write_buffer: r.size("mqtt.write_buffer", 64 * KIB, KIB..=GIB),
+        max_qos: r.integer("mqtt.max_qos", 2, 0..=2),
+        retain_available: r.boolean("mqtt.retain_available", true),
+        wildcard_subscription: r.boolean("mqtt.wildcard_subscription", true),
+        subscription_identifiers: r.boolean("mqtt.subscription_identifiers", true),
+        response_information: r
+            .text("mqtt.response_information", "a text of at most 1024 bytes, without NUL", |text| {
+                (text.len() <= 1024 && !text.contains('\0')).then(|| text.to_owned())
+            })
+            .unwrap_or_default(),
         deny_action: r.text("mqtt.deny_action", "ignore or disconnect", deny_action).unwrap_or(DenyAction::Ignore),
     }
 }

@@ -108,6 +108,16 @@ pub struct Mqtt {
     pub max_session_expiry: u32,
     /// Bytes waiting in a connection's write buffer above which messages stay in the session's queue.
     pub write_buffer: usize,
+    /// The highest QoS that clients may publish at, and are granted.
+    pub max_qos: u8,
+    /// Whether clients may publish retained messages.
+    pub retain_available: bool,
+    /// Whether filters may have wildcards.
+    pub wildcard_subscription: bool,
+    /// Whether subscriptions may have identifiers.
+    pub subscription_identifiers: bool,
+    /// Response Information of the CONNACK; empty is none.
+    pub response_information: String,
     /// What becomes of a 3.x client that publishes what it may not.
     pub deny_action: DenyAction,
 }

@@ -57,7 +57,7 @@ impl Shared {
 }
 
 /// The configuration as the workers need it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) decode: Limits,
     pub(super) server: ServerLimits,

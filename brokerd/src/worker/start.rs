@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use mqtt::codec::Limits;
-use mqtt::session::{QueueLimits, ServerLimits, SessionLimits, WhenFull};
+use mqtt::session::{Capabilities, QueueLimits, ServerLimits, SessionLimits, WhenFull};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
@@ -193,6 +193,12 @@ impl Shard {
 
 fn settings(config: &Config) -> Settings {
     let (mqtt, persistence) = (&config.mqtt, &config.persistence);
+    let capabilities = Capabilities {
+        max_qos: mqtt::Qos::from_bits(mqtt.max_qos).unwrap_or_default(),
+        retain: mqtt.retain_available,
+        wildcards: mqtt.wildcard_subscription,
+        subscription_ids: mqtt.subscription_identifiers,
+    };
     Settings {
         decode: Limits {
             max_packet_size: mqtt.max_packet_size,
@@ -209,6 +215,10 @@ fn settings(config: &Config) -> Settings {
             session_expiry: mqtt.session_expiry,
             max_session_expiry: mqtt.max_session_expiry,
             max_client_id_len: usize::from(mqtt.max_client_id_len),
+            capabilities,
+            response_information: Some(mqtt.response_information.as_str())
+                .filter(|text| !text.is_empty())
+                .map(Into::into),
         },
         session: SessionLimits {
             queue: QueueLimits {
@@ -222,6 +232,7 @@ fn settings(config: &Config) -> Settings {
             },
             write_buffer: mqtt.write_buffer,
             max_subscriptions: mqtt.max_subscriptions,
+            capabilities,
         },
         connect_timeout: mqtt.connect_timeout,
         max_offline_sessions: persistence.max_offline_sessions,

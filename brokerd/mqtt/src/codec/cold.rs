@@ -37,6 +37,8 @@ pub struct ConnAck<'a> {
     pub subscription_ids_available: Option<bool>,
     /// Shared Subscription Available.
     pub shared_available: Option<bool>,
+    /// Response Information, left out where it does not fit.
+    pub response_information: Option<&'a str>,
     /// Reason String, left out where it does not fit.
     pub reason_string: Option<&'a str>,
     /// Authentication Method.
@@ -63,6 +65,7 @@ impl ConnAck<'_> {
             wildcard_available: None,
             subscription_ids_available: None,
             shared_available: None,
+            response_information: None,
             reason_string: None,
             authentication_method: None,
             authentication_data: None,
@@ -71,7 +74,8 @@ impl ConnAck<'_> {
 }
 
 /// Appends CONNACK in the form of `version`. In 5.0 `limit`, the client's Maximum Packet Size, is kept: the reason
-/// string goes first [MQTT-3.2.2-19]; if it is still too long, nothing is written and `false` is the answer.
+/// string goes first [MQTT-3.2.2-19], then the response information, which is a service [5.0 section 3.2.2.3.15]; if it
+/// is still too long, nothing is written and `false` is the answer.
 pub fn connack(out: &mut Vec<u8>, version: Version, connack: &ConnAck<'_>, limit: Option<u32>) -> bool {
     let session_present = connack.session_present && !connack.reason.is_error() && version != Version::V31;
     if version != Version::V5 {
@@ -88,17 +92,20 @@ pub fn connack(out: &mut Vec<u8>, version: Version, connack: &ConnAck<'_>, limit
     if !fits(connack.assigned_client_id) || !fits(connack.authentication_method) {
         return false;
     }
-    let write = |reason_string: Option<&str>, buf: &mut BytesMut| {
+    let write = |reason_string: Option<&str>, response_information: Option<&str>, buf: &mut BytesMut| {
         // Without properties mqttbytes leaves out their length too: the packet would be malformed.
-        let properties = Some(connack_properties(connack, reason_string));
+        let stated = ConnAck { reason_string, response_information, ..*connack };
+        let properties = Some(connack_properties(&stated));
         v5::ConnAck { session_present, code: connect_code(connack.reason), properties }.write(buf)
     };
     let reason_string = connack.reason_string.filter(|_| fits(connack.reason_string));
-    (reason_string.is_some() && append(out, limit, |buf| write(reason_string, buf)))
-        || append(out, limit, |buf| write(None, buf))
+    let response = connack.response_information.filter(|_| fits(connack.response_information));
+    (reason_string.is_some() && append(out, limit, |buf| write(reason_string, response, buf)))
+        || (response.is_some() && append(out, limit, |buf| write(None, response, buf)))
+        || append(out, limit, |buf| write(None, None, buf))
 }
 
-fn connack_properties(connack: &ConnAck<'_>, reason_string: Option<&str>) -> v5::ConnAckProperties {
+fn connack_properties(connack: &ConnAck<'_>) -> v5::ConnAckProperties {
     v5::ConnAckProperties {
         session_expiry_interval: connack.session_expiry,
         receive_max: connack.receive_maximum,
@@ -107,7 +114,8 @@ fn connack_properties(connack: &ConnAck<'_>, reason_string: Option<&str>) -> v5:
         max_packet_size: connack.maximum_packet_size,
         assigned_client_identifier: connack.assigned_client_id.map(str::to_owned),
         topic_alias_max: connack.topic_alias_maximum,
-        reason_string: reason_string.map(str::to_owned),
+        response_information: connack.response_information.map(str::to_owned),
+        reason_string: connack.reason_string.map(str::to_owned),
         wildcard_subscription_available: connack.wildcard_available.map(u8::from),
         subscription_identifiers_available: connack.subscription_ids_available.map(u8::from),
         shared_subscription_available: connack.shared_available.map(u8::from),

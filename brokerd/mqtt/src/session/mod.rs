@@ -1,6 +1,7 @@
 //! One client's session, online or not. Owns what MQTT says a server must remember of a client; never performs I/O,
 //! reads no clock, and never decides who receives a message: the router does.
 
+mod capabilities;
 mod connection;
 mod inbound;
 mod negotiate;
@@ -17,6 +18,7 @@ use crate::codec::{self, Violation};
 use crate::packet::{AckKind, Packet};
 use crate::{Message, PacketId, ReasonCode, Time, Version};
 
+pub use capabilities::Capabilities;
 pub use connection::Connection;
 pub use negotiate::{Negotiated, ServerLimits, negotiate};
 pub use outbound::{Delivery, QueueLimits, WhenFull};
@@ -96,6 +98,8 @@ pub struct SessionLimits {
     pub write_buffer: usize,
     /// Subscriptions a session may hold; 0 is no limit.
     pub max_subscriptions: usize,
+    /// What the server leaves out.
+    pub capabilities: Capabilities,
 }
 
 /// The session.
@@ -176,13 +180,16 @@ impl Session {
         let Some(connection) = self.connection.as_mut() else { return };
         connection.heard_at = now; // any control packet counts [MQTT-3.1.2-22]
         let handled = match packet {
-            Packet::Publish(publish) => self.inbound.publish(&publish, connection, now, out),
+            Packet::Publish(publish) => {
+                let allowed = limits.capabilities.check_publish(publish.qos, publish.retain);
+                allowed.and_then(|()| self.inbound.publish(&publish, connection, now, out))
+            }
             Packet::Ack(ack) => {
                 self.ack(&ack, limits, now, out);
                 Ok(())
             }
             Packet::Subscribe(subscribe) => {
-                let requested = self.subscriptions.request(&subscribe, limits.max_subscriptions);
+                let requested = self.subscriptions.request(&subscribe, limits);
                 self.subscribing += 1;
                 out.events.push(Event::Subscribe(subscribe.packet_id, requested));
                 Ok(())

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::Will;
+use super::{Capabilities, Will};
 use crate::codec::ConnAck;
 use crate::packet::Connect;
 use crate::{Qos, ReasonCode, Version};
 
 /// What this server allows.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ServerLimits {
     /// Our Receive Maximum.
     pub receive_maximum: u16,
@@ -26,6 +26,10 @@ pub struct ServerLimits {
     pub max_session_expiry: u32,
     /// Bytes of a client id.
     pub max_client_id_len: usize,
+    /// What the server leaves out.
+    pub capabilities: Capabilities,
+    /// Response Information, for 5.0 clients that ask for it.
+    pub response_information: Option<Arc<str>>,
 }
 
 /// The agreement, owned: it moves to the session's worker with the socket.
@@ -61,6 +65,10 @@ pub struct Negotiated {
     pub our_alias_maximum: u16,
     /// User name, for display; a listener without an authenticator ignores it.
     pub username: Option<Box<str>>,
+    /// What the server leaves out.
+    pub capabilities: Capabilities,
+    /// Response Information, where it was asked for.
+    pub response_information: Option<Arc<str>>,
     /// The will.
     pub will: Option<Will>,
 }
@@ -79,6 +87,10 @@ pub fn negotiate(
     }
     if connect.client_id.len() > limits.max_client_id_len {
         return Err(ReasonCode::ClientIdentifierNotValid);
+    }
+    let will = connect.will.as_ref().map(Will::of);
+    if let Some(will) = &will {
+        limits.capabilities.check_will(will)?;
     }
     let is_assigned = connect.client_id.is_empty();
     let client_id: Arc<str> = if is_assigned { assign().into() } else { connect.client_id.into() };
@@ -108,7 +120,12 @@ pub fn negotiate(
         maximum_packet_size: connect.maximum_packet_size,
         our_alias_maximum: if is_v5 { limits.topic_alias_maximum } else { 0 },
         username: connect.username.map(Into::into),
-        will: connect.will.as_ref().map(Will::of),
+        capabilities: limits.capabilities,
+        response_information: limits
+            .response_information
+            .clone()
+            .filter(|_| is_v5 && connect.request_response_information),
+        will,
     })
 }
 
@@ -127,6 +144,12 @@ impl Negotiated {
         ack.receive_maximum = (self.our_receive_maximum != u16::MAX).then_some(self.our_receive_maximum);
         ack.maximum_packet_size = Some(self.our_max_packet_size);
         ack.topic_alias_maximum = (self.our_alias_maximum != 0).then_some(self.our_alias_maximum);
+        let Capabilities { max_qos, retain, wildcards, subscription_ids } = self.capabilities;
+        ack.maximum_qos = (max_qos != Qos::ExactlyOnce).then_some(max_qos);
+        ack.retain_available = (!retain).then_some(false);
+        ack.wildcard_available = (!wildcards).then_some(false);
+        ack.subscription_ids_available = (!subscription_ids).then_some(false);
+        ack.response_information = self.response_information.as_deref();
         ack.shared_available = Some(false); // until shared subscriptions are built
         ack
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::SessionLimits;
 use crate::ReasonCode;
 use crate::packet::{Subscribe, Subscription, SubscriptionOptions};
 
@@ -60,9 +61,16 @@ impl Subscriptions {
     }
 
     /// Settles every filter of a SUBSCRIBE. A refused one does not stop the others.
-    pub(super) fn request(&mut self, subscribe: &Subscribe<'_>, most: usize) -> Vec<Requested> {
+    pub(super) fn request(&mut self, subscribe: &Subscribe<'_>, limits: &SessionLimits) -> Vec<Requested> {
         let id = subscribe.subscription_id.unwrap_or(0);
-        subscribe.filters().map(|asked| self.settle(&asked, id, most)).collect()
+        let settle = |mut asked: Subscription<'_>| match limits.capabilities.check_filter(asked.filter, id) {
+            Ok(()) => {
+                asked.options.qos = asked.options.qos.min(limits.capabilities.max_qos); // [MQTT-3.2.2-10]
+                self.settle(&asked, id, limits.max_subscriptions)
+            }
+            Err(reason) => Requested { outcome: Err(reason), is_new: false },
+        };
+        subscribe.filters().map(settle).collect()
     }
 
     fn settle(&mut self, asked: &Subscription<'_>, id: u32, most: usize) -> Requested {

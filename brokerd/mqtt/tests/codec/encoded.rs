@@ -72,6 +72,7 @@ fn connack_of_5_states_each_property_that_is_given() {
         wildcard_available: Some(false),
         subscription_ids_available: Some(true),
         shared_available: Some(false),
+        response_information: Some("reply/"),
         reason_string: Some("welcome"),
         authentication_method: Some("SCRAM"),
         authentication_data: Some(&[0xFF, 0]),
@@ -87,6 +88,7 @@ fn connack_of_5_states_each_property_that_is_given() {
         max_packet_size: Some(65_536),
         assigned_client_identifier: Some("auto-1".to_owned()),
         topic_alias_max: Some(10),
+        response_information: Some("reply/".to_owned()),
         reason_string: Some("welcome".to_owned()),
         wildcard_subscription_available: Some(0),
         subscription_identifiers_available: Some(1),
@@ -109,6 +111,10 @@ fn a_reason_string_goes_before_the_clients_limit_is_broken_and_then_the_packet()
     assert_eq!(limited(14), Some(short.clone()));
     assert_eq!(limited(5), Some(short.clone()));
     assert_eq!(limited(4), None);
+    let served = ConnAck { reason: ReasonCode::Success, response_information: Some("r/"), ..with };
+    let limited_too = |limit| written(|out| connack(out, Version::V5, &served, Some(limit)));
+    assert_eq!(limited_too(10), Some(bytes("20 <00 00 <1A 'r/'>>")), "the reason string goes first");
+    assert_eq!(limited_too(9), Some(bytes("20 <00 00 <>>")), "then the response information");
     let huge = "x".repeat(65_536);
     let with = ConnAck { reason_string: Some(&huge), ..with };
     assert_eq!(written(|out| connack(out, Version::V5, &with, None)), Some(short));

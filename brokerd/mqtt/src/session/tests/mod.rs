@@ -33,12 +33,14 @@ fn server() -> ServerLimits {
         session_expiry: 100,
         max_session_expiry: 1000,
         max_client_id_len: 64,
+        capabilities: Capabilities::default(),
+        response_information: None,
     }
 }
 
 fn limits() -> SessionLimits {
     let queue = QueueLimits { depth: 5, bytes: 100_000, when_full: WhenFull::DropOldest, qos0: false };
-    SessionLimits { queue, write_buffer: 100_000, max_subscriptions: 0 }
+    SessionLimits { queue, write_buffer: 100_000, max_subscriptions: 0, capabilities: Capabilities::default() }
 }
 
 const DECODE: Limits =

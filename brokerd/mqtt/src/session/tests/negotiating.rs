@@ -71,3 +71,45 @@ fn version_3_1_1_with_a_clean_session_may_leave_its_id_out() {
     let terms = settle(&connect, &server()).unwrap();
     assert_eq!((&*terms.client_id, terms.is_assigned, terms.our_alias_maximum), ("made-up", true, 0));
 }
+
+#[test]
+fn connack_states_what_the_server_leaves_out_and_nothing_of_what_it_has() {
+    let states = |terms: &Negotiated| {
+        let connack = terms.connack(false);
+        let booleans = [connack.retain_available, connack.wildcard_available, connack.subscription_ids_available];
+        (connack.maximum_qos, booleans)
+    };
+    let all = settle(&Connect::new(Version::V5), &server()).unwrap();
+    assert_eq!(states(&all), (None, [None; 3]));
+    let capabilities = Capabilities { max_qos: Q1, retain: false, wildcards: false, subscription_ids: false };
+    let few = ServerLimits { capabilities, ..server() };
+    let terms = settle(&Connect::new(Version::V5), &few).unwrap();
+    assert_eq!(states(&terms), (Some(Q1), [Some(false); 3]));
+    let terms = settle(&Connect::new(Version::V311), &few).unwrap();
+    assert_eq!(states(&terms), (None, [None; 3]), "3.x has no word for it");
+}
+
+#[test]
+fn a_will_that_could_not_be_published_is_refused_at_connect() {
+    let with_will = |capabilities, retain| {
+        let mut connect = Connect::new(Version::V5).will(0);
+        if let Some(will) = &mut connect.will {
+            will.2 = retain;
+        }
+        settle(&connect, &ServerLimits { capabilities, ..server() }).map(|terms| terms.will_qos())
+    };
+    let low = Capabilities { max_qos: Q0, ..Capabilities::default() };
+    assert_eq!(with_will(low, false), Err(ReasonCode::QosNotSupported), "[MQTT-3.2.2-12]");
+    let forgetful = Capabilities { retain: false, ..Capabilities::default() };
+    assert_eq!(with_will(forgetful, true), Err(ReasonCode::RetainNotSupported), "[MQTT-3.2.2-13]");
+    assert_eq!(with_will(forgetful, false), Ok(Some(Q1)));
+}
+
+#[test]
+fn response_information_is_for_those_who_ask() {
+    let server = ServerLimits { response_information: Some("reply/".into()), ..server() };
+    let given = |connect: Connect| settle(&connect, &server).unwrap().response_information;
+    assert_eq!(given(Connect::new(Version::V5).property(25, &[1])).as_deref(), Some("reply/"));
+    assert_eq!(given(Connect::new(Version::V5)), None);
+    assert_eq!(given(Connect::new(Version::V311)), None);
+}

@@ -140,3 +140,15 @@ fn a_list_of_any_length_is_as_complete_as_a_short_one() {
         pair.asked();
     }
 }
+
+#[test]
+fn what_the_server_leaves_out_is_granted_down_or_refused_filter_by_filter() {
+    let mut pair = Pair::v5();
+    pair.limits.capabilities = Capabilities { max_qos: Q1, wildcards: false, ..Capabilities::default() };
+    pair.feed(subscribe(Version::V5, 1, 0, &[("a", 2), ("b/#", 0), ("+/c", 0), ("d", 0)]));
+    assert_eq!(pair.asked(), ["subscribe #1 a new, 0xa2, 0xa2, d new"]);
+    assert_eq!((granted(&pair, "a").options.qos, granted(&pair, "d").options.qos), (Q1, Q0));
+    pair.limits.capabilities = Capabilities { subscription_ids: false, ..Capabilities::default() };
+    pair.feed(subscribe(Version::V5, 2, 7, &[("e", 0)])).feed(subscribe(Version::V5, 3, 0, &[("f/#", 0)]));
+    assert_eq!(pair.asked(), ["subscribe #2 0xa1", "subscribe #3 f/# new"]);
+}
