@@ -159,6 +159,7 @@ fn mqtt(r: &mut Reader) -> Mqtt {
         max_client_id_len: r.integer("mqtt.max_client_id_len", u16::MAX, 23..=u16::MAX),
         max_subscriptions: r.integer("mqtt.max_subscriptions", 0, 0..=BILLION),
         topic_alias_maximum: r.integer("mqtt.topic_alias_maximum", 32, 0..=u16::MAX),
+        topic_alias_out: r.integer("mqtt.topic_alias_out", 16, 0..=u16::MAX),
         max_keep_alive: r.integer("mqtt.max_keep_alive", 0, 0..=u16::MAX),
         session_expiry: r.integer("mqtt.session_expiry", 7200, 0..=u32::MAX),
         max_session_expiry: r.integer("mqtt.max_session_expiry", u32::MAX, 0..=u32::MAX),

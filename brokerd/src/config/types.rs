@@ -100,6 +100,8 @@ pub struct Mqtt {
     pub max_subscriptions: usize,
     /// Topic aliases that a client may use.
     pub topic_alias_maximum: u16,
+    /// Topic aliases that the broker sets for a client that takes them.
+    pub topic_alias_out: u16,
     /// Seconds; a client that asks more, or for none, is given this. 0 is no limit.
     pub max_keep_alive: u16,
     /// Seconds a session of 3.x with clean session 0 is kept.

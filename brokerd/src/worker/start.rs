@@ -211,6 +211,7 @@ fn settings(config: &Config) -> Settings {
             max_inflight: mqtt.max_inflight,
             max_packet_size: mqtt.max_packet_size,
             topic_alias_maximum: mqtt.topic_alias_maximum,
+            topic_alias_out: mqtt.topic_alias_out,
             max_keep_alive: mqtt.max_keep_alive,
             session_expiry: mqtt.session_expiry,
             max_session_expiry: mqtt.max_session_expiry,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Negotiated;
+use super::aliases::Aliases;
 use crate::codec::Violation;
 use crate::packet::Publish;
 use crate::{Time, Version};
@@ -27,6 +28,8 @@ pub struct Connection {
     /// Topics behind the client's aliases; index is alias - 1.
     aliases: Box<[Option<Arc<str>>]>,
     alias_maximum: u16,
+    /// Those that we set for the client.
+    pub(super) ours: Option<Box<Aliases>>,
 }
 
 impl Connection {
@@ -41,6 +44,7 @@ impl Connection {
             max_session_expiry: negotiated.max_session_expiry,
             aliases: Box::default(), // made at the first alias: an idle connection has none
             alias_maximum: negotiated.our_alias_maximum,
+            ours: Aliases::new(negotiated.alias_maximum),
         }
     }
 

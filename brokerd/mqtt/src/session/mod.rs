@@ -1,6 +1,7 @@
 //! One client's session, online or not. Owns what MQTT says a server must remember of a client; never performs I/O,
 //! reads no clock, and never decides who receives a message: the router does.
 
+mod aliases;
 mod capabilities;
 mod connection;
 mod inbound;

@@ -18,6 +18,8 @@ pub struct ServerLimits {
     pub max_packet_size: u32,
     /// Our Topic Alias Maximum.
     pub topic_alias_maximum: u16,
+    /// Aliases that we set on one connection, at most.
+    pub topic_alias_out: u16,
     /// Seconds, for 5.0; 0 is no limit.
     pub max_keep_alive: u16,
     /// Seconds a 3.x session with clean session 0 lasts.
@@ -63,6 +65,8 @@ pub struct Negotiated {
     pub maximum_packet_size: Option<u32>,
     /// How many aliases the client may use.
     pub our_alias_maximum: u16,
+    /// How many aliases we may set for it.
+    pub alias_maximum: u16,
     /// User name, for display; a listener without an authenticator ignores it.
     pub username: Option<Box<str>>,
     /// What the server leaves out.
@@ -119,6 +123,7 @@ pub fn negotiate(
         our_max_packet_size: limits.max_packet_size,
         maximum_packet_size: connect.maximum_packet_size,
         our_alias_maximum: if is_v5 { limits.topic_alias_maximum } else { 0 },
+        alias_maximum: if is_v5 { connect.topic_alias_maximum.min(limits.topic_alias_out) } else { 0 },
         username: connect.username.map(Into::into),
         capabilities: limits.capabilities,
         response_information: limits

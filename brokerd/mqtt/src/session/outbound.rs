@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use super::aliases::Naming;
 use super::connection::Connection;
 use super::{Outputs, SessionLimits};
 use crate::codec::{self, PublishOut};
@@ -143,7 +144,7 @@ impl Outbound {
     }
 
     /// Sends again what was in flight, then what is queued, as far as window and wire buffer allow.
-    pub(super) fn pump(&mut self, connection: &Connection, limits: &SessionLimits, now: Time, out: &mut Outputs) {
+    pub(super) fn pump(&mut self, connection: &mut Connection, limits: &SessionLimits, now: Time, out: &mut Outputs) {
         let window = usize::from(connection.window);
         while out.wire.len() < limits.write_buffer {
             if let Some(again) = self.in_flight.get(self.sent) {
@@ -168,7 +169,7 @@ impl Outbound {
         }
     }
 
-    fn send_new(&mut self, delivery: Delivery, connection: &Connection, now: Time, out: &mut Outputs) {
+    fn send_new(&mut self, delivery: Delivery, connection: &mut Connection, now: Time, out: &mut Outputs) {
         if delivery.message.seconds_left(now) == Some(0) {
             out.tally.expired += 1; // [MQTT-3.3.2-5]
             return;
@@ -254,7 +255,7 @@ fn release(id: PacketId, reason: ReasonCode, version: Version, out: &mut Outputs
     out.tally.acks_sent[AckKind::PubRel as usize] += 1;
 }
 
-fn resend(in_flight: &InFlight, connection: &Connection, now: Time, out: &mut Outputs) -> bool {
+fn resend(in_flight: &InFlight, connection: &mut Connection, now: Time, out: &mut Outputs) -> bool {
     match &in_flight.delivery {
         Some(delivery) => send(delivery, Some(in_flight.id), true, connection, now, out),
         None => {
@@ -269,7 +270,7 @@ fn send(
     delivery: &Delivery,
     packet_id: Option<PacketId>,
     dup: bool,
-    connection: &Connection,
+    connection: &mut Connection,
     now: Time,
     out: &mut Outputs,
 ) -> bool {
@@ -286,12 +287,31 @@ fn send(
         subscription_ids: &delivery.subscription_ids,
         topic_alias: None,
     };
-    let fits = connection.maximum_packet_size == u32::MAX
-        || codec::publish_len(connection.version, &publish) <= connection.maximum_packet_size as usize;
-    if !fits || !codec::publish(&mut out.wire, connection.version, &publish) {
+    if !write(publish, connection, &mut out.wire) {
         out.tally.too_large += 1;
         return false;
     }
     out.tally.published[delivery.qos as usize] += 1;
     true
+}
+
+/// Writes it with as few bytes for its topic as can be, if it fits the client at all: an alias that would make it too
+/// large is not set.
+fn write(publish: PublishOut<'_>, connection: &mut Connection, wire: &mut Vec<u8>) -> bool {
+    let (version, limit) = (connection.version, connection.maximum_packet_size);
+    let put = |publish: &PublishOut<'_>, wire: &mut Vec<u8>| {
+        let fits = limit == u32::MAX || codec::publish_len(version, publish) <= limit as usize;
+        fits && codec::publish(wire, version, publish)
+    };
+    let Some(aliases) = &mut connection.ours else {
+        return put(&publish, wire);
+    };
+    match aliases.naming(publish.topic) {
+        Naming::Known(alias) => put(&PublishOut { topic: &[], topic_alias: Some(alias), ..publish }, wire),
+        Naming::Introduce(alias) if put(&PublishOut { topic_alias: Some(alias), ..publish }, wire) => {
+            aliases.introduced(publish.topic, alias);
+            true
+        }
+        Naming::Introduce(_) | Naming::Plain => put(&publish, wire),
+    }
 }

@@ -80,6 +80,10 @@ fn publish(version: Version, first: u8, body: &[u8]) -> String {
                     line += &format!(" id={id}");
                     1 + width
                 }
+                35 => {
+                    line += &format!(" alias={}", two(&properties[1..]));
+                    3
+                }
                 other => panic!("property {other} in a PUBLISH"),
             };
             properties = &properties[width..];

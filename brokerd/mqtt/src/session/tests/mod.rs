@@ -2,6 +2,7 @@
 //! as lines of text. The cases are in files by subject, the property test in `model`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod aliases;
 mod inbound;
 mod keeping;
 mod lines;
@@ -29,6 +30,7 @@ fn server() -> ServerLimits {
         max_inflight: 3,
         max_packet_size: 10_000,
         topic_alias_maximum: 2,
+        topic_alias_out: 2,
         max_keep_alive: 0,
         session_expiry: 100,
         max_session_expiry: 1000,
