@@ -5,6 +5,7 @@
 pub const MAX_TEXT: usize = 65_535;
 
 const SHARE: &str = "$share/";
+const DELAYED: &str = "$delayed/";
 
 /// Whether `name` may be published to: not empty, no wildcard, no NUL, at most 65,535 bytes [MQTT-3.3.2-2, 4.7.3].
 #[must_use]
@@ -52,6 +53,22 @@ pub fn parse_share(filter: &str) -> Option<(&str, &str)> {
     let group_scan = scan(group.as_bytes());
     let valid = !group.is_empty() && !group_scan.wildcard && !group_scan.nul && valid_plain_filter(inner);
     valid.then_some((group, inner))
+}
+
+/// Whether a publication to `name` is to be delayed, well-formed or not.
+#[must_use]
+pub fn is_delayed(name: &str) -> bool {
+    name.starts_with(DELAYED)
+}
+
+/// The number and the topic of a valid `$delayed/number/topic`; `None` for any other name, and where that topic would
+/// be delayed again.
+#[must_use]
+pub fn parse_delayed(name: &str) -> Option<(u64, &str)> {
+    let (number, inner) = name.strip_prefix(DELAYED)?.split_once('/')?;
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    let valid = is_number && valid_name(inner) && !is_delayed(inner);
+    Some((number.parse().ok().filter(|_| valid)?, inner))
 }
 
 /// How many levels a name or a filter has: one more than it has separators.

@@ -119,6 +119,11 @@ impl Rules {
     /// Decides whether a client may do something: the one place that does.
     #[must_use]
     pub fn authorize(&self, client_id: &str, identity: &Identity, action: Action<'_>) -> bool {
+        let action = match action {
+            // What is published in the end is what is asked about.
+            Action::Publish(topic) => Action::Publish(mqtt::topic::parse_delayed(topic).map_or(topic, |it| it.1)),
+            Action::Subscribe(_) => action,
+        };
         // Nobody but the broker speaks in `$SYS`.
         if matches!(action, Action::Publish(topic) if topic == "$SYS" || topic.starts_with("$SYS/")) {
             return false;

@@ -168,6 +168,8 @@ fn mqtt(r: &mut Reader) -> Mqtt {
         retain_available: r.boolean("mqtt.retain_available", true),
         wildcard_subscription: r.boolean("mqtt.wildcard_subscription", true),
         subscription_identifiers: r.boolean("mqtt.subscription_identifiers", true),
+        max_delayed: r.integer("mqtt.max_delayed", 100_000, 0..=BILLION),
+        max_delayed_bytes: r.size("mqtt.max_delayed_bytes", 64 * MIB, 0..=TIB),
         response_information: r
             .text("mqtt.response_information", "a text of at most 1024 bytes, without NUL", |text| {
                 (text.len() <= 1024 && !text.contains('\0')).then(|| text.to_owned())

@@ -118,6 +118,10 @@ pub struct Mqtt {
     pub wildcard_subscription: bool,
     /// Whether subscriptions may have identifiers.
     pub subscription_identifiers: bool,
+    /// Messages that the node delays.
+    pub max_delayed: usize,
+    /// Bytes that the node delays.
+    pub max_delayed_bytes: usize,
     /// Response Information of the CONNACK; empty is none.
     pub response_information: String,
     /// What becomes of a 3.x client that publishes what it may not.

@@ -3,6 +3,7 @@
 mod attach;
 mod claims;
 mod conn;
+mod delayed;
 mod flush;
 mod greet;
 mod mailbox;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 use mqtt::message::SharedMessage;
 use mqtt::session::{Closing, Delivery, Session};
-use mqtt::{Message, Qos, ReasonCode, Time, Version};
+use mqtt::{Message, Qos, ReasonCode, Time, Version, topic};
 
 use super::shard::Shard;
 use crate::access::{Action, Identity};
@@ -103,6 +103,9 @@ impl Shard {
         if !self.may(slot, Action::Publish(message.topic())) {
             return self.deny_publish(slot, incarnation, token);
         }
+        if topic::is_delayed(message.topic()) {
+            return self.publish_delayed(slot, &message, token);
+        }
         self.identify(&mut message);
         let message = Arc::new(message);
         // Whoever cannot be told gets it delivered at least to those who are there.
@@ -119,6 +122,17 @@ impl Shard {
         if !is_waiting {
             self.settle(slot, incarnation, token, ReasonCode::Success);
         }
+    }
+
+    fn publish_delayed(&mut self, slot: u32, message: &Message, token: Option<u64>) {
+        let Some(entry) = self.sessions.get(slot as usize) else {
+            return;
+        };
+        let (incarnation, is_v5) = (entry.incarnation, entry.session.version() == Version::V5);
+        let (client_id, identity) = (entry.session.client_id().clone(), entry.identity.clone());
+        let reason = self.delay(client_id, identity, message);
+        // 3.x has no word for a refusal.
+        self.settle(slot, incarnation, token, if is_v5 { reason } else { ReasonCode::Success });
     }
 
     /// Asks the rules for a session. Every path of a client does.
@@ -148,12 +162,16 @@ impl Shard {
         self.settle(slot, incarnation, token, ReasonCode::NotAuthorized);
     }
 
-    /// Publishes a will, if whose it is still may: it was asked at CONNECT, and that may be long ago.
+    /// Publishes a will or what was delayed, if whose it is still may: it was asked before, and that may be long ago.
     pub(super) fn publish_will(&mut self, client_id: &str, identity: &Identity, mut message: Message) {
         let is_allowed = self.rules.knows(&identity.principal)
             && self.rules.authorize(client_id, identity, Action::Publish(message.topic()));
         if !self.count_decision(is_allowed) {
             self.counters.inc(Metric::PublishAuthError);
+            return;
+        }
+        if topic::is_delayed(message.topic()) {
+            self.delay(client_id.into(), identity.clone(), &message);
             return;
         }
         self.identify(&mut message);

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use super::claims::PendingClaims;
 use super::conn::Conn;
+use super::delayed::{Budget, DelayLimits, Delayed};
 use super::mailbox::Boxes;
 use super::route::Turn;
 use super::timers::Timers;
@@ -38,6 +39,8 @@ pub(super) struct Shared {
     pub(super) forward: Arc<dyn Forward>,
     pub(super) elsewhere: Arc<dyn Elsewhere>,
     pub(super) access: Access,
+    /// What all workers delay.
+    pub(super) delayed: Arc<Budget>,
     pub(super) settings: Settings,
     /// The zero of [`Time`].
     pub(super) started: Instant,
@@ -62,6 +65,7 @@ pub(super) struct Settings {
     pub(super) decode: Limits,
     pub(super) server: ServerLimits,
     pub(super) session: SessionLimits,
+    pub(super) delayed: DelayLimits,
     pub(super) connect_timeout: Duration,
     pub(super) max_offline_sessions: usize,
     /// Whether a 3.x client that publishes what it may not is closed.
@@ -96,6 +100,7 @@ pub(crate) struct Shard {
     pub(super) offline: usize,
     pub(super) pending_claims: PendingClaims,
     pub(super) timers: Timers,
+    pub(super) delayed: Delayed,
     pub(super) turn: Turn,
     /// Scratch for one step of one session: its wire buffer is the connection's for the time of the step.
     pub(super) out: Outputs,
@@ -128,6 +133,7 @@ impl Shard {
             offline: 0,
             pending_claims: PendingClaims::default(),
             timers: Timers::default(),
+            delayed: Delayed::default(),
             turn: Turn::new(workers),
             out: Outputs::default(),
             read_buffer: vec![0; READ_BUFFER].into_boxed_slice(),

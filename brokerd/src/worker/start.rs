@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
+use super::delayed::{Budget, DelayLimits};
 use super::greet::Accepted;
 use super::mailbox::{Boxes, Mail};
 use super::shard::{Handle, Settings, Shard, Shared};
@@ -52,6 +53,7 @@ pub struct Workers {
     pub(super) boxes: Arc<Boxes>,
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
     next: Arc<std::sync::atomic::AtomicUsize>,
+    delayed: Arc<Budget>,
 }
 
 impl Workers {
@@ -60,7 +62,18 @@ impl Workers {
     pub fn new(node: &config::Node) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let count = if node.workers == 0 { cores } else { node.workers };
-        Self { boxes: Arc::new(Boxes::new(count, node.worker_queue)), threads: Arc::default(), next: Arc::default() }
+        Self {
+            boxes: Arc::new(Boxes::new(count, node.worker_queue)),
+            threads: Arc::default(),
+            next: Arc::default(),
+            delayed: Arc::default(),
+        }
+    }
+
+    /// How many messages are delayed.
+    #[must_use]
+    pub fn delayed(&self) -> usize {
+        self.delayed.messages()
     }
 
     /// The letter boxes, for router and cluster.
@@ -82,6 +95,7 @@ impl Workers {
             forward: parts.forward,
             elsewhere: parts.elsewhere,
             access: parts.access,
+            delayed: self.delayed.clone(),
             settings: settings(config),
             started: parts.started,
             origin: parts.origin,
@@ -235,6 +249,7 @@ fn settings(config: &Config) -> Settings {
             max_subscriptions: mqtt.max_subscriptions,
             capabilities,
         },
+        delayed: DelayLimits { messages: mqtt.max_delayed, bytes: mqtt.max_delayed_bytes },
         connect_timeout: mqtt.connect_timeout,
         max_offline_sessions: persistence.max_offline_sessions,
         deny_disconnects: mqtt.deny_action == config::DenyAction::Disconnect,

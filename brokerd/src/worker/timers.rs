@@ -57,8 +57,14 @@ impl Shard {
         }
     }
 
+    /// When the first timer runs out, of a session or of a message that is delayed.
+    fn first_due(&self) -> Option<Time> {
+        [self.timers.first(), self.delayed.first()].into_iter().flatten().min()
+    }
+
     fn run_due(&mut self) {
         self.begin_turn();
+        self.release_delayed();
         let now = self.turn.now;
         while let Some((at, slot, incarnation)) = self.timers.pop_due(now) {
             let Some(entry) = self.entry(slot, incarnation) else {
@@ -92,7 +98,7 @@ impl Shard {
 pub(super) async fn run(shard: Handle) {
     let earlier = shard.borrow().timers.earlier.clone();
     loop {
-        let first = shard.borrow().timers.first();
+        let first = shard.borrow().first_due();
         let Some(first) = first else {
             earlier.notified().await;
             continue;

@@ -131,3 +131,24 @@ proptest! {
         prop_assert!(matches(&topic, &topic) && matches(&filter, &topic) && matches(&below, &topic));
     }
 }
+
+#[test]
+fn a_delayed_topic_has_a_number_and_a_topic_that_is_not_delayed_itself() {
+    assert_eq!(parse_delayed("$delayed/5/a/b"), Some((5, "a/b")));
+    assert_eq!(parse_delayed("$delayed/0//"), Some((0, "/")));
+    for name in [
+        "$delayed",
+        "$delayed/",
+        "$delayed/5",
+        "$delayed/5/",
+        "$delayed//a",
+        "$delayed/x/a",
+        "$delayed/-1/a",
+        "$delayed/+1/a",
+        "$delayed/5/$delayed/5/a",
+        "$delayed/99999999999999999999999/a",
+        "delayed/5/a",
+    ] {
+        assert_eq!(parse_delayed(name), None, "{name}");
+    }
+}
