@@ -46,6 +46,9 @@ impl Capabilities {
         if id != 0 && !self.subscription_ids {
             return Err(ReasonCode::SubscriptionIdentifiersNotSupported);
         }
+        if filter.starts_with("$exclusive/") {
+            return Err(ReasonCode::TopicFilterInvalid); // as EMQX without it: a plain filter would wait for nothing
+        }
         if !self.wildcards && filter.contains(['+', '#']) {
             return Err(ReasonCode::WildcardSubscriptionsNotSupported);
         }

@@ -152,3 +152,10 @@ fn what_the_server_leaves_out_is_granted_down_or_refused_filter_by_filter() {
     pair.feed(subscribe(Version::V5, 2, 7, &[("e", 0)])).feed(subscribe(Version::V5, 3, 0, &[("f/#", 0)]));
     assert_eq!(pair.asked(), ["subscribe #2 0xa1", "subscribe #3 f/# new"]);
 }
+
+#[test]
+fn an_exclusive_subscription_is_refused_rather_than_granted_without_being_one() {
+    let mut pair = Pair::v5();
+    pair.feed(subscribe(Version::V5, 1, 0, &[("$exclusive/a", 0), ("a", 0)]));
+    assert_eq!(pair.asked(), ["subscribe #1 0x8f, a new"]);
+}
