@@ -7,6 +7,7 @@ mod layers;
 mod notation;
 mod problem;
 mod reader;
+mod rows;
 mod rules;
 mod sections;
 mod sources;
@@ -19,8 +20,8 @@ mod tests;
 pub use problem::{Problem, Source};
 pub use sources::{FileText, Machine, Sources};
 pub use types::{
-    Admin, Auth, Cluster, Config, DenyAction, Endpoint, Listeners, Log, Mqtt, Node, Persistence, Secret, Sys,
-    TcpListener, WhenFull,
+    Admin, Auth, Cluster, Config, DenyAction, Endpoint, Listeners, Log, Mqtt, Node, Persistence, Rewrite,
+    RewriteAction, Secret, Sys, TcpListener, WhenFull,
 };
 
 use reader::Reader;

@@ -76,6 +76,17 @@ pub(super) fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(fits) && text != "." && text != ".."
 }
 
+/// A topic filter: `#` alone in the last level, `+` alone in its own.
+pub(super) fn is_filter(text: &str) -> bool {
+    let levels: Vec<&str> = text.split('/').collect();
+    let is_level = |(at, level): (usize, &&str)| match *level {
+        "#" => at + 1 == levels.len(),
+        "+" => true,
+        _ => !level.contains(['#', '+']),
+    };
+    !text.is_empty() && levels.iter().enumerate().all(is_level)
+}
+
 /// What the kernel takes as one.
 pub(super) fn is_path(text: &str) -> bool {
     !text.is_empty() && !text.contains('\0')

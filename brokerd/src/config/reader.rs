@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::layers::{self, Entries, Entry};
 use super::notation;
+use super::rows::{self, Row};
 use super::value::Value;
 use super::{Problem, Source};
 
@@ -90,6 +91,29 @@ impl Reader {
             _ => None,
         });
         taken.unwrap_or_default()
+    }
+
+    /// A list of tables, as in `[[rewrite]]`. What is wrong with one is said with its place in the list.
+    pub(super) fn tables<T>(
+        &mut self,
+        key: &str,
+        allowed: &str,
+        take: impl Fn(&mut Row<'_>) -> Result<T, String>,
+    ) -> Vec<T> {
+        let rows = self.read(key, allowed, |entry| {
+            let Value::List(items) = &entry.value else { return None };
+            let row = |item: &Value| if let Value::Table(fields) = item { Some(fields.clone()) } else { None };
+            items.iter().map(row).collect::<Option<Vec<_>>>().filter(|rows| rows.len() <= rows::MOST)
+        });
+        let mut taken = Vec::new();
+        for (at, fields) in rows.unwrap_or_default().iter().enumerate() {
+            let mut row = Row::new(fields);
+            match take(&mut row).and_then(|one| row.finish().map(|()| one)) {
+                Ok(one) => taken.push(one),
+                Err(why) => self.refuse(key, format!("entry {}: {why}", at + 1)),
+            }
+        }
+        taken
     }
 
     pub(super) fn boolean(&mut self, key: &str, default: bool) -> bool {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::notation::{address, is_host_and_port, is_name, is_path, loopback, parse_duration};
 use super::reader::Reader;
 use super::{
-    Admin, Auth, Cluster, Config, DenyAction, Endpoint, Listeners, Log, Mqtt, Node, Persistence, Secret, Sources, Sys,
-    TcpListener, WhenFull,
+    Admin, Auth, Cluster, Config, DenyAction, Endpoint, Listeners, Log, Mqtt, Node, Persistence, Rewrite,
+    RewriteAction, Secret, Sources, Sys, TcpListener, WhenFull,
 };
 
 const KIB: usize = 1 << 10;
@@ -45,6 +45,7 @@ pub(super) fn read(reader: &mut Reader, sources: &Sources) -> Config {
         auth: auth(reader),
         mqtt: mqtt(reader),
         persistence: persistence(reader),
+        rewrite: rewrite(reader),
         sys: sys(reader),
         cluster: cluster(reader),
         admin: admin(reader),
@@ -196,6 +197,25 @@ fn persistence(r: &mut Reader) -> Persistence {
         max_retained: r.integer("persistence.max_retained", 1_000_000, 0..=BILLION),
         max_retained_bytes: r.size("persistence.max_retained_bytes", GIB, 0..=TIB),
     }
+}
+
+fn rewrite(r: &mut Reader) -> Vec<Rewrite> {
+    let allowed = "a list of at most 256 tables of action (publish, subscribe or all), source, regex and destination";
+    r.tables("rewrite", allowed, |row| {
+        let action = match row.needed("action")? {
+            "publish" => RewriteAction::Publish,
+            "subscribe" => RewriteAction::Subscribe,
+            "all" => RewriteAction::All,
+            other => return Err(format!("action = \"{other}\": allowed is publish, subscribe or all")),
+        };
+        let source = row.filter("source")?.to_owned();
+        let regex = row.text("regex")?.unwrap_or("^.*$").to_owned();
+        if let Err(error) = regex::Regex::new(&regex) {
+            let why = error.to_string();
+            return Err(format!("regex = \"{regex}\": {}", why.lines().last().unwrap_or_default()));
+        }
+        Ok(Rewrite { action, source, regex, destination: row.needed("destination")?.to_owned() })
+    })
 }
 
 fn sys(r: &mut Reader) -> Sys {

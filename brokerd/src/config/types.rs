@@ -18,6 +18,8 @@ pub struct Config {
     pub mqtt: Mqtt,
     /// `[persistence]`
     pub persistence: Persistence,
+    /// `[[rewrite]]`
+    pub rewrite: Vec<Rewrite>,
     /// `[sys]`
     pub sys: Sys,
     /// `[cluster]`
@@ -163,6 +165,30 @@ pub enum WhenFull {
     DropOldest,
     /// The new message goes.
     DropNewest,
+}
+
+/// `[[rewrite]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rewrite {
+    /// What it concerns.
+    pub action: RewriteAction,
+    /// The topics and filters that it concerns, as a filter.
+    pub source: String,
+    /// What it finds in them.
+    pub regex: String,
+    /// What they become.
+    pub destination: String,
+}
+
+/// What a rule of rewriting concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RewriteAction {
+    /// PUBLISH and wills.
+    Publish,
+    /// SUBSCRIBE and UNSUBSCRIBE.
+    Subscribe,
+    /// All of these.
+    All,
 }
 
 /// `[sys]`

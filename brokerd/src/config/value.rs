@@ -13,7 +13,9 @@ pub(super) enum Value {
     List(Vec<Self>),
     /// A table with nothing in it; one with keys is known by its keys.
     EmptyTable,
-    /// What no key takes: a float, a date, a number beyond 64 bits, a table in a list.
+    /// A table in a list.
+    Table(Vec<(String, Self)>),
+    /// What no key takes: a float, a date, a number beyond 64 bits.
     Other(String),
 }
 
@@ -26,7 +28,13 @@ impl Value {
             DeValue::Boolean(yes) => Self::Boolean(*yes),
             DeValue::Array(items) => Self::List(items.iter().map(|item| Self::from_toml(item.get_ref())).collect()),
             DeValue::Table(table) if table.is_empty() => Self::EmptyTable,
-            DeValue::Table(_) => Self::Other("a table".into()),
+            DeValue::Table(table) => {
+                let field = |(name, value): (&toml::Spanned<_>, &toml::Spanned<DeValue<'_>>)| {
+                    let name: &std::borrow::Cow<'_, str> = name.get_ref();
+                    (name.to_string(), Self::from_toml(value.get_ref()))
+                };
+                Self::Table(table.iter().map(field).collect())
+            }
             DeValue::Float(digits) => Self::Other(digits.to_string()),
             DeValue::Datetime(date) => Self::Other(date.to_string()),
         }
@@ -47,7 +55,7 @@ impl fmt::Display for Value {
                 }
                 f.write_str("]")
             }
-            Self::EmptyTable => f.write_str("a table"),
+            Self::EmptyTable | Self::Table(_) => f.write_str("a table"),
             Self::Other(text) => f.write_str(text),
         }
     }

@@ -162,7 +162,7 @@ impl Shard {
     }
 
     /// Hands a packet to its session and carries out what the session asks for.
-    pub(super) fn packet(&mut self, slot: u32, packet: Packet<'_>) {
+    pub(super) fn handle_packet(&mut self, slot: u32, packet: Packet<'_>) {
         self.count_packet(&packet);
         self.step(slot, |session, limits, now, out| session.packet(packet, limits, now, out));
         let mut events = std::mem::take(&mut self.out.events);

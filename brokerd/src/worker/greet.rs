@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::attach::Handover;
 use super::mailbox::Mail;
+use super::rewrite::Who;
 use super::shard::Handle;
 use crate::access::{Action, Credentials, Denied, Identity, Principal};
 use crate::listener::Connected;
@@ -97,10 +98,15 @@ fn understand(
     shard.counters.inc(Metric::ConnectReceived);
     shard.counters.inc(Metric::PacketsReceived);
     let settings = &shard.shared.settings;
-    let connect = codec::decode_connect(packet, &settings.decode).map_err(|error| {
+    let mut connect = codec::decode_connect(packet, &settings.decode).map_err(|error| {
         shard.counters.inc(Metric::ProtocolErrors);
         error.answer
     })?;
+    let who = Who { client_id: connect.client_id, username: connect.username };
+    let topic = connect.will.as_ref().and_then(|will| shard.shared.rewrite.name(will.topic, who));
+    if let (Some(will), Some(topic)) = (&mut connect.will, &topic) {
+        will.topic = topic;
+    }
     let negotiated =
         negotiate(&connect, &settings.server, assigned_client_id).map_err(|reason| Some((connect.version, reason)))?;
     // A client that takes no packet of the size of its CONNACK cannot be served [MQTT-3.1.2-24]; known here, it takes

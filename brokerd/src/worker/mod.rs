@@ -9,6 +9,7 @@ mod greet;
 mod mailbox;
 mod query;
 mod review;
+mod rewrite;
 mod route;
 mod shard;
 mod start;

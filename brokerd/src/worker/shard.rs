@@ -17,6 +17,7 @@ use super::claims::PendingClaims;
 use super::conn::Conn;
 use super::delayed::{Budget, DelayLimits, Delayed};
 use super::mailbox::Boxes;
+use super::rewrite::Rewrite;
 use super::route::Turn;
 use super::timers::Timers;
 use super::view::ClientView;
@@ -42,6 +43,7 @@ pub(super) struct Shared {
     /// What all workers delay.
     pub(super) delayed: Arc<Budget>,
     pub(super) settings: Settings,
+    pub(super) rewrite: Rewrite,
     /// The zero of [`Time`].
     pub(super) started: Instant,
     /// This node and generation, for message identities.

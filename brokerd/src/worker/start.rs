@@ -16,6 +16,7 @@ use tokio::task::LocalSet;
 use super::delayed::{Budget, DelayLimits};
 use super::greet::Accepted;
 use super::mailbox::{Boxes, Mail};
+use super::rewrite::Rewrite;
 use super::shard::{Handle, Settings, Shard, Shared};
 use super::{attach, flush, greet, timers};
 use crate::access::Access;
@@ -87,6 +88,7 @@ impl Workers {
     /// # Errors
     /// If a thread or its runtime cannot be made.
     pub fn start(&self, config: &Config, parts: Parts) -> std::io::Result<()> {
+        let settings = settings(config);
         let shared = Arc::new(Shared {
             boxes: self.boxes.clone(),
             index: parts.index,
@@ -96,7 +98,8 @@ impl Workers {
             elsewhere: parts.elsewhere,
             access: parts.access,
             delayed: self.delayed.clone(),
-            settings: settings(config),
+            rewrite: Rewrite::new(&config.rewrite, settings.decode),
+            settings,
             started: parts.started,
             origin: parts.origin,
         });

@@ -1,7 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE from a client, and the filters in them. Never copies a filter.
 
 use super::property::{Allowed, Property, Section};
-use super::wire::Reader;
+use super::wire::{Reader, put_binary};
 use super::{Limits, Violation};
 use crate::packet::{Properties, Subscribe, Subscription, SubscriptionOptions, Unsubscribe};
 use crate::{Qos, RetainHandling, Version, topic};
@@ -84,7 +84,35 @@ impl<'a> Subscribe<'a> {
     }
 }
 
+impl<'a> Subscribe<'a> {
+    /// The same with other filters, written to `bytes`. `rename` answers valid filters, or `None` for one that stays.
+    pub fn renamed<'b>(&self, rename: impl Fn(&str) -> Option<String>, bytes: &'b mut Vec<u8>) -> Subscribe<'b>
+    where
+        'a: 'b,
+    {
+        let mut reader = Reader::new(self.filters);
+        while let (Ok(filter), Ok(options)) = (reader.text(), reader.byte()) {
+            put_filter(bytes, filter, rename(filter));
+            bytes.push(options);
+        }
+        Subscribe { filters: bytes, ..*self }
+    }
+}
+
+fn put_filter(bytes: &mut Vec<u8>, filter: &str, renamed: Option<String>) {
+    put_binary(bytes, renamed.as_deref().unwrap_or(filter).as_bytes());
+}
+
 impl<'a> Unsubscribe<'a> {
+    /// The same with other filters: see [`Subscribe::renamed`].
+    pub fn renamed<'b>(&self, rename: impl Fn(&str) -> Option<String>, bytes: &'b mut Vec<u8>) -> Unsubscribe<'b>
+    where
+        'a: 'b,
+    {
+        self.filters().for_each(|filter| put_filter(bytes, filter, rename(filter)));
+        Unsubscribe { filters: bytes, ..*self }
+    }
+
     /// What is unsubscribed from, in the order of the packet: UNSUBACK answers in the same.
     pub fn filters(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         let mut reader = Reader::new(self.filters);

@@ -12,7 +12,9 @@ fn documented() -> BTreeMap<String, String> {
     let (mut section, mut comment, mut keys) = (String::new(), String::new(), BTreeMap::new());
     for line in FILE.lines() {
         let plain = line.trim_start_matches("# ");
-        if let Some(name) = line.strip_prefix('[') {
+        if let Some(name) = line.strip_prefix("# [[") {
+            keys.insert(name.trim_end_matches(']').to_owned(), std::mem::take(&mut comment));
+        } else if let Some(name) = line.strip_prefix('[') {
             section = name.trim_end_matches(']').to_owned();
         } else if let Some((key, _)) = plain.split_once(" = ").filter(|(key, _)| is_key(key)) {
             keys.insert(format!("{section}.{key}"), std::mem::take(&mut comment));

@@ -147,3 +147,25 @@ fn an_address_that_others_reach_needs_a_password_file_or_a_word_for_anonymous_cl
 fn a_wrong_deny_action_is_refused_with_what_is_allowed() {
     assert!(refused(&with_set(&["mqtt.deny_action=shrug"])).contains("allowed is ignore or disconnect"));
 }
+
+#[test]
+fn a_list_of_tables_says_which_entry_is_wrong_and_why() {
+    let rule = "[[rewrite]]\naction = 'all'\nsource = 'a/#'\ndestination = 'b'\n";
+    let config = accepted(&with_file(&format!("{rule}{rule}regex = '^a/(.*)$'\n")));
+    assert_eq!((config.rewrite.len(), &*config.rewrite[0].regex, &*config.rewrite[1].regex), (2, "^.*$", "^a/(.*)$"));
+    for (wrong, why) in [
+        ("action = 'no'\nsource = 'a'\ndestination = 'b'", "action = \"no\": allowed is publish, subscribe or all"),
+        ("action = 'all'\nsource = 'a#'\ndestination = 'b'", "source = \"a#\" is not a topic filter"),
+        ("action = 'all'\nsource = 'a'", "destination is missing"),
+        ("action = 'all'\nsource = 'a'\nregex = '('\ndestination = 'b'", "unclosed group"),
+        (
+            "action = 'all'\nsource = 'a'\ndestination = 'b'\nre = 'x'",
+            "re is unknown; there are action, source, regex, destination",
+        ),
+        ("action = 1\nsource = 'a'\ndestination = 'b'", "action = 1: allowed is a text"),
+    ] {
+        let lines = refused(&with_file(&format!("{rule}[[rewrite]]\n{wrong}\n")));
+        assert!(lines.contains("entry 2: ") && lines.contains(why), "{wrong}:\n{lines}");
+    }
+    assert!(refused(&with_file("rewrite = ['a']")).contains("allowed is a list of"));
+}
