@@ -20,8 +20,8 @@ mod tests;
 pub use problem::{Problem, Source};
 pub use sources::{FileText, Machine, Sources};
 pub use types::{
-    Admin, Auth, Cluster, Config, DenyAction, Endpoint, Listeners, Log, Mqtt, Node, Persistence, Rewrite,
-    RewriteAction, Secret, Sys, TcpListener, WhenFull,
+    Admin, Auth, AutoSubscribe, Cluster, Config, DenyAction, Endpoint, Listeners, Log, Mqtt, Node, Persistence,
+    Rewrite, RewriteAction, Secret, Sys, TcpListener, WhenFull,
 };
 
 use reader::Reader;

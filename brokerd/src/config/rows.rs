@@ -45,6 +45,23 @@ impl<'a> Row<'a> {
         if is_filter(filter) { Ok(filter) } else { Err(format!("{name} = \"{filter}\" is not a topic filter")) }
     }
 
+    pub(super) fn boolean(&mut self, name: &'static str) -> Result<bool, String> {
+        match self.get(name) {
+            Some(Value::Boolean(yes)) => Ok(*yes),
+            None => Ok(false),
+            Some(other) => Err(format!("{name} = {other}: allowed is true or false")),
+        }
+    }
+
+    /// 0, 1 or 2; 0 where it is not given.
+    pub(super) fn up_to_two(&mut self, name: &'static str) -> Result<u8, String> {
+        match self.get(name) {
+            Some(Value::Integer(number @ 0..=2)) => Ok(u8::try_from(*number).unwrap_or(0)),
+            None => Ok(0),
+            Some(other) => Err(format!("{name} = {other}: allowed is an integer from 0 to 2")),
+        }
+    }
+
     /// The last step: what was not asked for does not exist.
     pub(super) fn finish(self) -> Result<(), String> {
         match self.fields.iter().find(|(name, _)| !self.known.contains(&name.as_str())) {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::notation::{address, is_host_and_port, is_name, is_path, loopback, parse_duration};
 use super::reader::Reader;
 use super::{
-    Admin, Auth, Cluster, Config, DenyAction, Endpoint, Listeners, Log, Mqtt, Node, Persistence, Rewrite,
-    RewriteAction, Secret, Sources, Sys, TcpListener, WhenFull,
+    Admin, Auth, AutoSubscribe, Cluster, Config, DenyAction, Endpoint, Listeners, Log, Mqtt, Node, Persistence,
+    Rewrite, RewriteAction, Secret, Sources, Sys, TcpListener, WhenFull,
 };
 
 const KIB: usize = 1 << 10;
@@ -46,6 +46,7 @@ pub(super) fn read(reader: &mut Reader, sources: &Sources) -> Config {
         mqtt: mqtt(reader),
         persistence: persistence(reader),
         rewrite: rewrite(reader),
+        auto_subscribe: auto_subscribe(reader),
         sys: sys(reader),
         cluster: cluster(reader),
         admin: admin(reader),
@@ -215,6 +216,19 @@ fn rewrite(r: &mut Reader) -> Vec<Rewrite> {
             return Err(format!("regex = \"{regex}\": {}", why.lines().last().unwrap_or_default()));
         }
         Ok(Rewrite { action, source, regex, destination: row.needed("destination")?.to_owned() })
+    })
+}
+
+fn auto_subscribe(r: &mut Reader) -> Vec<AutoSubscribe> {
+    let allowed = "a list of at most 256 tables of topic, qos, no_local, retain_as_published and retain_handling";
+    r.tables("auto_subscribe", allowed, |row| {
+        Ok(AutoSubscribe {
+            topic: row.filter("topic")?.to_owned(),
+            qos: row.up_to_two("qos")?,
+            no_local: row.boolean("no_local")?,
+            retain_as_published: row.boolean("retain_as_published")?,
+            retain_handling: row.up_to_two("retain_handling")?,
+        })
     })
 }
 

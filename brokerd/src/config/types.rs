@@ -20,6 +20,8 @@ pub struct Config {
     pub persistence: Persistence,
     /// `[[rewrite]]`
     pub rewrite: Vec<Rewrite>,
+    /// `[[auto_subscribe]]`
+    pub auto_subscribe: Vec<AutoSubscribe>,
     /// `[sys]`
     pub sys: Sys,
     /// `[cluster]`
@@ -189,6 +191,21 @@ pub enum RewriteAction {
     Subscribe,
     /// All of these.
     All,
+}
+
+/// `[[auto_subscribe]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AutoSubscribe {
+    /// The filter; `%c` and `%u` are client id and user name.
+    pub topic: String,
+    /// Asked for.
+    pub qos: u8,
+    /// No Local.
+    pub no_local: bool,
+    /// Retain As Published.
+    pub retain_as_published: bool,
+    /// Retain Handling.
+    pub retain_handling: u8,
 }
 
 /// `[sys]`

@@ -62,6 +62,7 @@ pub(super) async fn attach(shard: Handle, handover: Handover) {
     match attached {
         Ok(Some((stream, slot, incarnation))) => {
             tokio::task::spawn_local(drive(shard.clone(), stream, slot, incarnation));
+            shard.borrow_mut().auto_subscribe(slot);
             if !rest.is_empty() {
                 shard.borrow_mut().first_packets(slot, &rest);
             }
@@ -169,7 +170,7 @@ impl Shard {
         for event in events.drain(..) {
             match event {
                 Event::Publish(message, token) => self.publish(slot, message, token),
-                Event::Subscribe(packet_id, requested) => self.subscribe(slot, packet_id, requested),
+                Event::Subscribe(packet_id, requested) => self.subscribe(slot, Some(packet_id), requested),
                 Event::Unsubscribe(gone) => self.unsubscribe(slot, &gone),
                 Event::Close(Closing::Violation(violation)) => self.violated(slot, violation),
                 Event::Close(closing) => self.close(slot, closing),

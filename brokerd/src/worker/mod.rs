@@ -1,6 +1,7 @@
 //! The threads that own connections and sessions. Never waits for a store, a peer or another worker.
 
 mod attach;
+mod auto_subscribe;
 mod claims;
 mod conn;
 mod delayed;

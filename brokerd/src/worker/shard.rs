@@ -13,6 +13,7 @@ use mqtt::{Message, MessageId, Time, Version};
 use slab::Slab;
 use tokio::sync::Notify;
 
+use super::auto_subscribe::Automatic;
 use super::claims::PendingClaims;
 use super::conn::Conn;
 use super::delayed::{Budget, DelayLimits, Delayed};
@@ -44,6 +45,7 @@ pub(super) struct Shared {
     pub(super) delayed: Arc<Budget>,
     pub(super) settings: Settings,
     pub(super) rewrite: Rewrite,
+    pub(super) automatic: Vec<Automatic>,
     /// The zero of [`Time`].
     pub(super) started: Instant,
     /// This node and generation, for message identities.

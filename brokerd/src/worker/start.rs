@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
+use super::auto_subscribe::Automatic;
 use super::delayed::{Budget, DelayLimits};
 use super::greet::Accepted;
 use super::mailbox::{Boxes, Mail};
@@ -99,6 +100,7 @@ impl Workers {
             access: parts.access,
             delayed: self.delayed.clone(),
             rewrite: Rewrite::new(&config.rewrite, settings.decode),
+            automatic: config.auto_subscribe.iter().map(Automatic::new).collect(),
             settings,
             started: parts.started,
             origin: parts.origin,

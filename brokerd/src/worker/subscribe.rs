@@ -22,7 +22,8 @@ const PAGES: usize = 8;
 
 /// A SUBACK in the making.
 pub(super) struct Answer {
-    packet_id: PacketId,
+    /// `None` where the broker subscribed the client by itself: nobody waits for a SUBACK.
+    packet_id: Option<PacketId>,
     /// Of the connection that asked.
     epoch: Epoch,
     codes: Vec<ReasonCode>,
@@ -58,8 +59,8 @@ impl Replays {
 impl Shard {
     /// Makes a SUBSCRIBE's subscriptions live. The SUBACK leaves when every peer knows (or floods), also where nothing
     /// changed: another client's change of the same row may still be on its way (trap 2).
-    pub(super) fn subscribe(&mut self, slot: u32, packet_id: PacketId, requested: Vec<Requested>) {
-        self.counters.inc(Metric::SubscribeReceived);
+    pub(super) fn subscribe(&mut self, slot: u32, packet_id: Option<PacketId>, requested: Vec<Requested>) {
+        self.counters.add(Metric::SubscribeReceived, u64::from(packet_id.is_some()));
         let Some(epoch) = self.sessions.get(slot as usize).map(|entry| entry.epoch) else {
             return;
         };
@@ -130,9 +131,11 @@ impl Shard {
                 entry.replays.0.insert(granted.serial, Replay { granted, after: None, page: PAGE });
             }
         }
-        self.counters.inc(Metric::SubackSent);
-        self.counters.inc(Metric::PacketsSent);
-        self.step(slot, |session, _, _, out| session.suback(answer.packet_id, &answer.codes, out));
+        if let Some(packet_id) = answer.packet_id {
+            self.counters.inc(Metric::SubackSent);
+            self.counters.inc(Metric::PacketsSent);
+            self.step(slot, |session, _, _, out| session.suback(packet_id, &answer.codes, out));
+        }
         self.resume_reading(slot);
         self.refill(slot);
     }

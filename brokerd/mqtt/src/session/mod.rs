@@ -190,7 +190,8 @@ impl Session {
                 Ok(())
             }
             Packet::Subscribe(subscribe) => {
-                let requested = self.subscriptions.request(&subscribe, limits);
+                let requested =
+                    self.subscriptions.request(subscribe.filters(), subscribe.subscription_id.unwrap_or(0), limits);
                 self.subscribing += 1;
                 out.events.push(Event::Subscribe(subscribe.packet_id, requested));
                 Ok(())

@@ -6,7 +6,7 @@ use hashbrown::HashMap;
 
 use super::SessionLimits;
 use crate::ReasonCode;
-use crate::packet::{Subscribe, Subscription, SubscriptionOptions};
+use crate::packet::{Subscription, SubscriptionOptions};
 
 /// Above so many subscriptions a session looks its filters up in a map instead of along the list.
 const MANY: usize = 16;
@@ -53,6 +53,17 @@ struct Places {
     by_serial: HashMap<u32, usize, foldhash::fast::RandomState>,
 }
 
+impl super::Session {
+    /// Settles subscriptions that the server makes for the client: make them live, and send no SUBACK.
+    pub fn request<'a>(
+        &mut self,
+        asked: impl Iterator<Item = Subscription<'a>>,
+        limits: &SessionLimits,
+    ) -> Vec<Requested> {
+        self.subscriptions.request(asked, 0, limits)
+    }
+}
+
 impl Subscriptions {
     pub(super) const fn new(incarnation: u32) -> Self {
         // The golden ratio spreads the beginnings of any run of sessions as evenly as can be.
@@ -61,8 +72,12 @@ impl Subscriptions {
     }
 
     /// Settles every filter of a SUBSCRIBE. A refused one does not stop the others.
-    pub(super) fn request(&mut self, subscribe: &Subscribe<'_>, limits: &SessionLimits) -> Vec<Requested> {
-        let id = subscribe.subscription_id.unwrap_or(0);
+    pub(super) fn request<'a>(
+        &mut self,
+        filters: impl Iterator<Item = Subscription<'a>>,
+        id: u32,
+        limits: &SessionLimits,
+    ) -> Vec<Requested> {
         let settle = |mut asked: Subscription<'_>| match limits.capabilities.check_filter(asked.filter, id) {
             Ok(()) => {
                 asked.options.qos = asked.options.qos.min(limits.capabilities.max_qos); // [MQTT-3.2.2-10]
@@ -70,7 +85,7 @@ impl Subscriptions {
             }
             Err(reason) => Requested { outcome: Err(reason), is_new: false },
         };
-        subscribe.filters().map(settle).collect()
+        filters.map(settle).collect()
     }
 
     fn settle(&mut self, asked: &Subscription<'_>, id: u32, most: usize) -> Requested {
