@@ -10,6 +10,7 @@ use brokerd::config::{Config, Machine};
 use brokerd::shutdown::Signals;
 use brokerd::{limits, telemetry};
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
@@ -45,6 +46,7 @@ fn run(cli: &Cli, config: &Config) -> anyhow::Result<()> {
 
 /// Runs the node until `stop`, or until it cannot go on. Each line that it prints is read by scripts: see README.
 async fn serve(config: &Config, stop: &CancellationToken) -> anyhow::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?; // from here on it does not end the process
     let starting = Broker::start(config, |broker| announce(config, broker));
     let broker = tokio::select! {
         broker = starting => broker?,
@@ -53,13 +55,16 @@ async fn serve(config: &Config, stop: &CancellationToken) -> anyhow::Result<()> 
     if broker.cluster_address().is_none() {
         announce(config, &broker);
     }
-    for listener in broker.listeners() {
-        println!("mqtt {} listening on {}", listener.id(), listener.bind);
+    for listener in broker.listeners().iter() {
+        println!("mqtt {} listening on {}", listener.id(), listener.config.bind);
     }
     println!("ready");
-    let failure = tokio::select! {
-        () = stop.cancelled() => None,
-        why = broker.failed() => Some(why),
+    let failure = loop {
+        tokio::select! {
+            () = stop.cancelled() => break None,
+            why = broker.failed() => break Some(why),
+            _ = hangup.recv() => broker.reload().await,
+        }
     };
     broker.stop().await;
     failure.map_or(Ok(()), |why| Err(anyhow::anyhow!("gossip ended: {why}")))

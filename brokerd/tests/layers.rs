@@ -13,14 +13,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("config", &[]),
     ("datadir", &[]),
     ("limits", &[]),
-    ("listener", &["config", "worker"]),
+    ("listener", &["config", "transport", "worker"]),
     ("metrics", &[]),
     ("registry", &[]),
     ("retain", &["config"]),
     ("router", &[]),
     ("shutdown", &[]),
     ("telemetry", &[]),
-    ("worker", &["access", "config", "listener", "metrics", "registry", "retain", "router"]),
+    ("transport", &[]),
+    ("worker", &["access", "config", "listener", "metrics", "registry", "retain", "router", "transport"]),
 ];
 
 fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -9,7 +9,7 @@ use super::{Foundation, VERSION};
 use crate::admin::{self, LocalParts, NodeInfo, Nodes};
 use crate::cluster::claims::{Claims, Peers};
 use crate::cluster::{AnswerClaims, AskError, Cluster, JoinError, Member};
-use crate::listener::Listener;
+use crate::listener::{Listener, Listeners, State};
 use crate::registry::Boxed;
 
 impl Nodes for Cluster {
@@ -55,25 +55,27 @@ pub(super) fn info(base: &Foundation) -> NodeInfo {
 }
 
 /// What the management API reads of this node.
-pub(super) fn local(base: &Foundation, listeners: &[Arc<Listener>]) -> LocalParts {
-    let (listeners, index, retained) = (listeners.to_vec(), base.index.clone(), base.retained.clone());
+pub(super) fn local(base: &Foundation, listeners: &Arc<Listeners>) -> LocalParts {
+    let (control, index, retained) = (listeners.clone(), base.index.clone(), base.retained.clone());
     let view = |listener: &Arc<Listener>| admin::Listener {
-        kind: listener.kind.to_owned(),
-        name: listener.name.clone(),
-        listen_on: listener.bind.to_string(),
-        running: listener.is_running(),
+        kind: listener.config.kind.name().to_owned(),
+        name: listener.config.name.clone(),
+        listen_on: listener.config.bind.to_string(),
+        running: listener.state() == State::Running,
+        state: listener.state().name().to_owned(),
         current_conn: listener.connections() as u64,
-        max_conns: listener.max_connections as u64,
+        max_conns: listener.config.max_connections as u64,
         accepted: listener.accepted(),
         refused: listener.refused(),
-        proxy_protocol: false,
+        proxy_protocol: listener.has_proxy_protocol(),
     };
     let (for_topics, for_subscriptions) = (index.clone(), index);
     LocalParts {
         workers: base.workers.clone(),
         index: base.index.clone(),
         metrics: base.metrics.clone(),
-        listeners: Box::new(move || listeners.iter().map(view).collect()),
+        listeners: Box::new(move || control.iter().map(view).collect()),
+        control: listeners.clone(),
         gauges: vec![
             ("retained.count", Box::new(move || retained.counts().messages as u64)),
             ("topics.count", Box::new(move || for_topics.counts().local_filters as u64)),

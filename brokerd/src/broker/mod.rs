@@ -15,7 +15,7 @@ use crate::access::Access;
 use crate::admin::{Admin, AdminParts, Nodes, ThisNode};
 use crate::config::Config;
 use crate::datadir::DataDir;
-use crate::listener::{self, Listener};
+use crate::listener::Listeners;
 use crate::metrics::Metrics;
 use crate::registry::{Clock, Elsewhere, OnlyHere};
 use crate::retain::{self, Retained};
@@ -29,11 +29,11 @@ const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A running node.
 pub struct Broker {
-    listeners: Vec<Arc<Listener>>,
+    listeners: Arc<Listeners>,
+    metrics: Metrics,
     cluster: Option<Clustered>,
     admin: Admin,
     workers: Workers,
-    accepting: CancellationToken,
     tasks: TaskTracker,
     upkeep: CancellationToken,
 }
@@ -59,32 +59,35 @@ impl Broker {
     /// With the key of what cannot be had.
     pub async fn start(config: &Config, waiting: impl FnOnce(&Self)) -> anyhow::Result<Self> {
         let base = Foundation::lay(config)?;
-        let bound = listener::bind_all(&config.listeners)?;
-        let listeners: Vec<_> = bound.iter().map(|bound| bound.listener().clone()).collect();
+        let listeners = Arc::new(Listeners::bind(&config.listeners, base.workers.clone())?);
         let cluster = match config.cluster.secret {
             Some(_) => Some(Clustered::start(config, &base).await?),
             None => None,
         };
         base.start_workers(config, cluster.as_ref())?;
         let admin = base.serve_admin(config, cluster.as_ref(), &listeners).await?;
-        let (tasks, accepting, upkeep) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
+        let (tasks, upkeep) = (TaskTracker::new(), CancellationToken::new());
         tasks.spawn(upkeep::run(base.data.clone(), base.clock.clone(), base.retained.clone(), base.started, upkeep.clone()));
-        let workers = base.workers;
-        let broker = Self { listeners, cluster, admin, workers, accepting, tasks, upkeep };
+        let (workers, metrics) = (base.workers, base.metrics);
+        let broker = Self { listeners, metrics, cluster, admin, workers, tasks, upkeep };
         if let Some(cluster) = &broker.cluster {
             waiting(&broker);
             cluster.cluster.ready().await;
         }
-        for bound in bound {
-            bound.listen(broker.workers.clone(), &broker.tasks, broker.accepting.clone())?;
-        }
+        broker.listeners.open().await?;
         Ok(broker)
     }
 
     /// Its MQTT listeners.
     #[must_use]
-    pub fn listeners(&self) -> &[Arc<Listener>] {
+    pub const fn listeners(&self) -> &Arc<Listeners> {
         &self.listeners
+    }
+
+    /// Its counters by name.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<(&'static str, u64)> {
+        self.metrics.totals()
     }
 
     /// Where its peers reach it, if it is one of a cluster.
@@ -99,6 +102,14 @@ impl Broker {
         self.admin.endpoint().to_string()
     }
 
+    /// Reads again what may change under a running node: certificates. What is wrong changes nothing, and is logged.
+    pub async fn reload(&self) {
+        match self.listeners.reload_certificates().await {
+            Ok(certificates) => tracing::info!(certificates = certificates.len(), "reloaded"),
+            Err(why) => tracing::error!("not reloaded, the old certificates stay: {why}"),
+        }
+    }
+
     /// Completes with the reason if the node can no longer do its work: the process must end.
     pub async fn failed(&self) -> String {
         match &self.cluster {
@@ -109,10 +120,10 @@ impl Broker {
 
     /// Stops in phases: no new clients; good-bye to those who are here, their wills sent; the peers; the management API.
     pub async fn stop(self) {
-        self.accepting.cancel();
         self.upkeep.cancel();
         self.tasks.close();
         let phases = async {
+            self.listeners.close().await;
             self.tasks.wait().await;
             self.workers.stop().await;
             if let Some(clustered) = &self.cluster {
@@ -171,7 +182,7 @@ impl Foundation {
         &self,
         config: &Config,
         cluster: Option<&Clustered>,
-        listeners: &[Arc<Listener>],
+        listeners: &Arc<Listeners>,
     ) -> anyhow::Result<Admin> {
         let this_node = Arc::new(ThisNode::new(glue::info(self), Arc::new(glue::local(self, listeners))));
         let nodes = cluster.map(|clustered| {

@@ -4,6 +4,7 @@
 //! Default < file < environment < `--set` < `--node-name`, `--seed`. The later layer wins key by key.
 
 mod layers;
+mod listeners;
 mod notation;
 mod problem;
 mod reader;
@@ -18,9 +19,8 @@ mod tests;
 
 pub use problem::{Problem, Source};
 pub use sources::{FileText, Machine, Sources};
-pub use types::{
-    Admin, Cluster, Config, Endpoint, Listeners, Log, Mqtt, Node, Persistence, Secret, TcpListener, WhenFull,
-};
+pub use listeners::{Bind, Kind, Listener, Listeners, Network, Tls};
+pub use types::{Admin, Cluster, Config, Endpoint, Log, Mqtt, Node, Persistence, Secret, WhenFull};
 
 use reader::Reader;
 

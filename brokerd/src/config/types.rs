@@ -1,16 +1,17 @@
 //! The configuration as the rest of the program sees it: resolved and checked. Owns names and shapes; never parses.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use super::Listeners;
 
 /// The whole configuration, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// `[node]`
     pub node: Node,
-    /// `[listeners.<kind>.<name>]`; in this version `tcp` only.
+    /// `[listeners.<kind>.<name>]`
     pub listeners: Listeners,
     /// `[mqtt]`
     pub mqtt: Mqtt,
@@ -35,26 +36,6 @@ pub struct Node {
     pub workers: usize,
     /// Bytes of messages that wait in a worker's letter box before those who feed it stop reading.
     pub worker_queue: usize,
-}
-
-/// `[listeners]`
-#[derive(Clone, Debug, PartialEq)]
-pub struct Listeners {
-    /// By name.
-    pub tcp: BTreeMap<String, TcpListener>,
-}
-
-/// `[listeners.tcp.<name>]`
-#[derive(Clone, Debug, PartialEq)]
-pub struct TcpListener {
-    /// Port 0 lets the kernel choose.
-    pub bind: SocketAddr,
-    /// Connections at a time; 0 is no limit.
-    pub max_connections: usize,
-    /// Of the listen queue.
-    pub backlog: u32,
-    /// Needed for an address that is not loopback, while there is no authenticator.
-    pub allow_anonymous: bool,
 }
 
 /// `[mqtt]`

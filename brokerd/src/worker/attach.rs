@@ -7,7 +7,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use mqtt::packet::Packet;
 use mqtt::session::{Closing, Due, Event, Negotiated, Session};
 use mqtt::{ReasonCode, Version, codec};
-use tokio::net::TcpStream;
 
 use super::conn::{Conn, drive};
 use super::shard::{Handle, Shard};
@@ -15,10 +14,11 @@ use super::view::ClientView;
 use crate::listener::Connected;
 use crate::metrics::Metric;
 use crate::registry::{Claim, Epoch};
+use crate::transport::{Detached, Transport};
 
-/// A socket whose CONNECT is understood, on its way to the session's worker.
+/// A connection whose CONNECT is understood, on its way to the session's worker.
 pub(super) struct Handover {
-    pub(super) socket: std::net::TcpStream,
+    pub(super) transport: Detached,
     pub(super) negotiated: Negotiated,
     /// What the client sent behind its CONNECT.
     pub(super) rest: Vec<u8>,
@@ -40,18 +40,21 @@ pub(super) async fn attach(shard: Handle, handover: Handover) {
         known,
     };
     let grant = shared.elsewhere.claim(claim).await;
-    let Ok(stream) = TcpStream::from_std(handover.socket) else {
+    if handover.connected.is_cut_off() {
+        return; // its listener was stopped meanwhile
+    }
+    let Ok(transport) = handover.transport.attach() else {
         return;
     };
     let attached = {
         let mut shard = shard.borrow_mut();
         shard.begin_turn();
-        shard.attach(stream, handover.negotiated, handover.connected, grant.epoch)
+        shard.attach(transport, handover.negotiated, handover.connected, grant.epoch)
     };
-    let Some((stream, slot, incarnation)) = attached else {
+    let Some((transport, slot, incarnation)) = attached else {
         return;
     };
-    tokio::task::spawn_local(drive(shard.clone(), stream, slot, incarnation));
+    tokio::task::spawn_local(drive(shard.clone(), transport, slot, incarnation));
     if !handover.rest.is_empty() {
         shard.borrow_mut().first_packets(slot, &handover.rest);
     }
@@ -61,11 +64,11 @@ impl Shard {
     /// Answers the connection to be driven; `None` where a later CONNECT of the same client id came first.
     fn attach(
         &mut self,
-        stream: TcpStream,
+        transport: Transport,
         mut negotiated: Negotiated,
         connected: Connected,
         epoch: Epoch,
-    ) -> Option<(std::rc::Rc<TcpStream>, u32, u32)> {
+    ) -> Option<(std::rc::Rc<Transport>, u32, u32)> {
         let existing = self.by_id.get(&negotiated.client_id).copied();
         let is_stale = |entry: &super::shard::Entry| entry.epoch > epoch;
         if existing.and_then(|slot| self.sessions.get(slot as usize)).is_some_and(is_stale) {
@@ -87,8 +90,8 @@ impl Shard {
         let terms = negotiated.clone();
         let (connack, limit) = (terms.connack(resumed.is_some()), terms.maximum_packet_size);
         let entry = self.sessions.get_mut(slot as usize)?;
-        let conn = Conn::new(stream, connected);
-        let stream = conn.stream.clone();
+        let conn = Conn::new(transport, connected);
+        let transport = conn.transport.clone();
         entry.conn = Some(conn);
         entry.epoch = epoch;
         *entry.view = ClientView { epoch: epoch.0, ..resume_view(&entry.view, view) };
@@ -102,7 +105,7 @@ impl Shard {
             self.counters.inc(metric);
         }
         self.arm(slot);
-        Some((stream, slot, incarnation))
+        Some((transport, slot, incarnation))
     }
 
     /// Readies the session that a CONNECT found: takes it over from its connection, and ends it where the client wants
@@ -195,6 +198,7 @@ impl Shard {
         };
         let Some(mut conn) = entry.conn.take() else { return };
         conn.kick(); // its task finds it gone and ends
+        conn.transport.close();
         self.offline += 1;
         entry.view.connected = false;
         entry.view.disconnected_at = wall_millis();
@@ -310,7 +314,7 @@ fn view(negotiated: &Negotiated, connected: &Connected) -> ClientView {
     ClientView {
         client_id: negotiated.client_id.clone(),
         username: negotiated.username.as_deref().map(Into::into),
-        peername: connected.peer.to_string(),
+        peername: connected.peername(),
         listener: connected.listener(),
         protocol_level: match negotiated.version {
             Version::V31 => 3,

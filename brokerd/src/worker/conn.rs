@@ -1,23 +1,22 @@
-//! One connection of a worker: its socket, the bytes that wait on either side, and the task that waits for the socket.
+//! One connection of a worker: its transport, the bytes that wait on either side, and the task that waits for the socket.
 //! Never understands a packet: the session does.
 
 use std::future::poll_fn;
-use std::io::{ErrorKind, Result};
+use std::io::ErrorKind;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use mqtt::codec::{self, Framed, Violation};
 use mqtt::session::Closing;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 
 use super::shard::{Handle, Shard};
 use crate::listener::Connected;
 use crate::metrics::Metric;
+use crate::transport::Transport;
 
 /// The connection of a session.
 pub(super) struct Conn {
-    pub(super) stream: Rc<TcpStream>,
+    pub(super) transport: Rc<Transport>,
     /// Bytes to send; without memory while there are none.
     pub(super) wire: Vec<u8>,
     /// How many of them the kernel has taken.
@@ -34,13 +33,13 @@ pub(super) struct Conn {
     pub(super) closing: Option<Closing>,
     waker: Option<Waker>,
     /// Counts as a connection of its listener until dropped.
-    _connected: Connected,
+    pub(super) connected: Connected,
 }
 
 impl Conn {
-    pub(super) fn new(stream: TcpStream, connected: Connected) -> Self {
+    pub(super) fn new(transport: Transport, connected: Connected) -> Self {
         Self {
-            stream: Rc::new(stream),
+            transport: Rc::new(transport),
             wire: Vec::new(),
             written: 0,
             partial: Vec::new(),
@@ -49,7 +48,7 @@ impl Conn {
             is_paused: false,
             closing: None,
             waker: None,
-            _connected: connected,
+            connected,
         }
     }
 
@@ -69,19 +68,19 @@ enum Ready {
 }
 
 /// Waits for one connection's socket until the connection is gone.
-pub(super) async fn drive(shard: Handle, stream: Rc<TcpStream>, slot: u32, incarnation: u32) {
+pub(super) async fn drive(shard: Handle, transport: Rc<Transport>, slot: u32, incarnation: u32) {
     loop {
         let ready = poll_fn(|cx| {
             let mut shard = shard.borrow_mut();
             let conn = shard.entry(slot, incarnation).and_then(|entry| entry.conn.as_mut());
-            let Some(conn) = conn.filter(|conn| Rc::ptr_eq(&conn.stream, &stream)) else {
+            let Some(conn) = conn.filter(|conn| Rc::ptr_eq(&conn.transport, &transport)) else {
                 return Poll::Ready(Ready::Gone);
             };
-            if conn.is_blocked && stream.poll_write_ready(cx).is_ready() {
+            if conn.is_blocked && transport.poll_write_ready(cx).is_ready() {
                 return Poll::Ready(Ready::Write);
             }
             let is_reading = !conn.is_paused && conn.closing.is_none();
-            if is_reading && stream.poll_read_ready(cx).is_ready() {
+            if is_reading && transport.poll_read_ready(cx).is_ready() {
                 return Poll::Ready(Ready::Read);
             }
             if !conn.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
@@ -90,7 +89,13 @@ pub(super) async fn drive(shard: Handle, stream: Rc<TcpStream>, slot: u32, incar
             Poll::Pending
         });
         match ready.await {
-            Ready::Read => shard.borrow_mut().read_turn(slot),
+            Ready::Read => {
+                let mut shard = shard.borrow_mut();
+                shard.read_turn(slot);
+                if transport.wants_write() {
+                    shard.note_blocked(slot, incarnation);
+                }
+            }
             Ready::Write => {
                 let mut shard = shard.borrow_mut();
                 shard.begin_turn();
@@ -107,18 +112,15 @@ impl Shard {
         let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) else {
             return;
         };
-        let stream = conn.stream.clone();
+        let transport = conn.transport.clone();
         let kept = conn.partial.len();
         if kept >= self.read_buffer.len() / 2 {
-            return self.read_large(slot, &stream);
+            return self.read_large(slot, &transport);
         }
         self.read_buffer[..kept].copy_from_slice(&conn.partial);
-        match stream.try_read(&mut self.read_buffer[kept..]) {
+        match transport.try_read(&mut self.read_buffer[kept..]) {
             Ok(0) => self.close(slot, Closing::Lost),
             Ok(read) => {
-                if read < self.read_buffer.len() - kept {
-                    forget_readiness(&stream);
-                }
                 self.counters.add(Metric::BytesReceived, read as u64);
                 self.begin_turn(); // after the read: the leases are looked at now
                 let buffer = std::mem::take(&mut self.read_buffer);
@@ -133,15 +135,20 @@ impl Shard {
 
     /// Reads on into a packet that is larger than the read buffer. The memory grows with what came, not with what the
     /// packet's header claims.
-    fn read_large(&mut self, slot: u32, stream: &TcpStream) {
+    fn read_large(&mut self, slot: u32, transport: &Transport) {
         let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) else {
             return;
         };
         let mut partial = std::mem::take(&mut conn.partial);
-        match stream.try_read_buf(&mut partial) {
+        match transport.try_read(&mut self.read_buffer) {
             Ok(0) => return self.close(slot, Closing::Lost),
-            Ok(read) => self.counters.add(Metric::BytesReceived, read as u64),
-            Err(error) if error.kind() == ErrorKind::WouldBlock || error.kind() == ErrorKind::Interrupted => {}
+            Ok(read) => {
+                self.counters.add(Metric::BytesReceived, read as u64);
+                partial.extend_from_slice(&self.read_buffer[..read]);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock || error.kind() == ErrorKind::Interrupted => {
+                return self.put_back(slot, partial);
+            }
             Err(_) => return self.close(slot, Closing::Lost),
         }
         self.begin_turn();
@@ -151,12 +158,15 @@ impl Shard {
                 partial.drain(..used);
                 partial.shrink_to_fit();
             }
-            if partial.len() == partial.capacity() && !partial.is_empty() {
-                partial.reserve(partial.len());
-            }
             conn.partial = partial;
         }
         self.after_packets(slot);
+    }
+
+    fn put_back(&mut self, slot: u32, partial: Vec<u8>) {
+        if let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) {
+            conn.partial = partial;
+        }
     }
 
     /// Keeps the begin of a packet until its rest comes; an idle connection keeps no memory.
@@ -173,7 +183,11 @@ impl Shard {
 
     /// Handles the whole packets at the begin of `bytes`; answers how many bytes they were.
     pub(super) fn packets(&mut self, slot: u32, bytes: &[u8]) -> usize {
-        let limits = self.shared.settings.decode;
+        let mut limits = self.shared.settings.decode;
+        let conn = self.sessions.get(slot as usize).and_then(|entry| entry.conn.as_ref());
+        if let Some(limit) = conn.and_then(|conn| conn.connected.through().max_packet_size()) {
+            limits.max_packet_size = limit;
+        }
         let mut used = 0;
         while let Some(entry) = self.sessions.get(slot as usize) {
             let is_open = entry.conn.as_ref().is_some_and(|conn| conn.closing.is_none());
@@ -239,8 +253,16 @@ impl Shard {
         let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) else {
             return false;
         };
-        while conn.written < conn.wire.len() {
-            match conn.stream.try_write(&conn.wire[conn.written..]) {
+        loop {
+            // TLS and WebSocket may hold bytes back that they took: those count as not written.
+            let outcome = match &conn.wire[conn.written..] {
+                [] => match conn.transport.flush() {
+                    Ok(()) => break,
+                    Err(error) => Err(error),
+                },
+                bytes => conn.transport.try_write(bytes),
+            };
+            match outcome {
                 Ok(written) => {
                     conn.written += written;
                     self.counters.add(Metric::BytesSent, written as u64);
@@ -265,6 +287,13 @@ impl Shard {
         true
     }
 
+    /// What the transport itself has to say (a pong, an answer of TLS) waits for the kernel.
+    fn note_blocked(&mut self, slot: u32, incarnation: u32) {
+        if let Some(conn) = self.entry(slot, incarnation).and_then(|entry| entry.conn.as_mut()) {
+            conn.is_blocked = true;
+        }
+    }
+
     /// The kernel takes more again.
     fn unblock(&mut self, slot: u32) {
         if let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) {
@@ -272,10 +301,4 @@ impl Shard {
             self.flush_one(slot);
         }
     }
-}
-
-/// A read that did not fill the buffer has emptied the socket: saves the read that would only say so. Data that comes
-/// from now on is a new edge for epoll.
-fn forget_readiness(stream: &TcpStream) {
-    let _: Result<()> = stream.try_io(Interest::READABLE, || Err(ErrorKind::WouldBlock.into()));
 }

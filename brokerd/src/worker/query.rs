@@ -26,7 +26,7 @@ pub struct Cursor {
 }
 
 impl Workers {
-    async fn ask<T: Send + 'static>(
+    pub(super) async fn ask<T: Send + 'static>(
         &self,
         worker: u16,
         question: impl FnOnce(&mut Shard) -> T + Send + 'static,

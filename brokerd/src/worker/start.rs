@@ -102,6 +102,14 @@ impl Workers {
         self.boxes.of(worker).post(Mail::Accepted(accepted));
     }
 
+    /// Sends away the clients of listeners that were stopped (5.0: 0x8B), their wills included.
+    pub(crate) async fn send_cut_off_away(&self) {
+        for worker in 0..self.boxes.iter().len() {
+            let worker = u16::try_from(worker).unwrap_or(0);
+            let _ = self.ask(worker, Shard::send_cut_off_away).await; // a worker that is gone has no clients
+        }
+    }
+
     /// Says good-bye to every client (5.0: 0x8B), sends the wills, and ends the threads.
     pub async fn stop(&self) {
         let mut waits = Vec::new();
@@ -174,6 +182,16 @@ impl Shard {
             Mail::Superseded(client_id, epoch) => self.superseded(&client_id, epoch),
             Mail::Ask(question) => question(self),
             Mail::Accepted(_) | Mail::Attach(_) | Mail::Shutdown(_) => {} // these need the runtime: see `run`
+        }
+    }
+
+    fn send_cut_off_away(&mut self) {
+        self.begin_turn();
+        let is_cut_off = |entry: &super::shard::Entry| entry.conn.as_ref().is_some_and(|conn| conn.connected.is_cut_off());
+        let slots: Vec<usize> =
+            self.sessions.iter().filter(|(_, entry)| is_cut_off(entry)).map(|(slot, _)| slot).collect();
+        for slot in slots {
+            self.say_and_drop(u32::try_from(slot).unwrap_or(u32::MAX), mqtt::ReasonCode::ServerShuttingDown);
         }
     }
 

@@ -40,8 +40,8 @@ fn unknown_keys_get_a_hint_in_the_spelling_of_their_source() {
         "did you mean BROKERD_CLUSTER__NAME?",
     );
     hint(
-        &with_file("[listeners.tls.default]\nbind = 1"),
-        "this version has listeners of kind tcp",
+        &with_file("[listeners.quic.default]\nbind = 1"),
+        "this version has the kinds tcp, tls, ws, wss and unix",
     );
     hint(
         &with_file("[cluster.discovery]\ntype = 'static'"),

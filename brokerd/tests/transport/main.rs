@@ -1,0 +1,6 @@
+//! Every transport, from outside: real sockets, real TLS, on a node in this process.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod mqtt;
+mod node;
+mod smoke;
