@@ -6,6 +6,7 @@ mod cluster;
 mod listeners;
 mod status;
 mod subscriptions;
+mod tls;
 mod topics;
 
 use clap::Subcommand;
@@ -27,6 +28,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Topics(topics::Topics),
     Listeners(listeners::Listeners),
+    #[command(subcommand)]
+    Tls(tls::Tls),
 }
 
 impl Command {
@@ -39,6 +42,7 @@ impl Command {
             Self::Subscriptions(subscriptions) => subscriptions.run(session).await,
             Self::Topics(topics) => topics.run(session).await,
             Self::Listeners(listeners) => listeners.run(session).await,
+            Self::Tls(tls) => tls.run(session).await,
         }
     }
 }
