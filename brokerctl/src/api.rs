@@ -71,9 +71,7 @@ impl Api {
         // A node that does not answer must be missed before we give up ourselves.
         let patience = self.timeout.mul_f32(0.8);
         let request = AskRequest {
-            question: Some(NodeQuestion {
-                question: Some(question),
-            }),
+            question: Some(NodeQuestion { question: Some(question) }),
             here: node.is_empty() && scope == Scope::Here,
             node,
             limit,
@@ -83,12 +81,7 @@ impl Api {
         match timeout_at(self.deadline, self.client.ask(request)).await {
             Ok(response) => {
                 let (stream, endpoint) = (response?.into_inner(), self.endpoint.clone());
-                Ok(Answers {
-                    stream,
-                    endpoint,
-                    timeout: self.timeout,
-                    silent: None,
-                })
+                Ok(Answers { stream, endpoint, timeout: self.timeout, silent: None })
             }
             Err(_) => Err(slow(&self.endpoint, self.timeout)),
         }
@@ -102,10 +95,7 @@ impl Api {
             gathered.extend(answer.answer.map(|answer| (node, answer)));
         }
         gathered.sort_by(|(a, _), (b, _)| a.cmp(b));
-        Ok(Gathered {
-            answers: gathered,
-            silent: answers.silent.unwrap_or_default(),
-        })
+        Ok(Gathered { answers: gathered, silent: answers.silent.unwrap_or_default() })
     }
 
     pub(crate) async fn join(&mut self, seed: String) -> Result<Vec<Member>, Failure> {
@@ -169,20 +159,12 @@ impl Answers {
                 return Err(slow(&self.endpoint, self.timeout));
             };
             match part? {
-                Some(AskPart {
-                    node,
-                    part: Some(Part::Answer(answer)),
-                }) => return Ok(Some((node, answer))),
-                Some(AskPart {
-                    part: Some(Part::Summary(summary)),
-                    ..
-                }) => self.silent = Some(summary.silent),
+                Some(AskPart { node, part: Some(Part::Answer(answer)) }) => return Ok(Some((node, answer))),
+                Some(AskPart { part: Some(Part::Summary(summary)), .. }) => self.silent = Some(summary.silent),
                 Some(_) => {}
                 None if self.silent.is_some() => return Ok(None),
                 None => {
-                    return Err(Failure::Unreachable(
-                        "the broker broke off before the end of its answer".into(),
-                    ));
+                    return Err(Failure::Unreachable("the broker broke off before the end of its answer".into()));
                 }
             }
         }
@@ -195,11 +177,7 @@ impl Answers {
 }
 
 fn complete(silent: Vec<Silent>) -> Result<(), Failure> {
-    if silent.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure::Partial(silent))
-    }
+    if silent.is_empty() { Ok(()) } else { Err(Failure::Partial(silent)) }
 }
 
 /// The socket of this user's broker. Its directory must be ours: another user could have put a broker of his there.
@@ -225,9 +203,7 @@ async fn dial(endpoint: &Endpoint) -> io::Result<Channel> {
         Endpoint::Unix(path) => {
             let mut stream = Some(TokioIo::new(UnixStream::connect(path).await?));
             builder
-                .connect_with_connector(service_fn(move |_| {
-                    std::future::ready(stream.take().ok_or_else(broken))
-                }))
+                .connect_with_connector(service_fn(move |_| std::future::ready(stream.take().ok_or_else(broken))))
                 .await
         }
         Endpoint::Tcp(address) => {
@@ -235,9 +211,7 @@ async fn dial(endpoint: &Endpoint) -> io::Result<Channel> {
             stream.set_nodelay(true)?;
             let mut stream = Some(TokioIo::new(stream));
             builder
-                .connect_with_connector(service_fn(move |_| {
-                    std::future::ready(stream.take().ok_or_else(broken))
-                }))
+                .connect_with_connector(service_fn(move |_| std::future::ready(stream.take().ok_or_else(broken))))
                 .await
         }
     };
@@ -249,19 +223,14 @@ fn token(endpoint: &Endpoint, global: &Global) -> Result<Option<MetadataValue<As
     let Endpoint::Tcp(address) = endpoint else {
         return Ok(None);
     };
-    let file = global
-        .token_file
-        .clone()
-        .unwrap_or_else(|| endpoint::default_token_file(address.port()));
+    let file = global.token_file.clone().unwrap_or_else(|| endpoint::default_token_file(address.port()));
     let token = match endpoint::read_token(&file) {
         Ok(token) => token,
         Err(error) if error.kind() == io::ErrorKind::NotFound && global.token_file.is_none() => return Ok(None),
         Err(error) => return Err(Failure::Unauthorised(format!("cannot read the token: {error}"))),
     };
     let bearer = format!("Bearer {token}").parse();
-    bearer
-        .map(Some)
-        .map_err(|_| Failure::Unauthorised(format!("`{}` does not hold a token", file.display())))
+    bearer.map(Some).map_err(|_| Failure::Unauthorised(format!("`{}` does not hold a token", file.display())))
 }
 
 fn unreachable(endpoint: &Endpoint, error: io::Error) -> Failure {

@@ -97,11 +97,7 @@ mod tests {
             "brokerctl clients --limit 3 list -o json",
         ] {
             let args = Args::try_parse_from(line.split(' ')).unwrap();
-            assert_eq!(
-                (args.global.output, args.global.limit),
-                (Format::Json, Some(3)),
-                "{line}"
-            );
+            assert_eq!((args.global.output, args.global.limit), (Format::Json, Some(3)), "{line}");
         }
     }
 
@@ -111,10 +107,7 @@ mod tests {
             let path = format!("{path} {}", command.get_name());
             let help = command.render_long_help().to_string();
             assert!(help.contains("Example"), "{path} --help shows no example");
-            command
-                .get_subcommands_mut()
-                .filter(|sub| sub.get_name() != "help")
-                .for_each(|sub| check(sub, &path));
+            command.get_subcommands_mut().filter(|sub| sub.get_name() != "help").for_each(|sub| check(sub, &path));
         }
         check(&mut Args::command(), "");
     }

@@ -42,22 +42,13 @@ pub async fn run(args: impl IntoIterator<Item = OsString>, streams: &mut Streams
     let Args { global, command } = match Args::try_parse_from(args) {
         Ok(args) => args,
         Err(error) => {
-            let (to, code) = if error.use_stderr() {
-                (&mut *streams.err, 2)
-            } else {
-                (&mut *streams.out, 0)
-            };
+            let (to, code) = if error.use_stderr() { (&mut *streams.err, 2) } else { (&mut *streams.out, 0) };
             let _ = write!(to, "{}", error.render()).and_then(|()| to.flush());
             return code;
         }
     };
     let is_terminal = streams.is_terminal;
-    let mut session = Session {
-        global,
-        out: &mut *streams.out,
-        err: &mut *streams.err,
-        is_terminal,
-    };
+    let mut session = Session { global, out: &mut *streams.out, err: &mut *streams.err, is_terminal };
     let done = command.run(&mut session).await;
     let flushed = session.out.flush().map_err(Failure::from);
     match done.and(flushed) {

@@ -56,10 +56,7 @@ async fn print<R: Row>(session: &mut Session<'_>, question: Question, missing: O
     let header = !session.global.no_headers;
     let mut sink = match session.global.output {
         Format::Table => Sink::Table(table::Writer::new(&mut *session.out, R::COLUMNS, header)),
-        Format::Json => Sink::Json {
-            out: &mut *session.out,
-            is_first: true,
-        },
+        Format::Json => Sink::Json { out: &mut *session.out, is_first: true },
     };
     let mut listing = Listing::default();
     let listed = listing.run::<R>(&mut answers, &mut sink, limit).await;
@@ -75,10 +72,7 @@ async fn print<R: Row>(session: &mut Session<'_>, question: Question, missing: O
 
 /// 0 is all.
 fn limit(session: &Session<'_>) -> u64 {
-    session
-        .global
-        .limit
-        .unwrap_or(if session.is_terminal { SCREEN } else { 0 })
+    session.global.limit.unwrap_or(if session.is_terminal { SCREEN } else { 0 })
 }
 
 /// How many rows there are and how many were printed.
@@ -103,11 +97,7 @@ impl Listing {
     /// Prints what comes, up to `limit` rows (0 is all): sorted, or as it comes once it is too long for that.
     async fn run<R: Row>(&mut self, answers: &mut Answers, sink: &mut Sink<'_>, limit: u64) -> Result<(), Failure> {
         let is_short = (1..=SORTED as u64).contains(&limit);
-        let wanted = if is_short {
-            usize::try_from(limit).unwrap_or(SORTED)
-        } else {
-            SORTED
-        };
+        let wanted = if is_short { usize::try_from(limit).unwrap_or(SORTED) } else { SORTED };
         let mut rows: Vec<R> = Vec::new();
         let mut is_streaming = false;
         let ended = loop {
@@ -186,10 +176,7 @@ pub(crate) fn render<R: Row>(rows: &[R], format: Format) -> String {
     let mut out = Vec::new();
     let mut sink = match format {
         Format::Table => Sink::Table(table::Writer::new(&mut out, R::COLUMNS, true)),
-        Format::Json => Sink::Json {
-            out: &mut out,
-            is_first: true,
-        },
+        Format::Json => Sink::Json { out: &mut out, is_first: true },
     };
     let pushed: Result<(), Failure> = rows.iter().try_for_each(|row| sink.push(row));
     assert!(pushed.and(sink.finish()).is_ok(), "a vector takes everything");

@@ -17,10 +17,6 @@ fn main() -> ExitCode {
     let is_terminal = stdout.is_terminal();
     // Whole rows are written at once; a line buffer in between would write each of a million lines by itself.
     let mut out = std::io::BufWriter::with_capacity(64 * 1024, stdout.lock());
-    let mut streams = Streams {
-        out: &mut out,
-        err: &mut std::io::stderr(),
-        is_terminal,
-    };
+    let mut streams = Streams { out: &mut out, err: &mut std::io::stderr(), is_terminal };
     ExitCode::from(runtime.block_on(brokerctl::run(std::env::args_os(), &mut streams)))
 }

@@ -24,13 +24,7 @@ pub(crate) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     pub(crate) fn new(out: &'a mut dyn Write, columns: &'static [&'static str], has_header: bool) -> Self {
-        Self {
-            out,
-            columns,
-            header_is_due: has_header,
-            widths: vec![0; columns.len()],
-            rows: Vec::new(),
-        }
+        Self { out, columns, header_is_due: has_header, widths: vec![0; columns.len()], rows: Vec::new() }
     }
 
     pub(crate) fn push(&mut self, cells: Vec<String>) -> Result<(), Failure> {
@@ -47,10 +41,7 @@ impl<'a> Writer<'a> {
             return Ok(());
         }
         let mut table = Table::new();
-        table
-            .load_style(NOTHING)
-            .force_no_tty()
-            .set_content_arrangement(ContentArrangement::Disabled);
+        table.load_style(NOTHING).force_no_tty().set_content_arrangement(ContentArrangement::Disabled);
         if std::mem::take(&mut self.header_is_due) {
             table.set_header(self.columns);
         }
@@ -93,10 +84,7 @@ mod tests {
         writer.push(vec!["b\n".into(), "n2".into()]).unwrap();
         writer.flush().unwrap();
         let text = String::from_utf8(out).unwrap();
-        assert_eq!(
-            text,
-            "CLIENTID          NODE\na-long-client-id  n1\nb\\u{a}            n2\n"
-        );
+        assert_eq!(text, "CLIENTID          NODE\na-long-client-id  n1\nb\\u{a}            n2\n");
     }
 
     #[test]

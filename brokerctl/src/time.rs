@@ -18,11 +18,7 @@ const fn civil(days: u64) -> (u64, u64, u64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = era * 400 + year_of_era + (month <= 2) as u64;
     (year, month, day)
 }
@@ -36,11 +32,7 @@ pub(crate) fn uptime(seconds: u64) -> String {
         (seconds % 60, "seconds"),
     ];
     let first = parts.iter().position(|(n, _)| *n > 0).unwrap_or(3);
-    parts[first..]
-        .iter()
-        .map(|(n, unit)| format!("{n} {unit}"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    parts[first..].iter().map(|(n, unit)| format!("{n} {unit}")).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -17,36 +17,16 @@ const MILLION: u32 = 1_000_000;
 type Shape = (&'static str, fn(u32) -> String, fn(u32) -> String);
 
 const SHAPES: [Shape; 6] = [
-    (
-        "exact",
-        |i| format!("plant/{}/device/{i}/temp", i % 1000),
-        |i| format!("plant/{}/device/{i}/temp", i % 1000),
-    ),
+    ("exact", |i| format!("plant/{}/device/{i}/temp", i % 1000), |i| format!("plant/{}/device/{i}/temp", i % 1000)),
     (
         "plus in the middle",
         |i| format!("plant/{}/+/{i}/temp", i % 1000),
         |i| format!("plant/{}/dev/{i}/temp", i % 1000),
     ),
-    (
-        "trailing #",
-        |i| format!("plant/{}/device/{i}/#", i % 1000),
-        |i| format!("plant/{}/device/{i}/a/b", i % 1000),
-    ),
-    (
-        "pairs (most nodes)",
-        |i| format!("plant/{}/+/v{}", i / 2, i % 2),
-        |i| format!("plant/{}/x/v{}", i / 2, i % 2),
-    ),
-    (
-        "leading plus",
-        |i| format!("+/device/{i}/temp"),
-        |i| format!("x/device/{i}/temp"),
-    ),
-    (
-        "mixed",
-        |i| SHAPES[i as usize % 5].1(i),
-        |i| SHAPES[i as usize % 5].2(i),
-    ),
+    ("trailing #", |i| format!("plant/{}/device/{i}/#", i % 1000), |i| format!("plant/{}/device/{i}/a/b", i % 1000)),
+    ("pairs (most nodes)", |i| format!("plant/{}/+/v{}", i / 2, i % 2), |i| format!("plant/{}/x/v{}", i / 2, i % 2)),
+    ("leading plus", |i| format!("+/device/{i}/temp"), |i| format!("x/device/{i}/temp")),
+    ("mixed", |i| SHAPES[i as usize % 5].1(i), |i| SHAPES[i as usize % 5].2(i)),
 ];
 
 fn main() -> Result<()> {
@@ -78,9 +58,7 @@ fn main() -> Result<()> {
 }
 
 fn run_row(row: &str) -> Result<()> {
-    let status = Command::new(std::env::current_exe()?)
-        .arg(format!("row={row}"))
-        .status()?;
+    let status = Command::new(std::env::current_exe()?).arg(format!("row={row}")).status()?;
     anyhow::ensure!(status.success(), "row {row} failed");
     Ok(())
 }
@@ -150,9 +128,7 @@ fn time_matches(index: &Index, count: u32, topic: fn(u32) -> String) -> f64 {
     let mut random = 1_u64;
     let topics: Vec<String> = (0..TOPICS)
         .map(|_| {
-            random = random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             topic((random >> 33) as u32 % count)
         })
         .collect();
@@ -200,10 +176,7 @@ fn fan_out() -> Result<()> {
 fn retained() -> Result<()> {
     let topics: Vec<String> = (0..MILLION).map(|i| format!("plant/{}/{}", i / 10, i % 10)).collect();
     let before = resident()?;
-    let store = Retained::new(Limits {
-        max_messages: usize::MAX,
-        max_bytes: usize::MAX,
-    });
+    let store = Retained::new(Limits { max_messages: usize::MAX, max_bytes: usize::MAX });
     let start = Instant::now();
     for topic in &topics {
         store.set(Arc::new(Message::new(topic, b"", b"21.5")))?;
@@ -217,12 +190,7 @@ fn retained() -> Result<()> {
         per_million(counted),
         set.as_nanos() / u128::from(MILLION)
     );
-    for (filter, limit) in [
-        ("#", 1000),
-        ("plant/+/7", 1000),
-        ("plant/77/+", 1000),
-        ("plant/77/7", 1000),
-    ] {
+    for (filter, limit) in [("#", 1000), ("plant/+/7", 1000), ("plant/77/+", 1000), ("plant/77/7", 1000)] {
         let (mut pages, mut found, mut slowest, mut after) = (0, 0, Duration::ZERO, None::<String>);
         let start = Instant::now();
         loop {
@@ -243,14 +211,7 @@ fn retained() -> Result<()> {
 }
 
 fn subscriber(session: u32) -> Subscriber {
-    Subscriber {
-        session,
-        serial: session,
-        subscription_id: 0,
-        worker: 0,
-        qos: Qos::AtMostOnce,
-        flags: 0,
-    }
+    Subscriber { session, serial: session, subscription_id: 0, worker: 0, qos: Qos::AtMostOnce, flags: 0 }
 }
 
 fn per_million(total: usize) -> f64 {
@@ -260,9 +221,6 @@ fn per_million(total: usize) -> f64 {
 /// Bytes of memory that this process has.
 fn resident() -> Result<usize> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .context("no VmRSS")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<usize>()? * 1024)
 }

@@ -51,12 +51,7 @@ impl Cli {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn load(&self, environment: Vec<(OsString, OsString)>, machine: Machine) -> Result<Config, Vec<Problem>> {
-        let file = self
-            .config
-            .as_deref()
-            .map(FileText::read)
-            .transpose()
-            .map_err(|problem| vec![problem])?;
+        let file = self.config.as_deref().map(FileText::read).transpose().map_err(|problem| vec![problem])?;
         config::load(&Sources {
             file,
             environment,
@@ -104,10 +99,7 @@ mod tests {
     fn run(arguments: &[&str]) -> (ControlFlow<u8, Config>, String, String) {
         let cli = Cli::try_parse_from([&["brokerd"], arguments].concat()).expect("the flags parse");
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let machine = Machine {
-            host_name: "pump-7".into(),
-            root: true,
-        };
+        let machine = Machine { host_name: "pump-7".into(), root: true };
         let flow = cli.configure(Vec::new(), machine, &mut out, &mut err);
         (flow, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
     }
@@ -116,18 +108,13 @@ mod tests {
     fn the_definition_is_sound_and_help_ends_with_examples() {
         Cli::command().debug_assert();
         let help = Cli::command().render_long_help().to_string();
-        assert!(
-            help.contains("--check-config") && help.contains("Join the cluster of 10.0.0.1"),
-            "{help}"
-        );
+        assert!(help.contains("--check-config") && help.contains("Join the cluster of 10.0.0.1"), "{help}");
     }
 
     #[test]
     fn flags_reach_the_configuration() {
         let (flow, out, err) = run(&["--node-name", "b2", "--set", "mqtt.max_inflight=7", "-vv"]);
-        let ControlFlow::Continue(config) = flow else {
-            panic!("{err}")
-        };
+        let ControlFlow::Continue(config) = flow else { panic!("{err}") };
         assert_eq!((config.node.name.as_str(), config.mqtt.max_inflight), ("b2", 7));
         assert_eq!(out, "", "a start says nothing here");
         assert_eq!(Cli::try_parse_from(["brokerd", "-vv"]).unwrap().verbose, 2);
@@ -136,23 +123,13 @@ mod tests {
     #[test]
     fn check_config_says_valid_and_exits_with_0() {
         let (flow, out, err) = run(&["--check-config"]);
-        assert_eq!(
-            (flow, out.as_str(), err.as_str()),
-            (ControlFlow::Break(0), "configuration is valid\n", "")
-        );
+        assert_eq!((flow, out.as_str(), err.as_str()), (ControlFlow::Break(0), "configuration is valid\n", ""));
     }
 
     #[test]
     fn check_config_tells_every_problem_and_exits_with_1() {
-        let (flow, out, err) = run(&[
-            "--check-config",
-            "--seed",
-            "a:1",
-            "--set",
-            "mqtt.max_inflight=0",
-            "--set",
-            "x=1",
-        ]);
+        let (flow, out, err) =
+            run(&["--check-config", "--seed", "a:1", "--set", "mqtt.max_inflight=0", "--set", "x=1"]);
         assert_eq!((flow, out.as_str()), (ControlFlow::Break(1), ""));
         assert_eq!(err.lines().count(), 3, "{err}");
         assert!(err.lines().all(|line| line.starts_with("brokerd: ")), "{err}");
@@ -162,24 +139,13 @@ mod tests {
     fn a_missing_file_is_told_before_anything_else() {
         let (flow, _, err) = run(&["--config", "/nonexistent/b.toml"]);
         assert_eq!(flow, ControlFlow::Break(1));
-        assert!(
-            err.contains("/nonexistent/b.toml") && err.contains("No such file"),
-            "{err}"
-        );
+        assert!(err.contains("/nonexistent/b.toml") && err.contains("No such file"), "{err}");
     }
 
     #[test]
     fn bad_usage_exits_with_2() {
-        for arguments in [
-            &["brokerd", "--nonsense"][..],
-            &["brokerd", "extra"],
-            &["brokerd", "--set"],
-        ] {
-            assert_eq!(
-                Cli::try_parse_from(arguments).unwrap_err().exit_code(),
-                2,
-                "{arguments:?}"
-            );
+        for arguments in [&["brokerd", "--nonsense"][..], &["brokerd", "extra"], &["brokerd", "--set"]] {
+            assert_eq!(Cli::try_parse_from(arguments).unwrap_err().exit_code(), 2, "{arguments:?}");
         }
     }
 }

@@ -73,25 +73,10 @@ impl DataDir {
     /// # Errors
     /// Another process has it, or the file system refuses.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let failed = |what| {
-            move |error| Error::Io {
-                dir: path.to_owned(),
-                what,
-                file: path.to_owned(),
-                error,
-            }
-        };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(failed("make"))?;
+        let failed = |what| move |error| Error::Io { dir: path.to_owned(), what, file: path.to_owned(), error };
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("make"))?;
         let lock = lock(path)?;
-        let dir = Self {
-            path: path.to_owned(),
-            _lock: lock,
-            state: Mutex::default(),
-        };
+        let dir = Self { path: path.to_owned(), _lock: lock, state: Mutex::default() };
         let state = State {
             generation: dir.read(GENERATION, number)?.unwrap_or_default(),
             high_water: dir.read(HIGH_WATER, number)?.unwrap_or_default(),
@@ -174,9 +159,7 @@ impl DataDir {
             Err(error) => return Err(self.failed("open", name, error)),
         };
         let mut bytes = Vec::new();
-        file.take(LARGEST + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|error| self.failed("read", name, error))?;
+        file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|error| self.failed("read", name, error))?;
         let fits = bytes.len() as u64 <= LARGEST;
         let parsed = std::str::from_utf8(&bytes).ok().filter(|_| fits).and_then(parse);
         if parsed.is_none() {
@@ -202,12 +185,7 @@ impl DataDir {
     }
 
     fn failed(&self, what: &'static str, name: &str, error: io::Error) -> Error {
-        Error::Io {
-            dir: self.path.clone(),
-            what,
-            file: self.path.join(name),
-            error,
-        }
+        Error::Io { dir: self.path.clone(), what, file: self.path.join(name), error }
     }
 }
 
@@ -219,13 +197,7 @@ fn lock(dir: &Path) -> Result<File, Error> {
         move |error| Error::Io { dir, what, file, error }
     };
     let mut options = OpenOptions::new();
-    let opened = options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path);
+    let opened = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
     let mut file = opened.map_err(failed("open"))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
@@ -233,10 +205,7 @@ fn lock(dir: &Path) -> Result<File, Error> {
             let mut text = String::new();
             let read = (&mut file).take(20).read_to_string(&mut text);
             let pid = read.ok().and_then(|_| text.trim().parse().ok());
-            return Err(Error::Locked {
-                path: dir.to_owned(),
-                pid,
-            });
+            return Err(Error::Locked { path: dir.to_owned(), pid });
         }
         Err(error) => return Err(failed("lock")(error.into())),
     }
@@ -261,10 +230,7 @@ fn seeds(text: &str) -> Option<Vec<String>> {
 
 /// Enough for the file to be sound; whether a name resolves shows when it is dialled.
 fn is_seed(text: &str) -> bool {
-    let port = text
-        .rsplit_once(':')
-        .filter(|(host, _)| !host.is_empty())
-        .map(|(_, port)| port);
+    let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
     let printable = text.bytes().all(|byte| byte.is_ascii_graphic());
     printable && text.len() <= LONGEST_SEED && port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port != 0))
 }

@@ -10,13 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 pub fn raise_open_files() -> (u64, u64) {
     let limit = getrlimit(Resource::Nofile);
     // A refusal leaves the limit as it was, and that is what is then read and reported.
-    let _ = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    );
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     let after = getrlimit(Resource::Nofile);
     (limit.current.unwrap_or(u64::MAX), after.current.unwrap_or(u64::MAX))
 }

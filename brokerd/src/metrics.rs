@@ -136,11 +136,7 @@ impl Metrics {
     pub fn totals(&self) -> Vec<(&'static str, u64)> {
         let blocks = self.0.lock();
         let sum = |index: usize| blocks.iter().map(|block| block.0[index].load(Ordering::Relaxed)).sum();
-        NAMES
-            .iter()
-            .enumerate()
-            .map(|(index, name)| (*name, sum(index)))
-            .collect()
+        NAMES.iter().enumerate().map(|(index, name)| (*name, sum(index))).collect()
     }
 }
 

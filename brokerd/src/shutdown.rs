@@ -19,10 +19,7 @@ impl Signals {
     /// # Errors
     /// The kernel refuses a handler.
     pub fn install() -> io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
     /// Cancels the token at the first signal and exits the process at the second, with 128 + its number as shells

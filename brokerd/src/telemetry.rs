@@ -22,7 +22,7 @@ pub enum Error {
 /// # Errors
 /// The filter does not parse, or the log is open already.
 pub fn init(filter: &str, verbose: u8) -> Result<(), Error> {
-    let filter = EnvFilter::try_new(directives(filter, verbose))?;
+    let filter = EnvFilter::try_new(directives(&quiet(filter), verbose))?;
     let ansi = colours(std::io::stderr().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -32,6 +32,11 @@ pub fn init(filter: &str, verbose: u8) -> Result<(), Error> {
         .log_internal_errors(false)
         .finish();
     tracing::subscriber::set_global_default(subscriber).map_err(|_| Error::Twice)
+}
+
+/// What strangers can make chitchat log is counted by us and not written, unless the operator asks for it.
+fn quiet(filter: &str) -> String {
+    if filter.contains("chitchat") { filter.to_owned() } else { format!("chitchat=error,{filter}") }
 }
 
 /// `-v` raises our own modules, not the libraries below: `-v` over `info` shows what the broker does, not each frame
@@ -61,11 +66,7 @@ mod tests {
         assert_eq!(directives("info", 1), "info,brokerd=debug");
         assert_eq!(directives("warn,brokerd=error", 9), "warn,brokerd=error,brokerd=trace");
         let filter = EnvFilter::try_new(directives("warn,brokerd=error", 1)).unwrap();
-        assert_eq!(
-            filter.max_level_hint(),
-            Some(tracing_subscriber::filter::LevelFilter::DEBUG),
-            "the flag wins"
-        );
+        assert_eq!(filter.max_level_hint(), Some(tracing_subscriber::filter::LevelFilter::DEBUG), "the flag wins");
     }
 
     #[test]

@@ -49,17 +49,12 @@ impl FromStr for Endpoint {
     fn from_str(text: &str) -> Result<Self, BadEndpoint> {
         if let Some(path) = text.strip_prefix("unix:") {
             if path.is_empty() {
-                return Err(BadEndpoint(
-                    "`unix:` lacks its path, as in `unix:/run/brokerd/admin.sock`".into(),
-                ));
+                return Err(BadEndpoint("`unix:` lacks its path, as in `unix:/run/brokerd/admin.sock`".into()));
             }
             return Ok(Self::Unix(path.into()));
         }
         let address = match text.strip_prefix("localhost:") {
-            Some(port) => port
-                .parse()
-                .ok()
-                .map(|port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)),
+            Some(port) => port.parse().ok().map(|port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)),
             None => text.parse().ok(),
         };
         let Some(address) = address else {
@@ -89,11 +84,7 @@ pub fn default_socket() -> PathBuf {
 
 fn runtime_dirs() -> Vec<PathBuf> {
     let uid = rustix::process::geteuid().as_raw();
-    candidates(
-        uid,
-        std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
-        &std::env::temp_dir(),
-    )
+    candidates(uid, std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from), &std::env::temp_dir())
 }
 
 /// Never empty; the first is the broker's.
@@ -187,11 +178,7 @@ pub fn write_token(path: &Path, token: &str) -> io::Result<()> {
 pub fn read_token(path: &Path) -> io::Result<String> {
     let explain = |error: io::Error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display()));
     let mut text = String::new();
-    fs::File::open(path)
-        .map_err(explain)?
-        .take(4096)
-        .read_to_string(&mut text)
-        .map_err(explain)?;
+    fs::File::open(path).map_err(explain)?.take(4096).read_to_string(&mut text).map_err(explain)?;
     Ok(text.trim().to_owned())
 }
 
@@ -211,19 +198,9 @@ mod tests {
         make_private_dir(&dir).unwrap();
         let link = temp.path().join("link");
         symlink(&dir, &link).unwrap();
-        assert!(
-            make_private_dir(&link)
-                .unwrap_err()
-                .to_string()
-                .contains("symbolic link")
-        );
+        assert!(make_private_dir(&link).unwrap_err().to_string().contains("symbolic link"));
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o720)).unwrap();
-        assert!(
-            make_private_dir(&dir)
-                .unwrap_err()
-                .to_string()
-                .contains("writable by other users")
-        );
+        assert!(make_private_dir(&dir).unwrap_err().to_string().contains("writable by other users"));
     }
 
     #[test]
@@ -242,29 +219,16 @@ mod tests {
     #[test]
     fn endpoints_read_as_they_print() {
         for text in ["unix:/run/brokerd/admin.sock", "127.0.0.1:7000", "[::1]:7000"] {
-            assert_eq!(
-                text.parse::<Endpoint>().map(|endpoint| endpoint.to_string()),
-                Ok(text.to_owned())
-            );
+            assert_eq!(text.parse::<Endpoint>().map(|endpoint| endpoint.to_string()), Ok(text.to_owned()));
         }
-        assert_eq!(
-            "localhost:7000".parse(),
-            Ok(Endpoint::Tcp(([127, 0, 0, 1], 7000).into()))
-        );
+        assert_eq!("localhost:7000".parse(), Ok(Endpoint::Tcp(([127, 0, 0, 1], 7000).into())));
     }
 
     #[test]
     fn an_endpoint_that_leaves_the_machine_or_is_none_is_refused() {
-        for text in [
-            "unix:",
-            "",
-            "7000",
-            "127.0.0.1",
-            "localhost:x",
-            "127.0.0.1:70000",
-            "0.0.0.0:7000",
-            "10.0.0.1:7000",
-        ] {
+        for text in
+            ["unix:", "", "7000", "127.0.0.1", "localhost:x", "127.0.0.1:70000", "0.0.0.0:7000", "10.0.0.1:7000"]
+        {
             assert!(text.parse::<Endpoint>().is_err(), "{text} was taken");
         }
     }
@@ -277,9 +241,6 @@ mod tests {
             candidates(4_000_000, Some("/x".into()), temp),
             [PathBuf::from("/x/brokerd"), "/tmp/brokerd-4000000".into()]
         );
-        assert_eq!(
-            candidates(4_000_000, Some("x".into()), temp),
-            [PathBuf::from("/tmp/brokerd-4000000")]
-        );
+        assert_eq!(candidates(4_000_000, Some("x".into()), temp), [PathBuf::from("/tmp/brokerd-4000000")]);
     }
 }

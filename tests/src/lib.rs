@@ -16,6 +16,7 @@ pub mod ports;
 pub mod raw;
 pub mod read;
 pub mod rumqtt;
+pub mod sandbox;
 pub mod seed;
 pub mod startup;
 pub mod wait;

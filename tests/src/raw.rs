@@ -49,7 +49,7 @@ impl Raw {
     pub async fn try_connect(address: SocketAddr, connect: &Connect) -> (Self, Connack) {
         let mut client = Self::open(address, connect.version).await;
         client.send(&connect.encode()).await;
-        let Packet::Connack(connack) = client.next().await else { panic!("not a CONNACK") };
+        let Packet::Connack(connack) = client.expect().await else { panic!("not a CONNACK") };
         (client, connack)
     }
 
@@ -75,7 +75,7 @@ impl Raw {
 
     /// The next packet.
     #[track_caller]
-    pub fn next(&mut self) -> impl Future<Output = Packet> + '_ {
+    pub fn expect(&mut self) -> impl Future<Output = Packet> + '_ {
         let caller = std::panic::Location::caller();
         async move {
             let packet = self.next_or_end().await;
@@ -168,7 +168,7 @@ impl Raw {
     /// The next packet, which must be a PUBLISH. Not acknowledged.
     #[track_caller]
     pub fn expect_publish(&mut self) -> impl Future<Output = Publish> + '_ {
-        let next = self.next();
+        let next = self.expect();
         async move {
             match next.await {
                 Packet::Publish(publish) => publish,

@@ -23,7 +23,7 @@ impl Reported {
     ///
     /// ```text
     /// mqtt tcp:default listening on 127.0.0.1:41234
-    /// cluster listening on 127.0.0.1:7946 (gossip and peers)
+    /// cluster default listening on 127.0.0.1:7946 (gossip and peers)
     /// admin listening on unix:/run/user/1000/brokerd/admin.sock
     /// ready
     /// ```
@@ -39,7 +39,7 @@ impl Reported {
         let address = address.split_whitespace().next().unwrap_or_default();
         if let Some(name) = who.strip_prefix("mqtt ") {
             self.listeners.extend(address.parse().map(|address| (name.to_owned(), address)));
-        } else if who == "cluster" {
+        } else if who.starts_with("cluster ") {
             self.cluster = address.parse().ok();
         } else if who == "admin" {
             self.admin_socket = address.strip_prefix("unix:").map(PathBuf::from);
@@ -64,7 +64,7 @@ mod tests {
         let mut reported = Reported::default();
         reported.read("node n1 of cluster default");
         reported.read("mqtt tcp:default listening on 127.0.0.1:41234");
-        reported.read("cluster listening on 127.0.0.1:7946 (gossip and peers)");
+        reported.read("cluster default listening on 127.0.0.1:7946 (gossip and peers)");
         reported.read("admin listening on unix:/tmp/x/admin.sock");
         assert!(!reported.ready);
         reported.read("ready");

@@ -107,11 +107,11 @@ async fn packets_that_follow_connect_without_waiting_are_handled_after_it_in_ord
         bytes.extend(PublishOut::new(&topic, b"now", 0, 0).encode(version));
         bytes.extend(PINGREQ);
         client.send(&bytes).await;
-        let Packet::Connack(connack) = client.next().await else { panic!("CONNACK is first") };
+        let Packet::Connack(connack) = client.expect().await else { panic!("CONNACK is first") };
         assert_eq!(connack.code, 0);
-        assert_eq!(client.next().await, Packet::Suback(1, vec![0]));
+        assert_eq!(client.expect().await, Packet::Suback(1, vec![0]));
         assert_eq!(client.expect_publish().await.text(), "now");
-        assert_eq!(client.next().await, Packet::Pingresp);
+        assert_eq!(client.expect().await, Packet::Pingresp);
     }
 }
 
@@ -127,9 +127,9 @@ async fn a_packet_byte_by_byte_is_the_same_packet() {
         for byte in bytes {
             client.send(&[byte]).await; // TCP_NODELAY: a segment each
         }
-        let Packet::Connack(_) = client.next().await else { panic!("CONNACK is first") };
-        assert_eq!(client.next().await, Packet::Suback(1, vec![1]));
-        let mut rest = [client.next().await, client.next().await];
+        let Packet::Connack(_) = client.expect().await else { panic!("CONNACK is first") };
+        assert_eq!(client.expect().await, Packet::Suback(1, vec![1]));
+        let mut rest = [client.expect().await, client.expect().await];
         rest.sort_by_key(|packet| matches!(packet, Packet::Publish(_)));
         assert!(matches!(rest[0], Packet::Puback(7, _)), "{rest:?}");
         let Packet::Publish(publish) = &rest[1] else { panic!("{rest:?}") };

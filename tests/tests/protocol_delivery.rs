@@ -61,7 +61,7 @@ async fn drain_answers(publisher: &mut Raw, qos: u8, count: u16) {
     let mut last = 0;
     let mut open = if qos == 0 { 0 } else { count };
     while open > 0 {
-        match publisher.next().await {
+        match publisher.expect().await {
             Packet::Puback(id, _) => {
                 assert!(id > last, "PUBACK {id} after {last} [MQTT-4.6.0-2]");
                 last = id;
@@ -151,7 +151,7 @@ async fn a_suback_has_a_code_for_each_filter_in_order() {
     let (mut client, _) = pair(&broker, Version::V5).await;
     let filters = [("a/b", 2), ("c/+", 0), ("d/#", 1)];
     client.send(&packet::subscribe(Version::V5, 9, &filters)).await;
-    assert_eq!(client.next().await, Packet::Suback(9, vec![2, 0, 1]));
+    assert_eq!(client.expect().await, Packet::Suback(9, vec![2, 0, 1]));
 }
 
 #[tokio::test]
@@ -367,7 +367,7 @@ async fn subscription_identifiers_come_with_what_they_matched() {
     body.extend(packet::string(&topic));
     body.push(1);
     subscriber.send(&packet::frame(0x82, &body)).await;
-    assert_eq!(subscriber.next().await, Packet::Suback(5, vec![1]));
+    assert_eq!(subscriber.expect().await, Packet::Suback(5, vec![1]));
     publisher.publish(&topic, b"x", 1).await;
     assert_eq!(subscriber.receive().await.properties.number(0x0b), Some(129));
 }

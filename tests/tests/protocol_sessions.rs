@@ -118,10 +118,10 @@ async fn a_pubrel_without_pubcomp_is_sent_again_after_a_reconnect() {
     publisher.publish(&topic, b"once", 2).await;
     let publish = client.expect_publish().await;
     client.send(&packet::acknowledge(0x50, publish.id)).await;
-    assert!(matches!(client.next().await, Packet::Pubrel(id, _) if id == publish.id));
+    assert!(matches!(client.expect().await, Packet::Pubrel(id, _) if id == publish.id));
     client.abandon();
     let mut client = Raw::connect(broker.address(), &connect).await;
-    assert!(matches!(client.next().await, Packet::Pubrel(id, _) if id == publish.id));
+    assert!(matches!(client.expect().await, Packet::Pubrel(id, _) if id == publish.id));
     client.send(&packet::acknowledge(0x70, publish.id)).await;
     client.expect_silence().await;
 }
@@ -137,7 +137,7 @@ async fn a_qos_2_publish_repeated_after_a_reconnect_is_delivered_once() {
         let publish = PublishOut::new(&topic, b"once", 2, 77);
         let mut sender = Raw::connect(broker.address(), &connect).await;
         sender.send(&publish.encode(version)).await;
-        assert!(matches!(sender.next().await, Packet::Pubrec(77, _)));
+        assert!(matches!(sender.expect().await, Packet::Pubrec(77, _)));
         sender.abandon();
         let mut sender = Raw::connect(broker.address(), &connect).await;
         sender.exchange(publish.again()).await;
@@ -155,7 +155,7 @@ async fn a_qos_2_publish_repeated_at_once_is_delivered_once() {
     let mut sender = Raw::connect(broker.address(), &Connect::v311(&broker.own("sender"))).await;
     let publish = PublishOut::new(&topic, b"once", 2, 77);
     sender.send(&publish.encode(Version::V311)).await;
-    assert!(matches!(sender.next().await, Packet::Pubrec(77, _)));
+    assert!(matches!(sender.expect().await, Packet::Pubrec(77, _)));
     sender.exchange(publish.again()).await;
     assert_eq!(subscriber.receive().await.text(), "once");
     subscriber.expect_silence().await;
@@ -167,7 +167,7 @@ async fn a_pubrel_for_an_unknown_id_is_answered() {
     for version in VERSIONS {
         let mut client = Raw::connect(broker.address(), &Connect::new(version, &broker.own("unknown"))).await;
         client.send(&packet::acknowledge(0x62, 4711)).await;
-        let answer = client.next().await;
+        let answer = client.expect().await;
         let code = if version.has_properties() { 0x92 } else { 0 };
         let is_as_wanted = answer == Packet::Pubcomp(4711, code);
         let is_tolerable = broker.is_foreign() && matches!(answer, Packet::Pubcomp(4711, _));

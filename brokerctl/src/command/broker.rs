@@ -71,24 +71,9 @@ const SYSDESCR: &str = "brokerd";
 fn render(info: &NodeInfo, format: Format, out: &mut dyn Write) -> Result<(), Failure> {
     let datetime = time::rfc3339(info.now);
     if format == Format::Json {
-        let NodeInfo {
-            name: node,
-            version,
-            generation,
-            ..
-        } = info;
+        let NodeInfo { name: node, version, generation, .. } = info;
         let (sysdescr, generation) = (SYSDESCR, *generation);
-        return json(
-            out,
-            &Document {
-                node,
-                sysdescr,
-                version,
-                datetime,
-                uptime: uptime(info),
-                generation,
-            },
-        );
+        return json(out, &Document { node, sysdescr, version, datetime, uptime: uptime(info), generation });
     }
     let lines = [
         ("sysdescr", SYSDESCR.to_owned()),
@@ -162,18 +147,10 @@ node     : n1
     #[test]
     fn figures_are_added_up_over_the_nodes_and_sorted_by_name() {
         let numbers = |pairs: &[(&str, u64)]| {
-            let number = |(name, value): &(&str, u64)| Number {
-                name: (*name).into(),
-                value: *value,
-            };
-            Answer::Numbers(Numbers {
-                numbers: pairs.iter().map(number).collect(),
-            })
+            let number = |(name, value): &(&str, u64)| Number { name: (*name).into(), value: *value };
+            Answer::Numbers(Numbers { numbers: pairs.iter().map(number).collect() })
         };
-        let nodes = [
-            numbers(&[("sessions.count", 2), ("retained.count", 1)]),
-            numbers(&[("sessions.count", 3)]),
-        ];
+        let nodes = [numbers(&[("sessions.count", 2), ("retained.count", 1)]), numbers(&[("sessions.count", 3)])];
         let sums = sums(nodes.iter()).unwrap();
         let mut out = Vec::new();
         render_numbers(&sums, Format::Table, &mut out).unwrap();

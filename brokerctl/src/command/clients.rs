@@ -196,19 +196,10 @@ impl Row for ClientRow {
 
 async fn show(session: &mut Session<'_>, client_id: String) -> Result<(), Failure> {
     let mut api = Api::connect(&session.global).await?;
-    let only = ListQuestion {
-        only: Some(client_id.clone()),
-        ..ListQuestion::default()
-    };
+    let only = ListQuestion { only: Some(client_id.clone()), ..ListQuestion::default() };
     let gathered = api.ask_all(Scope::Cluster, Question::Clients(only)).await?;
     let rows = gathered.answers.iter().flat_map(|(node, answer)| {
-        ClientRow::of(
-            node,
-            NodeAnswer {
-                answer: Some(answer.clone()),
-                ..NodeAnswer::default()
-            },
-        )
+        ClientRow::of(node, NodeAnswer { answer: Some(answer.clone()), ..NodeAnswer::default() })
     });
     // For a moment after a takeover two nodes have it: the higher epoch is the owner.
     let Some(owner) = rows.max_by_key(|row| (row.epoch, row.connected)) else {
@@ -235,29 +226,14 @@ struct Kicked<'a> {
 async fn kick(session: &mut Session<'_>, client_id: String) -> Result<(), Failure> {
     let mut api = Api::connect(&session.global).await?;
     let gathered = api.ask_all(Scope::Cluster, Question::Kick(client_id.clone())).await?;
-    let had_it = gathered
-        .answers
-        .iter()
-        .filter(|(_, answer)| *answer == Answer::Kicked(true));
+    let had_it = gathered.answers.iter().filter(|(_, answer)| *answer == Answer::Kicked(true));
     let nodes: Vec<&str> = had_it.map(|(node, _)| node.as_str()).collect();
     if nodes.is_empty() {
         return Err(gathered.not_found(format!("no client is called `{client_id}`")));
     }
     match session.global.output {
-        Format::Json => json(
-            session.out,
-            &Kicked {
-                clientid: &client_id,
-                kicked: true,
-                nodes,
-            },
-        )?,
-        Format::Table => writeln!(
-            session.out,
-            "kicked {} on {}",
-            printable(&client_id),
-            printable(&nodes.join(", "))
-        )?,
+        Format::Json => json(session.out, &Kicked { clientid: &client_id, kicked: true, nodes })?,
+        Format::Table => writeln!(session.out, "kicked {} on {}", printable(&client_id), printable(&nodes.join(", ")))?,
     }
     gathered.complete()
 }
@@ -300,11 +276,7 @@ fn render_counts(counts: &Counts, format: Format, has_header: bool, out: &mut dy
     for (node, count) in &counts.nodes {
         table.push(vec![node.clone(), count.total.to_string(), count.connected.to_string()])?;
     }
-    table.push(vec![
-        "all".into(),
-        counts.total.to_string(),
-        counts.connected.to_string(),
-    ])?;
+    table.push(vec!["all".into(), counts.total.to_string(), counts.connected.to_string()])?;
     table.flush()
 }
 

@@ -103,9 +103,7 @@ struct Key {
 
 fn keygen(session: &mut Session<'_>) -> Result<(), Failure> {
     let mut bytes = [0; 32];
-    SystemRandom::new()
-        .fill(&mut bytes)
-        .map_err(|_| Failure::Failed("the system gives no random bytes".into()))?;
+    SystemRandom::new().fill(&mut bytes).map_err(|_| Failure::Failed("the system gives no random bytes".into()))?;
     let secret: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     match session.global.output {
         Format::Json => json(session.out, &Key { secret }),
@@ -156,28 +154,14 @@ impl From<Member> for MemberRow {
 fn print(session: &mut Session<'_>, members: Vec<Member>) -> Result<(), Failure> {
     let mut nodes: Vec<MemberRow> = members.into_iter().map(MemberRow::from).collect();
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
-    render(
-        Status { nodes },
-        session.global.output,
-        !session.global.no_headers,
-        session.out,
-    )
+    render(Status { nodes }, session.global.output, !session.global.no_headers, session.out)
 }
 
 fn render(status: Status, format: Format, has_header: bool, out: &mut dyn Write) -> Result<(), Failure> {
     if format == Format::Json {
         return json(out, &status);
     }
-    let columns = &[
-        "NAME",
-        "STATE",
-        "ADDRESS",
-        "VERSION",
-        "GENERATION",
-        "ROUTES",
-        "SELF",
-        "REASON",
-    ];
+    let columns = &["NAME", "STATE", "ADDRESS", "VERSION", "GENERATION", "ROUTES", "SELF", "REASON"];
     let mut table = table::Writer::new(out, columns, has_header);
     for row in status.nodes {
         let is_self = if row.is_self { "*" } else { "" };
@@ -230,15 +214,7 @@ mod tests {
     #[test]
     fn the_table_lists_members_that_are_down_too() {
         let mut out = Vec::new();
-        render(
-            Status {
-                nodes: vec![first(), second()],
-            },
-            Format::Table,
-            true,
-            &mut out,
-        )
-        .unwrap();
+        render(Status { nodes: vec![first(), second()] }, Format::Table, true, &mut out).unwrap();
         let expected = "\
 NAME  STATE  ADDRESS         VERSION  GENERATION     ROUTES  SELF  REASON
 n1    up     127.0.0.1:7946  0.1.0    1700000000000  3       *

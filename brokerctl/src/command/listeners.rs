@@ -149,11 +149,7 @@ impl Row for ListenerRow {
         let Some(Answer::Listeners(listeners)) = answer.answer else {
             return Vec::new();
         };
-        listeners
-            .rows
-            .into_iter()
-            .map(|listener| Self::new(node, listener))
-            .collect()
+        listeners.rows.into_iter().map(|listener| Self::new(node, listener)).collect()
     }
 
     fn cells(&self) -> Vec<String> {

@@ -48,32 +48,11 @@ struct Document<'a> {
 }
 
 fn render(info: &NodeInfo, format: Format, out: &mut dyn Write) -> Result<(), Failure> {
-    let NodeInfo {
-        name: node,
-        version,
-        state: status,
-        generation,
-        ..
-    } = info;
+    let NodeInfo { name: node, version, state: status, generation, .. } = info;
     if format == Format::Json {
-        return json(
-            out,
-            &Document {
-                node,
-                version,
-                status,
-                generation: *generation,
-                uptime: uptime(info),
-            },
-        );
+        return json(out, &Document { node, version, status, generation: *generation, uptime: uptime(info) });
     }
-    Ok(writeln!(
-        out,
-        "Node '{}' {} is {}",
-        printable(node),
-        printable(version),
-        printable(status)
-    )?)
+    Ok(writeln!(out, "Node '{}' {} is {}", printable(node), printable(version), printable(status))?)
 }
 
 /// Seconds since the start.

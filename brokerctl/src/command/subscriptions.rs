@@ -37,10 +37,7 @@ impl Subscriptions {
             }
             Self::Show { client_id } => {
                 let missing = format!("no client is called `{client_id}`");
-                let only = ListQuestion {
-                    only: Some(client_id),
-                    ..ListQuestion::default()
-                };
+                let only = ListQuestion { only: Some(client_id), ..ListQuestion::default() };
                 list::show::<SubscriptionRow>(session, Question::Subscriptions(only), missing).await
             }
         }
@@ -81,11 +78,7 @@ impl Row for SubscriptionRow {
         let Some(Answer::Subscriptions(subscriptions)) = answer.answer else {
             return Vec::new();
         };
-        subscriptions
-            .rows
-            .into_iter()
-            .map(|subscription| Self::new(node, subscription))
-            .collect()
+        subscriptions.rows.into_iter().map(|subscription| Self::new(node, subscription)).collect()
     }
 
     fn exists(answer: &NodeAnswer) -> bool {

@@ -35,10 +35,7 @@ impl Topics {
             Self::List => list::list::<TopicRow>(session, Question::Topics(ListQuestion::default())).await,
             Self::Show { filter } => {
                 let missing = format!("nobody subscribes to `{filter}`");
-                let only = ListQuestion {
-                    only: Some(filter),
-                    ..ListQuestion::default()
-                };
+                let only = ListQuestion { only: Some(filter), ..ListQuestion::default() };
                 list::show::<TopicRow>(session, Question::Topics(only), missing).await
             }
         }
@@ -59,14 +56,7 @@ impl Row for TopicRow {
         let Some(Answer::Topics(topics)) = answer.answer else {
             return Vec::new();
         };
-        topics
-            .rows
-            .into_iter()
-            .map(|topic| Self {
-                topic,
-                node: node.to_owned(),
-            })
-            .collect()
+        topics.rows.into_iter().map(|topic| Self { topic, node: node.to_owned() }).collect()
     }
 
     fn cells(&self) -> Vec<String> {
@@ -87,19 +77,10 @@ mod tests {
     #[test]
     fn topics_are_filter_and_node() {
         let rows = [
-            TopicRow {
-                topic: "a/#".into(),
-                node: "n1".into(),
-            },
-            TopicRow {
-                topic: "plant/+".into(),
-                node: "n2".into(),
-            },
+            TopicRow { topic: "a/#".into(), node: "n1".into() },
+            TopicRow { topic: "plant/+".into(), node: "n2".into() },
         ];
-        assert_eq!(
-            render(&rows, Format::Table),
-            "TOPIC    NODE\na/#      n1\nplant/+  n2\n"
-        );
+        assert_eq!(render(&rows, Format::Table), "TOPIC    NODE\na/#      n1\nplant/+  n2\n");
         let expected = "[\n{\"topic\":\"a/#\",\"node\":\"n1\"},\n{\"topic\":\"plant/+\",\"node\":\"n2\"}\n]\n";
         assert_eq!(render(&rows, Format::Json), expected);
     }

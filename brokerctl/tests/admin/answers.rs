@@ -33,10 +33,7 @@ async fn members_that_are_down_are_listed_and_not_asked() {
     assert_code(&ran, 0);
     let ran = ran.json();
     let nodes = ran["nodes"].as_array().unwrap();
-    let states: Vec<_> = nodes
-        .iter()
-        .map(|node| (node["name"].as_str(), node["state"].as_str()))
-        .collect();
+    let states: Vec<_> = nodes.iter().map(|node| (node["name"].as_str(), node["state"].as_str())).collect();
     assert_eq!(states, [(Some("a"), Some("up")), (Some("b"), Some("down"))]);
     assert_code(&cluster.run("clients list").await, 0);
 }
@@ -44,20 +41,10 @@ async fn members_that_are_down_are_listed_and_not_asked() {
 #[tokio::test]
 async fn a_member_that_is_up_and_silent_is_named_and_the_others_are_printed() {
     let cluster = Cluster::of(2, vec![("b", Peer::Silent), ("c", Peer::Answers(1))]).await;
-    for line in [
-        "clients list",
-        "clients count",
-        "subscriptions list",
-        "topics list",
-        "listeners",
-        "broker stats",
-    ] {
+    for line in ["clients list", "clients count", "subscriptions list", "topics list", "listeners", "broker stats"] {
         let ran = cluster.run(&format!("-o json {line}")).await;
         assert_code(&ran, 3);
-        assert!(
-            ran.err.contains("`b`"),
-            "`{line}` does not name the silent node: {ran:?}"
-        );
+        assert!(ran.err.contains("`b`"), "`{line}` does not name the silent node: {ran:?}");
         assert!(!ran.err.contains("`c`"), "{ran:?}");
         ran.json();
     }
@@ -85,22 +72,9 @@ async fn a_reader_that_has_seen_enough_is_no_failure() {
     }
     let cluster = Cluster::of(5, vec![]).await;
     for format in ["table", "json"] {
-        let args = [
-            "brokerctl",
-            "--endpoint",
-            &cluster.endpoint,
-            "-o",
-            format,
-            "clients",
-            "list",
-        ]
-        .map(Into::into);
+        let args = ["brokerctl", "--endpoint", &cluster.endpoint, "-o", format, "clients", "list"].map(Into::into);
         let mut err = Vec::new();
-        let mut streams = brokerctl::Streams {
-            out: &mut Head,
-            err: &mut err,
-            is_terminal: false,
-        };
+        let mut streams = brokerctl::Streams { out: &mut Head, err: &mut err, is_terminal: false };
         let code = brokerctl::run(args, &mut streams).await;
         assert_eq!((code, String::from_utf8_lossy(&err).as_ref()), (0, ""), "{format}");
     }
@@ -118,12 +92,7 @@ async fn a_member_that_hangs_is_missed_before_brokerctl_gives_up() {
 async fn what_is_not_there_is_4_but_3_where_a_silent_member_may_have_it() {
     let whole = Cluster::of(1, vec![("b", Peer::Answers(1))]).await;
     let torn = Cluster::of(1, vec![("b", Peer::Silent)]).await;
-    for line in [
-        "clients show x",
-        "clients kick x",
-        "subscriptions show x",
-        "topics show x",
-    ] {
+    for line in ["clients show x", "clients kick x", "subscriptions show x", "topics show x"] {
         let ran = whole.run(line).await;
         assert_code(&ran, 4);
         assert!(ran.out.is_empty() && ran.err.contains("`x`"), "{ran:?}");
@@ -137,10 +106,7 @@ async fn one_client_is_found_and_kicked_on_whatever_node() {
     let cluster = Cluster::of(1, vec![("b", Peer::Answers(2))]).await;
     let ran = cluster.run("-o json clients show b-00001").await;
     assert_code(&ran, 0);
-    assert_eq!(
-        (&ran.json()["clientid"], &ran.json()["node"]),
-        (&json!("b-00001"), &json!("b"))
-    );
+    assert_eq!((&ran.json()["clientid"], &ran.json()["node"]), (&json!("b-00001"), &json!("b")));
     let ran = cluster.run("clients kick b-00001").await;
     assert_code(&ran, 0);
     assert_eq!(ran.out, "kicked b-00001 on b\n");
@@ -161,11 +127,7 @@ async fn a_client_without_subscriptions_is_not_a_client_that_is_missing() {
 #[tokio::test]
 async fn lists_of_many_pages_hold_every_row_once() {
     let cluster = Cluster::of(1203, vec![("b", Peer::Answers(1100))]).await;
-    for (line, key) in [
-        ("clients list", "clientid"),
-        ("subscriptions list", "topic"),
-        ("topics list", "topic"),
-    ] {
+    for (line, key) in [("clients list", "clientid"), ("subscriptions list", "topic"), ("topics list", "topic")] {
         let ran = cluster.run(&format!("-o json {line}")).await;
         assert_code(&ran, 0);
         let document = ran.json();
@@ -173,11 +135,7 @@ async fn lists_of_many_pages_hold_every_row_once() {
         let distinct: BTreeSet<_> = rows.iter().map(|row| row[key].as_str().unwrap()).collect();
         assert_eq!((rows.len(), distinct.len()), (2303, 2303), "{line}");
         let table = cluster.run(line).await;
-        assert_eq!(
-            (table.out.lines().count(), table.err.as_str()),
-            (2304, ""),
-            "{line}: one header and every row"
-        );
+        assert_eq!((table.out.lines().count(), table.err.as_str()), (2304, ""), "{line}: one header and every row");
         assert!(table.out.lines().skip(1).is_sorted(), "{line} is not in order");
     }
 }
@@ -189,17 +147,10 @@ async fn a_list_too_long_to_be_sorted_is_whole_all_the_same() {
         let ran = cluster.run(&format!("-o json {line}")).await;
         assert_code(&ran, 0);
         let document = ran.json();
-        let distinct: BTreeSet<_> = document
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|row| row["topic"].as_str().unwrap())
-            .collect();
-        let (rows, hint) = if line.contains("limit") {
-            (10_500, "500 more: --limit 0 lists all\n")
-        } else {
-            (11_000, "")
-        };
+        let distinct: BTreeSet<_> =
+            document.as_array().unwrap().iter().map(|row| row["topic"].as_str().unwrap()).collect();
+        let (rows, hint) =
+            if line.contains("limit") { (10_500, "500 more: --limit 0 lists all\n") } else { (11_000, "") };
         assert_eq!((distinct.len(), ran.err.as_str()), (rows, hint), "{line}");
     }
 }
@@ -253,10 +204,7 @@ async fn listeners_are_listed_with_and_without_the_word_list() {
     let cluster = Cluster::of(0, vec![("b", Peer::Answers(0))]).await;
     let ran = cluster.run("-o json listeners").await;
     assert_eq!(ran.json().as_array().map(Vec::len), Some(2));
-    assert_eq!(
-        cluster.run("-o json listeners list --node a").await.json()[0]["id"],
-        "tcp:default"
-    );
+    assert_eq!(cluster.run("-o json listeners list --node a").await.json()[0]["id"], "tcp:default");
 }
 
 #[tokio::test]
@@ -296,11 +244,7 @@ async fn joining_says_why_it_failed_and_shows_the_members_when_it_did_not() {
     let cluster = Cluster::of(0, vec![("b", Peer::Answers(0))]).await;
     let ran = cluster.run("cluster join 127.0.0.1:1").await;
     assert_code(&ran, 1);
-    assert!(
-        ran.err
-            .contains("seed `127.0.0.1:1` is unreachable: connection refused"),
-        "{ran:?}"
-    );
+    assert!(ran.err.contains("seed `127.0.0.1:1` is unreachable: connection refused"), "{ran:?}");
     let ran = cluster.run("-o json cluster join 127.0.0.1:2").await;
     assert_code(&ran, 0);
     assert_eq!(ran.json()["nodes"].as_array().map(Vec::len), Some(2));
@@ -313,22 +257,12 @@ async fn keygen_needs_no_broker_and_never_repeats() {
     let first = run_at("unix:/nonexistent", "cluster keygen", false).await;
     assert_code(&first, 0);
     assert_eq!(first.out.trim_end().len(), 64);
-    assert_ne!(
-        run_at("unix:/nonexistent", "cluster keygen", false).await.out,
-        first.out
-    );
+    assert_ne!(run_at("unix:/nonexistent", "cluster keygen", false).await.out, first.out);
 }
 
 #[tokio::test]
 async fn usage_is_2() {
-    for line in [
-        "",
-        "clients",
-        "nosuch",
-        "clients list --limit x",
-        "-o xml status",
-        "clients show",
-    ] {
+    for line in ["", "clients", "nosuch", "clients list --limit x", "-o xml status", "clients show"] {
         let ran = run_at("unix:/nonexistent", line, false).await;
         assert_code(&ran, 2);
         assert!(ran.out.is_empty() && !ran.err.is_empty(), "{ran:?}");

@@ -44,10 +44,7 @@ async fn a_runtime_directory_that_somebody_else_could_fill_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     symlink(dir.path(), dir.path().join("run")).unwrap();
     let error = try_serve(dir.path(), Endpoint::Auto).await.unwrap_err().to_string();
-    assert!(
-        error.contains("symbolic link") && error.contains("admin.listen"),
-        "{error}"
-    );
+    assert!(error.contains("symbolic link") && error.contains("admin.listen"), "{error}");
 
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("run")).unwrap();
@@ -73,10 +70,7 @@ async fn a_live_socket_refuses_the_start_and_goes_on() {
     let admin = try_serve(dir.path(), Endpoint::Unix(path.clone())).await.unwrap();
     let error = try_serve(dir.path(), Endpoint::Unix(path.clone())).await.unwrap_err();
     let text = error.to_string();
-    assert!(
-        text.contains("admin.listen") && text.contains(&*path.to_string_lossy()),
-        "{text}"
-    );
+    assert!(text.contains("admin.listen") && text.contains(&*path.to_string_lossy()), "{text}");
     assert_eq!(run(&admin.endpoint().to_string(), "status").await.code, 0);
 }
 
@@ -103,11 +97,7 @@ async fn tcp_needs_the_token_that_only_this_user_can_read() {
 
     let wrong = dir.path().join("wrong");
     std::fs::write(&wrong, "0".repeat(64)).unwrap();
-    let ran = run(
-        &endpoint,
-        &format!("--token-file {} -o json clients list", wrong.display()),
-    )
-    .await;
+    let ran = run(&endpoint, &format!("--token-file {} -o json clients list", wrong.display())).await;
     assert_eq!((ran.code, ran.out.as_str()), (5, ""), "{ran:?}");
     let ran = run(&endpoint, &format!("--token-file {}/none status", dir.path().display())).await;
     assert_eq!(ran.code, 5, "{ran:?}");
@@ -121,9 +111,7 @@ async fn tcp_needs_the_token_that_only_this_user_can_read() {
 #[tokio::test]
 async fn an_address_outside_the_machine_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let error = try_serve(dir.path(), Endpoint::Tcp(([0, 0, 0, 0], 0).into()))
-        .await
-        .unwrap_err();
+    let error = try_serve(dir.path(), Endpoint::Tcp(([0, 0, 0, 0], 0).into())).await.unwrap_err();
     assert!(matches!(error, StartError::NotLoopback(_)), "{error}");
 }
 
@@ -132,33 +120,17 @@ async fn a_taken_port_is_named_with_its_key() {
     let dir = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    let error = try_serve(dir.path(), Endpoint::Tcp(address))
-        .await
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("admin.listen") && error.contains(&address.to_string()),
-        "{error}"
-    );
+    let error = try_serve(dir.path(), Endpoint::Tcp(address)).await.unwrap_err().to_string();
+    assert!(error.contains("admin.listen") && error.contains(&address.to_string()), "{error}");
 }
 
 #[tokio::test]
 async fn junk_is_cut_off_and_leaves_the_api_serving() {
     let dir = tempfile::tempdir().unwrap();
-    let unix = serve(
-        dir.path(),
-        Endpoint::Unix(dir.path().join("u.sock")),
-        1,
-        vec![("b", Peer::Answers(1))],
-    )
-    .await;
+    let unix = serve(dir.path(), Endpoint::Unix(dir.path().join("u.sock")), 1, vec![("b", Peer::Answers(1))]).await;
     let tcp = serve(dir.path(), Endpoint::Tcp(([127, 0, 0, 1], 0).into()), 1, vec![]).await;
-    let junk = [
-        &b"GET / HTTP/1.1\r\n\r\n"[..],
-        &[0xff; 4096],
-        b"\x10\x0c\0\x04MQTT\x04\x02\0\x3c\0\0",
-        &HALF_A_PREFACE,
-    ];
+    let junk =
+        [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 4096], b"\x10\x0c\0\x04MQTT\x04\x02\0\x3c\0\0", &HALF_A_PREFACE];
     for bytes in junk {
         let mut stream = UnixStream::connect(dir.path().join("u.sock")).await.unwrap();
         let _ = stream.write_all(bytes).await;

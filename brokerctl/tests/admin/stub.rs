@@ -52,20 +52,14 @@ impl Fixed {
     }
     /// Pages as the workers give them: one worker a page.
     fn page(&self, from: Option<Cursor>, limit: usize) -> (Vec<usize>, Option<Cursor>) {
-        let (worker, after) = from.map_or((0, "".into()), |from| (from.worker, from.after));
+        let Cursor { worker, place } = from.unwrap_or_default();
         let own = (0..self.clients).filter(|number| number % WORKERS == usize::from(worker));
-        let mut rest = own.filter(|number| self.id(*number) > after);
+        let mut rest = own.filter(|number| *number >= place as usize);
         let rows: Vec<usize> = rest.by_ref().take(limit).collect();
-        let next = match rows.last() {
-            Some(last) if rest.next().is_some() => Some(Cursor {
-                worker,
-                after: self.id(*last),
-            }),
-            _ if usize::from(worker) + 1 < WORKERS => Some(Cursor {
-                worker: worker + 1,
-                after: "".into(),
-            }),
-            _ => None,
+        let next = match rest.next() {
+            Some(first) => Some(Cursor { worker, place: u32::try_from(first).unwrap() }),
+            None if usize::from(worker) + 1 < WORKERS => Some(Cursor { worker: worker + 1, place: 0 }),
+            None => None,
         };
         (rows, next)
     }
@@ -93,33 +87,22 @@ impl Local for Fixed {
         ready(number.map(|number| (number > 0).then(|| self.subscription(number)).into_iter().collect()))
     }
     fn count(&self) -> Boxed<'_, Count> {
-        ready(Count {
-            total: self.clients as u64,
-            connected: self.clients.div_ceil(2) as u64,
-        })
+        ready(Count { total: self.clients as u64, connected: self.clients.div_ceil(2) as u64 })
     }
     fn kick<'a>(&'a self, client_id: &'a str) -> Boxed<'a, bool> {
         ready(self.number(client_id).is_some())
     }
     fn filters(&self) -> Vec<Arc<str>> {
-        (0..self.clients)
-            .rev()
-            .map(|number| self.subscription(number).filter)
-            .collect()
+        (0..self.clients).rev().map(|number| self.subscription(number).filter).collect()
     }
     fn subscribers(&self, filter: &str) -> usize {
-        filter
-            .strip_suffix("/#")
-            .and_then(|client_id| self.number(client_id))
-            .map_or(0, |_| 1)
+        filter.strip_suffix("/#").and_then(|client_id| self.number(client_id)).map_or(0, |_| 1)
+    }
+    fn filter_counts(&self) -> (u64, u64) {
+        (self.clients as u64, self.clients as u64)
     }
     fn listeners(&self) -> Vec<Listener> {
-        vec![Listener {
-            kind: "tcp".into(),
-            name: "default".into(),
-            running: true,
-            ..Listener::default()
-        }]
+        vec![Listener { kind: "tcp".into(), name: "default".into(), running: true, ..Listener::default() }]
     }
     fn control<'a>(&'a self, id: &'a str, order: Order) -> Boxed<'a, Result<(), ControlError>> {
         ready(match (id, order) {
@@ -165,12 +148,7 @@ struct Peers {
 
 /// A node with so many clients.
 pub(crate) fn this_node(node: &'static str, clients: usize) -> ThisNode {
-    let info = NodeInfo {
-        name: node.into(),
-        version: "0.1.0".into(),
-        generation: 7,
-        started_at: 1_684_736_435_155,
-    };
+    let info = NodeInfo { name: node.into(), version: "0.1.0".into(), generation: 7, started_at: 1_684_736_435_155 };
     ThisNode::new(info, Arc::new(Fixed { node, clients }))
 }
 
@@ -206,10 +184,7 @@ impl Nodes for Peers {
     }
     fn join<'a>(&'a self, seed: &'a str) -> Boxed<'a, Result<(), JoinError>> {
         ready(match seed {
-            "127.0.0.1:1" => Err(JoinError::Unreachable {
-                seed: seed.into(),
-                why: "connection refused".into(),
-            }),
+            "127.0.0.1:1" => Err(JoinError::Unreachable { seed: seed.into(), why: "connection refused".into() }),
             _ => Ok(()),
         })
     }
@@ -222,17 +197,10 @@ impl Nodes for Peers {
 pub(crate) async fn serve(dir: &Path, listen: Endpoint, clients: usize, peers: Vec<(&'static str, Peer)>) -> Admin {
     let mut members = vec![member("a", MemberState::Up)];
     for (name, peer) in &peers {
-        let state = if matches!(peer, Peer::Down) {
-            MemberState::Down
-        } else {
-            MemberState::Up
-        };
+        let state = if matches!(peer, Peer::Down) { MemberState::Down } else { MemberState::Up };
         members.push(member(name, state));
     }
-    let nodes: Arc<dyn Nodes> = Arc::new(Peers {
-        members,
-        peers: peers.into_iter().collect(),
-    });
+    let nodes: Arc<dyn Nodes> = Arc::new(Peers { members, peers: peers.into_iter().collect() });
     let parts = AdminParts {
         listen,
         runtime_dir: dir.join("run"),
@@ -265,21 +233,10 @@ pub(crate) async fn run(endpoint: &str, line: &str) -> Ran {
 /// The same, where the output is a terminal.
 pub(crate) async fn run_at(endpoint: &str, line: &str, is_terminal: bool) -> Ran {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let args = ["brokerctl", "--endpoint", endpoint]
-        .into_iter()
-        .chain(line.split_whitespace())
-        .map(Into::into);
-    let mut streams = brokerctl::Streams {
-        out: &mut out,
-        err: &mut err,
-        is_terminal,
-    };
+    let args = ["brokerctl", "--endpoint", endpoint].into_iter().chain(line.split_whitespace()).map(Into::into);
+    let mut streams = brokerctl::Streams { out: &mut out, err: &mut err, is_terminal };
     let code = brokerctl::run(args, &mut streams).await;
-    Ran {
-        code,
-        out: String::from_utf8(out).unwrap(),
-        err: String::from_utf8(err).unwrap(),
-    }
+    Ran { code, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
 }
 
 /// A directory, the endpoint in it, and the node that serves there.
@@ -292,18 +249,8 @@ pub(crate) struct Cluster {
 impl Cluster {
     pub(crate) async fn of(clients: usize, peers: Vec<(&'static str, Peer)>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let admin = serve(
-            dir.path(),
-            Endpoint::Unix(dir.path().join("admin.sock")),
-            clients,
-            peers,
-        )
-        .await;
-        Self {
-            endpoint: admin.endpoint().to_string(),
-            _admin: admin,
-            _dir: dir,
-        }
+        let admin = serve(dir.path(), Endpoint::Unix(dir.path().join("admin.sock")), clients, peers).await;
+        Self { endpoint: admin.endpoint().to_string(), _admin: admin, _dir: dir }
     }
     pub(crate) async fn run(&self, line: &str) -> Ran {
         run(&self.endpoint, line).await

@@ -54,11 +54,7 @@ async fn the_program_exits_with_the_code_of_its_library() {
     let brokerctl = |args: &'static str, endpoint: String| {
         tokio::task::spawn_blocking(move || {
             let mut command = Command::new(env!("CARGO_BIN_EXE_brokerctl"));
-            command
-                .env("BROKERCTL_ENDPOINT", endpoint)
-                .args(args.split(' '))
-                .output()
-                .unwrap()
+            command.env("BROKERCTL_ENDPOINT", endpoint).args(args.split(' ')).output().unwrap()
         })
     };
     let done = brokerctl("status -o json", cluster.endpoint.clone()).await.unwrap();

@@ -89,8 +89,7 @@ impl Message {
     /// Seconds left until it expires, rounded up; `None` if it never does, `Some(0)` if it has.
     #[must_use]
     pub fn seconds_left(&self, now: Time) -> Option<u32> {
-        self.expires_at
-            .map(|at| u32::try_from(at.since(now).div_ceil(1000)).unwrap_or(u32::MAX))
+        self.expires_at.map(|at| u32::try_from(at.since(now).div_ceil(1000)).unwrap_or(u32::MAX))
     }
 }
 

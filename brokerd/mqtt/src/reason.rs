@@ -178,9 +178,7 @@ mod tests {
 
     #[test]
     fn a_byte_that_stands_for_a_code_comes_back_and_43_bytes_do() {
-        let codes: Vec<u8> = (0..=255)
-            .filter(|&byte| ReasonCode::from_byte(byte).is_some())
-            .collect();
+        let codes: Vec<u8> = (0..=255).filter(|&byte| ReasonCode::from_byte(byte).is_some()).collect();
         assert_eq!(codes.len(), 8 + 0x23, "assigned bytes: {codes:02x?}");
         for byte in codes {
             assert_eq!(ReasonCode::from_byte(byte).map(|code| code as u8), Some(byte));

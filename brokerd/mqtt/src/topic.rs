@@ -20,11 +20,7 @@ pub fn valid_filter(filter: &str) -> bool {
     if filter.len() > MAX_TEXT {
         return false;
     }
-    if filter.starts_with(SHARE) {
-        parse_share(filter).is_some()
-    } else {
-        valid_plain_filter(filter)
-    }
+    if filter.starts_with(SHARE) { parse_share(filter).is_some() } else { valid_plain_filter(filter) }
 }
 
 fn valid_plain_filter(filter: &str) -> bool {
@@ -108,11 +104,7 @@ pub(crate) fn scan(bytes: &[u8]) -> Scan {
         last[..rest.len()].copy_from_slice(rest);
         found.add(u64::from_le_bytes(last));
     }
-    Scan {
-        nul: found.nul != 0,
-        wildcard: found.wildcard != 0,
-        separators: found.separators as usize,
-    }
+    Scan { nul: found.nul != 0, wildcard: found.wildcard != 0, separators: found.separators as usize }
 }
 
 #[derive(Default)]

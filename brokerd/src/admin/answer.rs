@@ -45,12 +45,7 @@ impl ThisNode {
     /// A node that does not know others yet.
     #[must_use]
     pub fn new(info: NodeInfo, local: Arc<dyn Local>) -> Self {
-        Self {
-            info,
-            local,
-            nodes: OnceLock::new(),
-            topics: Topics::default(),
-        }
+        Self { info, local, nodes: OnceLock::new(), topics: Topics::default() }
     }
 
     /// Lets it know the others; once.
@@ -96,17 +91,14 @@ impl ThisNode {
             Question::Metrics(_) => whole(Answer::Numbers(convert::numbers(self.local.metrics()))),
             Question::Count(_) => {
                 let count = self.local.count().await;
-                whole(Answer::Count(wire::Count {
-                    total: count.total,
-                    connected: count.connected,
-                }))
+                whole(Answer::Count(wire::Count { total: count.total, connected: count.connected }))
             }
             Question::Members(_) => {
                 let mut members = self.members();
                 if let [alone] = members.as_mut_slice()
                     && alone.is_self
                 {
-                    alone.routes = self.sums().await.0;
+                    alone.routes = self.local.filter_counts().0;
                 }
                 let members = members.into_iter().map(convert::member).collect();
                 whole(Answer::Members(wire::Members { members }))
@@ -153,7 +145,7 @@ impl ThisNode {
     /// The names are those of `emqx_ctl broker stats` where the meaning is the same.
     async fn stats(&self) -> Vec<(&'static str, u64)> {
         let count = self.local.count().await;
-        let (routes, subscriptions) = self.sums().await;
+        let (routes, subscriptions) = self.local.filter_counts();
         let mut stats = vec![
             ("connections.count", count.total),
             ("live_connections.count", count.connected),
@@ -166,27 +158,9 @@ impl ThisNode {
         stats
     }
 
-    /// Filters, and subscriptions to them.
-    async fn sums(&self) -> (u64, u64) {
-        let local = self.local.clone();
-        let sum = move || {
-            let filters = local.filters();
-            let subscriptions = filters.iter().map(|filter| local.subscribers(filter) as u64).sum();
-            (filters.len() as u64, subscriptions)
-        };
-        // Joining fails only where the runtime shuts down.
-        tokio::task::spawn_blocking(sum).await.unwrap_or_default()
-    }
-
     async fn clients(&self, list: &ListQuestion) -> NodeAnswer {
         if let Some(client_id) = &list.only {
-            let rows = self
-                .local
-                .client(client_id)
-                .await
-                .map(convert::client)
-                .into_iter()
-                .collect();
+            let rows = self.local.client(client_id).await.map(convert::client).into_iter().collect();
             return whole(Answer::Clients(wire::Clients { rows }));
         }
         let Some(wanted) = Wanted::of(list) else {
@@ -195,11 +169,7 @@ impl ThisNode {
         let (views, following) = self.local.clients(wanted.from(), wanted.rows + wanted.skip()).await;
         let (rows, next) = wanted.cut(views.into_iter().map(convert::client).collect(), following);
         let total = if list.total { self.local.count().await.total } else { 0 };
-        NodeAnswer {
-            next,
-            total,
-            ..whole(Answer::Clients(wire::Clients { rows }))
-        }
+        NodeAnswer { next, total, ..whole(Answer::Clients(wire::Clients { rows })) }
     }
 
     async fn subscriptions(&self, list: &ListQuestion) -> NodeAnswer {
@@ -214,47 +184,27 @@ impl ThisNode {
                 ((views, None), found, total)
             }
             None => {
-                let page = self
-                    .local
-                    .subscriptions(wanted.from(), wanted.rows + wanted.skip())
-                    .await;
-                (page, true, if list.total { self.sums().await.1 } else { 0 })
+                let page = self.local.subscriptions(wanted.from(), wanted.rows + wanted.skip()).await;
+                (page, true, if list.total { self.local.filter_counts().1 } else { 0 })
             }
         };
         let (rows, next) = wanted.cut(views.iter().map(convert::subscription).collect(), following);
         let answer = Answer::Subscriptions(wire::Subscriptions { rows, found });
-        NodeAnswer {
-            next,
-            total,
-            ..whole(answer)
-        }
+        NodeAnswer { next, total, ..whole(answer) }
     }
 
     async fn topics(&self, list: &ListQuestion) -> NodeAnswer {
         if let Some(filter) = &list.only {
             let (local, filter) = (self.local.clone(), filter.clone());
             let has = move || (local.subscribers(&filter) > 0).then_some(filter);
-            let rows = tokio::task::spawn_blocking(has)
-                .await
-                .unwrap_or_default()
-                .into_iter()
-                .collect();
+            let rows = tokio::task::spawn_blocking(has).await.unwrap_or_default().into_iter().collect();
             return whole(Answer::Topics(wire::Topics { rows }));
         }
         let Some(wanted) = Wanted::of(list) else {
             return refusal("not a cursor of this node");
         };
-        let page = self
-            .topics
-            .page(&self.local, wanted.cursor.after.as_deref(), wanted.rows)
-            .await;
-        let next = page.next.map(|after| {
-            PageCursor {
-                after: Some(after),
-                ..PageCursor::default()
-            }
-            .encode_to_vec()
-        });
+        let page = self.topics.page(&self.local, wanted.cursor.after.as_deref(), wanted.rows).await;
+        let next = page.next.map(|after| PageCursor { after: Some(after), ..PageCursor::default() }.encode_to_vec());
         let answer = Answer::Topics(wire::Topics { rows: page.rows });
         NodeAnswer {
             next: next.unwrap_or_default(),
@@ -286,10 +236,7 @@ fn certificates(result: Result<Vec<Certificate>, String>) -> Answer {
 
 /// An answer without a further page.
 fn whole(answer: Answer) -> NodeAnswer {
-    NodeAnswer {
-        answer: Some(answer),
-        ..NodeAnswer::default()
-    }
+    NodeAnswer { answer: Some(answer), ..NodeAnswer::default() }
 }
 
 fn refusal(why: &str) -> NodeAnswer {

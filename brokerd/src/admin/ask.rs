@@ -34,13 +34,7 @@ pub(super) struct Plan {
 impl Plan {
     /// Chooses the members to ask: those that are up or still hold clients on their way out.
     pub(super) fn of(this: Arc<ThisNode>, nodes: Option<Arc<dyn Nodes>>, request: AskRequest) -> Result<Self, Status> {
-        let AskRequest {
-            question,
-            node,
-            here,
-            limit,
-            timeout_ms,
-        } = request;
+        let AskRequest { question, node, here, limit, timeout_ms } = request;
         let Some(question) = question else {
             return Err(Status::invalid_argument("no question"));
         };
@@ -62,14 +56,7 @@ impl Plan {
             0 => DEFAULT_TIMEOUT,
             millis => Duration::from_millis(millis.into()).min(MAX_TIMEOUT),
         };
-        Ok(Self {
-            this,
-            nodes,
-            question,
-            members,
-            limit,
-            timeout,
-        })
+        Ok(Self { this, nodes, question, members, limit, timeout })
     }
 
     /// Asks all at once; ends early where nobody listens any more.
@@ -102,12 +89,7 @@ impl Plan {
         }
         silent.sort_unstable_by(|a: &Silent, b| a.node.cmp(&b.node));
         let summary = Part::Summary(Summary { silent });
-        let _ = parts
-            .send(Ok(AskPart {
-                node: name,
-                part: Some(summary),
-            }))
-            .await;
+        let _ = parts.send(Ok(AskPart { node: name, part: Some(summary) })).await;
     }
 }
 
@@ -142,10 +124,7 @@ impl Walk {
             }
             let next = std::mem::take(&mut answer.next);
             let rows = rows(&answer);
-            let part = AskPart {
-                node: self.member.name.clone(),
-                part: Some(Part::Answer(answer)),
-            };
+            let part = AskPart { node: self.member.name.clone(), part: Some(Part::Answer(answer)) };
             if self.parts.send(Ok(part)).await.is_err() {
                 return None;
             }
@@ -164,9 +143,7 @@ impl Walk {
     fn bound(&self, question: &mut NodeQuestion, is_first: bool) {
         if let Some(list) = list(question) {
             list.total = is_first && self.left.is_some();
-            list.limit = self
-                .left
-                .map_or(ROWS, |left| usize::try_from(left).unwrap_or(ROWS).min(ROWS)) as u32;
+            list.limit = self.left.map_or(ROWS, |left| usize::try_from(left).unwrap_or(ROWS).min(ROWS)) as u32;
         }
     }
 
@@ -179,9 +156,7 @@ impl Walk {
         let nodes = self.nodes.as_ref().ok_or_else(|| AskError::NotUp(name.clone()))?;
         // The cluster has a deadline of its own; this one holds it to ours.
         let asked = nodes.ask(name, question.encode_to_vec().into(), self.timeout);
-        let bytes = tokio::time::timeout(self.timeout, asked)
-            .await
-            .map_err(|_| AskError::Silent(name.clone()))??;
+        let bytes = tokio::time::timeout(self.timeout, asked).await.map_err(|_| AskError::Silent(name.clone()))??;
         let garbled = |error| NodeAnswer {
             answer: Some(Answer::Error(format!("its answer cannot be read: {error}"))),
             ..NodeAnswer::default()
@@ -190,10 +165,7 @@ impl Walk {
     }
 
     fn silent(&self, reason: String) -> Silent {
-        Silent {
-            node: self.member.name.clone(),
-            reason,
-        }
+        Silent { node: self.member.name.clone(), reason }
     }
 }
 

@@ -16,10 +16,7 @@ pub(super) struct Guard {
 
 impl Guard {
     pub(super) fn new(token: Option<String>) -> Self {
-        Self {
-            token,
-            uid: rustix::process::geteuid().as_raw(),
-        }
+        Self { token, uid: rustix::process::geteuid().as_raw() }
     }
 
     fn admits(&self, caller: Caller, authorization: Option<&[u8]>) -> bool {
@@ -70,19 +67,9 @@ mod tests {
 
     #[test]
     fn tcp_admits_the_exact_token_alone() {
-        let guard = Guard {
-            token: Some("secret".into()),
-            uid: 1000,
-        };
+        let guard = Guard { token: Some("secret".into()), uid: 1000 };
         assert!(guard.admits(Caller::Anyone, Some(b"Bearer secret")));
-        for wrong in [
-            &b"Bearer secreT"[..],
-            b"Bearer secret ",
-            b"Bearer ",
-            b"secret",
-            b"Basic secret",
-            b"",
-        ] {
+        for wrong in [&b"Bearer secreT"[..], b"Bearer secret ", b"Bearer ", b"secret", b"Basic secret", b""] {
             assert!(!guard.admits(Caller::Anyone, Some(wrong)), "{wrong:?} was admitted");
         }
         assert!(!guard.admits(Caller::Anyone, None));

@@ -104,11 +104,6 @@ const fn state(state: MemberState) -> &'static str {
 }
 
 pub(super) fn numbers(numbers: Vec<(&'static str, u64)>) -> wire::Numbers {
-    let number = |(name, value): (&'static str, u64)| wire::Number {
-        name: name.into(),
-        value,
-    };
-    wire::Numbers {
-        numbers: numbers.into_iter().map(number).collect(),
-    }
+    let number = |(name, value): (&'static str, u64)| wire::Number { name: name.into(), value };
+    wire::Numbers { numbers: numbers.into_iter().map(number).collect() }
 }

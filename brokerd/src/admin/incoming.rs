@@ -51,12 +51,7 @@ pub(super) struct Incoming {
 
 impl Incoming {
     pub(super) fn new(listener: Listener, counters: Arc<Counters>) -> Self {
-        Self {
-            listener,
-            permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
-            counters,
-            retry: None,
-        }
+        Self { listener, permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)), counters, retry: None }
     }
 
     fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<(Io, Caller)>> {
@@ -113,12 +108,7 @@ pub(super) struct Connection {
 impl Connection {
     fn new(io: Io, caller: Caller, permit: OwnedSemaphorePermit) -> Self {
         let deadline = Box::pin(tokio::time::sleep(PREFACE_TIMEOUT));
-        Self {
-            io,
-            caller,
-            preface: Some((PREFACE, deadline)),
-            _permit: permit,
-        }
+        Self { io, caller, preface: Some((PREFACE, deadline)), _permit: permit }
     }
 }
 

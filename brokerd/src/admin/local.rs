@@ -71,6 +71,8 @@ pub trait Local: Send + Sync {
     fn filters(&self) -> Vec<Arc<str>>;
     /// Subscriptions of this node to a filter. Called on a thread that may block.
     fn subscribers(&self, filter: &str) -> usize;
+    /// Filters with a subscriber on this node, and subscriptions to them.
+    fn filter_counts(&self) -> (u64, u64);
     /// The listeners.
     fn listeners(&self) -> Vec<Listener>;
     /// Starts, stops, drains or restarts one. See [`Listeners`].
@@ -125,6 +127,10 @@ impl Local for LocalParts {
     }
     fn subscribers(&self, filter: &str) -> usize {
         self.index.holders(filter).0
+    }
+    fn filter_counts(&self) -> (u64, u64) {
+        let counts = self.index.counts();
+        (counts.local_filters as u64, counts.local_subscriptions as u64)
     }
     fn listeners(&self) -> Vec<Listener> {
         (self.listeners)()

@@ -112,10 +112,5 @@ pub async fn serve(parts: AdminParts) -> Result<Admin, StartError> {
             tracing::error!(%error, "the management API ended");
         }
     });
-    Ok(Admin {
-        endpoint,
-        stop,
-        task,
-        _files: files,
-    })
+    Ok(Admin { endpoint, stop, task, _files: files })
 }

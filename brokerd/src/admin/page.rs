@@ -48,19 +48,12 @@ impl Wanted {
         let kept = fitting(rows.into_iter().skip(self.skip()));
         let listed = self.skip() + kept.len();
         let next = if listed < given {
-            PageCursor {
-                skip: u32::try_from(listed).unwrap_or(MAX_SKIP),
-                ..self.cursor.clone()
-            }
+            PageCursor { skip: u32::try_from(listed).unwrap_or(MAX_SKIP), ..self.cursor.clone() }
         } else {
             let Some(following) = following else {
                 return (kept, Vec::new());
             };
-            PageCursor {
-                worker: following.worker.into(),
-                place: following.place,
-                ..PageCursor::default()
-            }
+            PageCursor { worker: following.worker.into(), place: following.place, ..PageCursor::default() }
         };
         (kept, next.encode_to_vec())
     }
@@ -88,19 +81,11 @@ mod tests {
     use super::*;
 
     fn row(bytes: usize) -> Subscription {
-        Subscription {
-            topic: "t".repeat(bytes),
-            ..Subscription::default()
-        }
+        Subscription { topic: "t".repeat(bytes), ..Subscription::default() }
     }
 
     fn wanted(cursor: Vec<u8>) -> Wanted {
-        Wanted::of(&ListQuestion {
-            cursor,
-            limit: 9,
-            ..ListQuestion::default()
-        })
-        .unwrap()
+        Wanted::of(&ListQuestion { cursor, limit: 9, ..ListQuestion::default() }).unwrap()
     }
 
     #[test]
@@ -131,15 +116,9 @@ mod tests {
 
     #[test]
     fn a_cursor_of_junk_is_refused() {
-        let question = |cursor: &[u8]| ListQuestion {
-            cursor: cursor.to_vec(),
-            ..ListQuestion::default()
-        };
+        let question = |cursor: &[u8]| ListQuestion { cursor: cursor.to_vec(), ..ListQuestion::default() };
         assert!(Wanted::of(&question(b"\xff\xff\xff")).is_none());
-        let far = PageCursor {
-            skip: u32::MAX,
-            ..PageCursor::default()
-        };
+        let far = PageCursor { skip: u32::MAX, ..PageCursor::default() };
         assert!(Wanted::of(&question(&far.encode_to_vec())).is_none());
     }
 }

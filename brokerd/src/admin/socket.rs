@@ -107,12 +107,7 @@ async fn unix(path: &Path) -> Result<Bound, StartError> {
     let files = Files::new(path.to_owned());
     // Whoever connects before this line is checked by his user id all the same.
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(|error| unix_error(path, error))?;
-    Ok(Bound {
-        listener: Listener::Unix(listener),
-        endpoint: Endpoint::Unix(path.to_owned()),
-        token: None,
-        files,
-    })
+    Ok(Bound { listener: Listener::Unix(listener), endpoint: Endpoint::Unix(path.to_owned()), token: None, files })
 }
 
 /// Removes the socket of a process that is no more.
@@ -139,10 +134,7 @@ async fn tcp(address: SocketAddr, runtime_dir: &Path) -> Result<Bound, StartErro
     if !address.ip().is_loopback() {
         return Err(StartError::NotLoopback(address));
     }
-    let failed = |error| StartError::Io {
-        endpoint: address.to_string(),
-        error,
-    };
+    let failed = |error| StartError::Io { endpoint: address.to_string(), error };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     endpoint::make_private_dir(runtime_dir).map_err(failed)?;
@@ -150,26 +142,16 @@ async fn tcp(address: SocketAddr, runtime_dir: &Path) -> Result<Bound, StartErro
     let path = endpoint::token_file(runtime_dir, address.port());
     endpoint::write_token(&path, &token).map_err(failed)?;
     let files = Files::new(path);
-    Ok(Bound {
-        listener: Listener::Tcp(listener),
-        endpoint: Endpoint::Tcp(address),
-        token: Some(token),
-        files,
-    })
+    Ok(Bound { listener: Listener::Tcp(listener), endpoint: Endpoint::Tcp(address), token: Some(token), files })
 }
 
 /// 32 random bytes in hex.
 fn random_hex() -> io::Result<String> {
     let mut bytes = [0; 32];
-    SystemRandom::new()
-        .fill(&mut bytes)
-        .map_err(|_| io::Error::other("the system gives no random bytes"))?;
+    SystemRandom::new().fill(&mut bytes).map_err(|_| io::Error::other("the system gives no random bytes"))?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn unix_error(path: &Path, error: io::Error) -> StartError {
-    StartError::Io {
-        endpoint: format!("unix:{}", path.display()),
-        error,
-    }
+    StartError::Io { endpoint: format!("unix:{}", path.display()), error }
 }

@@ -81,11 +81,7 @@ fn cut(sorted: &[Arc<str>], after: Option<&str>, limit: usize) -> TopicPage {
     }
     let is_last = start + rows.len() >= sorted.len();
     let next = if is_last { None } else { rows.last().cloned() };
-    TopicPage {
-        rows,
-        next,
-        total: sorted.len(),
-    }
+    TopicPage { rows, next, total: sorted.len() }
 }
 
 #[cfg(test)]
@@ -94,17 +90,12 @@ mod tests {
 
     #[test]
     fn pages_join_up_to_all_filters_and_none_is_too_long() {
-        let sorted: Vec<Arc<str>> = (0..12)
-            .map(|number| format!("{number:02}{}", "x".repeat(60_000)).into())
-            .collect();
+        let sorted: Vec<Arc<str>> = (0..12).map(|number| format!("{number:02}{}", "x".repeat(60_000)).into()).collect();
         let mut after = None;
         let mut listed: Vec<String> = Vec::new();
         loop {
             let page = cut(&sorted, after.as_deref(), 500);
-            assert!(
-                page.rows.iter().map(String::len).sum::<usize>() <= BYTES,
-                "a page is too long"
-            );
+            assert!(page.rows.iter().map(String::len).sum::<usize>() <= BYTES, "a page is too long");
             assert_eq!(page.total, 12);
             listed.extend(page.rows);
             match page.next {
@@ -112,11 +103,7 @@ mod tests {
                 None => break,
             }
         }
-        assert!(
-            sorted.iter().map(|filter| &**filter).eq(&listed),
-            "{} of 12 filters",
-            listed.len()
-        );
+        assert!(sorted.iter().map(|filter| &**filter).eq(&listed), "{} of 12 filters", listed.len());
     }
 
     #[test]

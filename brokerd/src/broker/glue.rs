@@ -7,8 +7,7 @@ use bytes::Bytes;
 
 use super::{Foundation, VERSION};
 use crate::admin::{self, LocalParts, NodeInfo, Nodes};
-use crate::cluster::claims::{Claims, Peers};
-use crate::cluster::{AnswerClaims, AskError, Cluster, JoinError, Member};
+use crate::cluster::{AskError, Cluster, JoinError, Member};
 use crate::listener::{Listener, Listeners, State};
 use crate::registry::Boxed;
 
@@ -30,19 +29,6 @@ impl Nodes for Cluster {
     }
 }
 
-impl Peers for Cluster {
-    fn request(&self, node: &str, body: Bytes, deadline: Duration) -> Boxed<'_, Result<Bytes, AskError>> {
-        let node = node.to_owned();
-        Box::pin(async move { Self::request(self, &node, body, deadline).await })
-    }
-}
-
-impl AnswerClaims for Claims {
-    fn answer_claims(&self, from: Arc<str>, question: Bytes) -> Boxed<'_, Bytes> {
-        Box::pin(async move { self.handle(&from, question).await })
-    }
-}
-
 /// Who this node is, for the management API.
 pub(super) fn info(base: &Foundation) -> NodeInfo {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -56,7 +42,7 @@ pub(super) fn info(base: &Foundation) -> NodeInfo {
 
 /// What the management API reads of this node.
 pub(super) fn local(base: &Foundation, listeners: &Arc<Listeners>) -> LocalParts {
-    let (control, index, retained) = (listeners.clone(), base.index.clone(), base.retained.clone());
+    let (control, retained) = (listeners.clone(), base.retained.clone());
     let view = |listener: &Arc<Listener>| admin::Listener {
         kind: listener.config.kind.name().to_owned(),
         name: listener.config.name.clone(),
@@ -69,18 +55,13 @@ pub(super) fn local(base: &Foundation, listeners: &Arc<Listeners>) -> LocalParts
         refused: listener.refused(),
         proxy_protocol: listener.has_proxy_protocol(),
     };
-    let (for_topics, for_subscriptions) = (index.clone(), index);
     LocalParts {
         workers: base.workers.clone(),
         index: base.index.clone(),
         metrics: base.metrics.clone(),
         listeners: Box::new(move || control.iter().map(view).collect()),
         control: listeners.clone(),
-        gauges: vec![
-            ("retained.count", Box::new(move || retained.counts().messages as u64)),
-            ("topics.count", Box::new(move || for_topics.counts().local_filters as u64)),
-            ("subscriptions.count", Box::new(move || for_subscriptions.counts().local_subscriptions as u64)),
-        ],
+        gauges: vec![("retained.count", Box::new(move || retained.counts().messages as u64))],
     }
 }
 

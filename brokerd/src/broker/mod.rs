@@ -10,9 +10,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::clustered::Clustered;
 use crate::access::Access;
 use crate::admin::{Admin, AdminParts, Nodes, ThisNode};
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::datadir::DataDir;
 use crate::listener::Listeners;
@@ -31,7 +31,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(5);
 pub struct Broker {
     listeners: Arc<Listeners>,
     metrics: Metrics,
-    cluster: Option<Clustered>,
+    cluster: Option<Cluster>,
     admin: Admin,
     workers: Workers,
     tasks: TaskTracker,
@@ -61,18 +61,24 @@ impl Broker {
         let base = Foundation::lay(config)?;
         let listeners = Arc::new(Listeners::bind(&config.listeners, base.workers.clone())?);
         let cluster = match config.cluster.secret {
-            Some(_) => Some(Clustered::start(config, &base).await?),
+            Some(_) => Some(clustered::start(config, &base).await?),
             None => None,
         };
         base.start_workers(config, cluster.as_ref())?;
         let admin = base.serve_admin(config, cluster.as_ref(), &listeners).await?;
         let (tasks, upkeep) = (TaskTracker::new(), CancellationToken::new());
-        tasks.spawn(upkeep::run(base.data.clone(), base.clock.clone(), base.retained.clone(), base.started, upkeep.clone()));
+        tasks.spawn(upkeep::run(
+            base.data.clone(),
+            base.clock.clone(),
+            base.retained.clone(),
+            base.started,
+            upkeep.clone(),
+        ));
         let (workers, metrics) = (base.workers, base.metrics);
         let broker = Self { listeners, metrics, cluster, admin, workers, tasks, upkeep };
         if let Some(cluster) = &broker.cluster {
             waiting(&broker);
-            cluster.cluster.ready().await;
+            cluster.ready().await;
         }
         broker.listeners.open().await?;
         Ok(broker)
@@ -93,7 +99,7 @@ impl Broker {
     /// Where its peers reach it, if it is one of a cluster.
     #[must_use]
     pub fn cluster_address(&self) -> Option<std::net::SocketAddr> {
-        self.cluster.as_ref().map(|clustered| clustered.cluster.local_addr())
+        self.cluster.as_ref().map(|cluster| cluster.local_addr())
     }
 
     /// Where brokerctl reaches it.
@@ -113,7 +119,7 @@ impl Broker {
     /// Completes with the reason if the node can no longer do its work: the process must end.
     pub async fn failed(&self) -> String {
         match &self.cluster {
-            Some(clustered) => clustered.cluster.failed().await,
+            Some(cluster) => cluster.failed().await,
             None => std::future::pending().await,
         }
     }
@@ -126,8 +132,8 @@ impl Broker {
             self.listeners.close().await;
             self.tasks.wait().await;
             self.workers.stop().await;
-            if let Some(clustered) = &self.cluster {
-                clustered.cluster.stop().await;
+            if let Some(cluster) = &self.cluster {
+                cluster.stop().await;
             }
             self.admin.stop().await;
         };
@@ -157,37 +163,40 @@ impl Foundation {
         })
     }
 
-    fn start_workers(&self, config: &Config, cluster: Option<&Clustered>) -> std::io::Result<()> {
+    fn start_workers(&self, config: &Config, cluster: Option<&Cluster>) -> std::io::Result<()> {
         let forward: Arc<dyn Forward> = match cluster {
-            Some(clustered) => clustered.cluster.forwarder(),
+            Some(cluster) => cluster.forwarder(),
             None => Arc::new(Alone),
         };
         let elsewhere: Arc<dyn Elsewhere> = match cluster {
-            Some(clustered) => clustered.claims.clone(),
+            Some(cluster) => cluster.claims(),
             None => Arc::new(OnlyHere::new(self.clock.clone())),
         };
-        self.workers.start(config, Parts {
-            index: self.index.clone(),
-            retained: self.retained.clone(),
-            forward,
-            elsewhere,
-            access: Access,
-            metrics: self.metrics.clone(),
-            origin: glue::origin(&self.name, self.generation),
-            started: self.started,
-        })
+        self.workers.start(
+            config,
+            Parts {
+                index: self.index.clone(),
+                retained: self.retained.clone(),
+                forward,
+                elsewhere,
+                access: Access,
+                metrics: self.metrics.clone(),
+                origin: glue::origin(&self.name, self.generation),
+                started: self.started,
+            },
+        )
     }
 
     async fn serve_admin(
         &self,
         config: &Config,
-        cluster: Option<&Clustered>,
+        cluster: Option<&Cluster>,
         listeners: &Arc<Listeners>,
     ) -> anyhow::Result<Admin> {
         let this_node = Arc::new(ThisNode::new(glue::info(self), Arc::new(glue::local(self, listeners))));
-        let nodes = cluster.map(|clustered| {
-            clustered.cluster.answer_with(this_node.clone());
-            Arc::new(clustered.cluster.clone()) as Arc<dyn Nodes>
+        let nodes = cluster.map(|cluster| {
+            cluster.answer_with(this_node.clone());
+            Arc::new(cluster.clone()) as Arc<dyn Nodes>
         });
         Ok(crate::admin::serve(AdminParts {
             listen: config.admin.listen.clone(),

@@ -49,11 +49,7 @@ impl Asks {
 
     /// Sends something that needs no answer, if there is a link with room.
     pub(super) fn tell(&self, body: Body) -> bool {
-        self.0
-            .lock()
-            .link
-            .as_ref()
-            .is_some_and(|link| link.try_send(body).is_ok())
+        self.0.lock().link.as_ref().is_some_and(|link| link.try_send(body).is_ok())
     }
 
     /// Asks, and waits at most until the deadline.
@@ -68,12 +64,7 @@ impl Asks {
             }
             open.next += 1;
             let (id, deadline_ms) = (open.next, u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX));
-            let request = Body::Request(Request {
-                id,
-                kind: kind as u32,
-                deadline_ms,
-                body,
-            });
+            let request = Body::Request(Request { id, kind: kind as u32, deadline_ms, body });
             link.try_send(request).map_err(|_| silent())?;
             open.waiting.insert(id, answer_tx);
             id
@@ -117,14 +108,8 @@ mod tests {
         assert_eq!(none, Err(AskError::NotUp("b".to_owned())));
         asks.connect(link_tx);
         let peer = async {
-            let Some(Body::Request(request)) = link_rx.recv().await else {
-                panic!("no question")
-            };
-            asks.answered(Response {
-                id: request.id,
-                body: request.body,
-                refused: false,
-            });
+            let Some(Body::Request(request)) = link_rx.recv().await else { panic!("no question") };
+            asks.answered(Response { id: request.id, body: request.body, refused: false });
         };
         let (answer, ()) = tokio::join!(asks.ask("b", Kind::Claims, "hi".into(), LONG), peer);
         assert_eq!(answer, Ok("hi".into()));
@@ -140,9 +125,8 @@ mod tests {
     async fn no_more_questions_wait_than_the_bound() {
         let (asks, (link_tx, _link_rx)) = (Asks::default(), mpsc::channel(2 * IN_FLIGHT));
         asks.connect(link_tx);
-        let mut waiting: Vec<_> = (0..IN_FLIGHT)
-            .map(|_| Box::pin(asks.ask("b", Kind::Admin, Bytes::new(), LONG)))
-            .collect();
+        let mut waiting: Vec<_> =
+            (0..IN_FLIGHT).map(|_| Box::pin(asks.ask("b", Kind::Admin, Bytes::new(), LONG))).collect();
         for ask in &mut waiting {
             assert!(futures_ready(ask.as_mut()).await.is_none());
         }

@@ -121,16 +121,10 @@ mod tests {
         let now = Instant::now();
         let mut barrier = barrier(now);
         assert!(!barrier.when_live(10, ticket(1), now));
-        assert!(
-            !barrier.when_live(10, ticket(2), now),
-            "the row did not change, but no peer has it yet"
-        );
+        assert!(!barrier.when_live(10, ticket(2), now), "the row did not change, but no peer has it yet");
         barrier.peer(A).acked(10);
         barrier.peer(B).acked(10);
-        assert_eq!(
-            barrier.settle(now).0,
-            [(ticket(1), Outcome::Done), (ticket(2), Outcome::Done)]
-        );
+        assert_eq!(barrier.settle(now).0, [(ticket(1), Outcome::Done), (ticket(2), Outcome::Done)]);
     }
 
     #[test]

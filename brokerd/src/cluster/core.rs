@@ -167,10 +167,7 @@ impl Core {
         let peer = self.find_or_make(&visitor.name, visitor.generation, visitor.address, now)?;
         let known = peer.standing.lock().generation;
         if visitor.generation < known {
-            let why = format!(
-                "generation {} of it has been seen, this is {}",
-                known, visitor.generation
-            );
+            let why = format!("generation {} of it has been seen, this is {}", known, visitor.generation);
             return Err(Refusal(Reason::OldGeneration, why));
         }
         if visitor.generation > known {
@@ -179,10 +176,7 @@ impl Core {
         let is_new = {
             let mut standing = peer.standing.lock();
             if standing.is_leaving(&peer.name) {
-                return Err(Refusal(
-                    Reason::Left,
-                    "it has left; it may come back with a new generation".to_owned(),
-                ));
+                return Err(Refusal(Reason::Left, "it has left; it may come back with a new generation".to_owned()));
             }
             standing.address = visitor.address;
             standing.version.clone_from(&visitor.version);
@@ -221,15 +215,10 @@ impl Core {
             self.forget(&peer); // it left, and comes back
         }
         let mut peers = self.peers.lock();
-        let taken = peers
-            .values()
-            .fold(PeerSet::default(), |taken, peer| taken.with(peer.slot));
+        let taken = peers.values().fold(PeerSet::default(), |taken, peer| taken.with(peer.slot));
         let free = (0..64).map(PeerSlot).find(|slot| !taken.contains(*slot));
         let Some(slot) = free else {
-            let why = format!(
-                "a node has at most {} peers, and `{name}` is one more",
-                PeerSet::CAPACITY
-            );
+            let why = format!("a node has at most {} peers, and `{name}` is one more", PeerSet::CAPACITY);
             if self.said_full.allows(now) {
                 tracing::error!("{why}");
             }
@@ -360,10 +349,7 @@ impl Core {
             standing.address = member.address;
             standing.version.clone_from(&member.version);
         }
-        let head = Head {
-            version: member.head.version,
-            hash: member.head.hash,
-        };
+        let head = Head { version: member.head.version, hash: member.head.hash };
         let is_linked = peer.standing.lock().gone_since.is_none();
         if is_linked && self.needs_snapshot(&peer, member.head.generation, head, now) {
             peer.asks.tell(super::dial::pull(&peer, true));

@@ -24,6 +24,9 @@ const PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_millis(50)..=D
 /// Questions and pulls that wait to be written.
 const OUTBOX: usize = 512;
 
+/// Bytes after which a turn of writing ends.
+const TURN_BYTES: usize = 256 << 10;
+
 /// Keeps a pair of links to a peer, until the member is gone.
 pub(super) async fn keep(core: Arc<Core>, peer: Arc<Peer>) {
     let mut pause = *PAUSES.start();
@@ -42,11 +45,7 @@ pub(super) async fn keep(core: Arc<Core>, peer: Arc<Peer>) {
             core.tally.add(Metric::PeerRefused, 1);
         }
         tracing::debug!(peer = %peer.name, "the link is closed: {ended}");
-        pause = if began.elapsed() > *PAUSES.end() {
-            *PAUSES.start()
-        } else {
-            (pause * 2).min(*PAUSES.end())
-        };
+        pause = if began.elapsed() > *PAUSES.end() { *PAUSES.start() } else { (pause * 2).min(*PAUSES.end()) };
         tokio::select! {
             () = gone.cancelled() => return,
             () = peer.redial.notified() => pause = *PAUSES.start(),
@@ -59,11 +58,7 @@ pub(super) async fn keep(core: Arc<Core>, peer: Arc<Peer>) {
 pub(super) fn pull(peer: &Peer, snapshot: bool) -> Body {
     let generation = peer.standing.lock().generation;
     let applied = peer.remote.lock().applied();
-    Body::Pull(Pull {
-        generation,
-        version: applied.unwrap_or(0),
-        snapshot: snapshot || applied.is_none(),
-    })
+    Body::Pull(Pull { generation, version: applied.unwrap_or(0), snapshot: snapshot || applied.is_none() })
 }
 
 /// Opens a pair and runs it until it ends; why it ended.
@@ -96,10 +91,7 @@ async fn open(core: &Core, peer: &Peer) -> Result<(Dialed, Dialed), HandshakeErr
     let control = handshake::dial(core, address, Link::Control, session).await?;
     let welcome = &control.welcome;
     if *welcome.node != *peer.name {
-        return Err(HandshakeError::Io(io::Error::other(format!(
-            "`{}` answers at {address}",
-            welcome.node
-        ))));
+        return Err(HandshakeError::Io(io::Error::other(format!("`{}` answers at {address}", welcome.node))));
     }
     let visitor = Visitor {
         name: welcome.node.clone(),
@@ -110,13 +102,9 @@ async fn open(core: &Core, peer: &Peer) -> Result<(Dialed, Dialed), HandshakeErr
     core.meet(&visitor, Instant::now()).map_err(HandshakeError::Unwanted)?;
     let messages = handshake::dial(core, address, Link::Messages, session).await?;
     if messages.welcome.generation != welcome.generation || messages.welcome.node != welcome.node {
-        return Err(HandshakeError::Unwanted(Refusal(
-            Default::default(),
-            "it was restarted meanwhile".to_owned(),
-        )));
+        return Err(HandshakeError::Unwanted(Refusal(Default::default(), "it was restarted meanwhile".to_owned())));
     }
-    core.hot
-        .with_queue(peer.slot, |queue| queue.resume(messages.welcome.received));
+    core.hot.with_queue(peer.slot, |queue| queue.resume(messages.welcome.received));
     Ok((control, messages))
 }
 
@@ -138,10 +126,7 @@ async fn read_control(core: &Core, peer: &Peer, mut reader: Reader) -> io::Resul
                 Some(Body::Members(members)) => members_told(core, peer, members),
                 Some(Body::Response(response)) => peer.asks.answered(response),
                 _ => {
-                    return Err(io::Error::new(
-                        io::ErrorKind::InvalidData,
-                        "not a frame of the answering side",
-                    ));
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "not a frame of the answering side"));
                 }
             }
             match reader.take()? {
@@ -156,7 +141,7 @@ async fn read_control(core: &Core, peer: &Peer, mut reader: Reader) -> io::Resul
     }
 }
 
-fn apply(core: &Core, peer: &Peer, rows: Rows) -> io::Result<()> {
+pub(super) fn apply(core: &Core, peer: &Peer, rows: Rows) -> io::Result<()> {
     core.tally.add(Metric::RowsReceived, rows.rows.len() as u64);
     let applied = {
         let mut remote = peer.remote.lock();
@@ -199,17 +184,14 @@ fn synced(core: &Core, peer: &Peer, until: Option<Instant>) {
     }
 }
 
-fn lease_answered(core: &Core, peer: &Peer, answer: &proto::peer::Head) {
+pub(super) fn lease_answered(core: &Core, peer: &Peer, answer: &proto::peer::Head) {
     let Some(hash) = answer.hash.first_chunk::<16>() else {
         return;
     };
     if answer.generation != peer.standing.lock().generation {
         return;
     }
-    let head = Head {
-        version: answer.version,
-        hash: u128::from_be_bytes(*hash),
-    };
+    let head = Head { version: answer.version, hash: u128::from_be_bytes(*hash) };
     if core.needs_snapshot(peer, answer.generation, head, Instant::now()) {
         peer.asks.tell(pull(peer, true));
         return;
@@ -258,6 +240,9 @@ async fn write_control(
             body = outbox_rx.recv() => {
                 let Some(body) = body else { return Ok(()) };
                 writer.push(core.clock.now(), body)?;
+                while let (true, Ok(body)) = (writer.len() < TURN_BYTES, outbox_rx.try_recv()) {
+                    writer.push(core.clock.now(), body)?;
+                }
             }
         }
         if !writer.is_empty() {
@@ -278,11 +263,7 @@ async fn write_messages(core: &Core, peer: &Peer, mut writer: Writer) -> io::Res
         };
         let (now, stamp) = (core.time(), core.clock.now());
         let messages = inbound::encode(&batch.messages, now, stamp);
-        let forward = Forward {
-            number: batch.number,
-            ack: batch.ack,
-            messages,
-        };
+        let forward = Forward { number: batch.number, ack: batch.ack, messages };
         writer.send(stamp, Body::Forward(forward)).await?;
     }
 }
@@ -291,9 +272,6 @@ async fn write_messages(core: &Core, peer: &Peer, mut writer: Writer) -> io::Res
 async fn watch_messages(mut reader: Reader) -> io::Result<()> {
     match reader.next().await? {
         None => Ok(()),
-        Some(_) => Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "a frame on the messages link",
-        )),
+        Some(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "a frame on the messages link")),
     }
 }

@@ -36,15 +36,8 @@ impl Fence {
     /// Lets a link in if it is newer than those before, after they have ended.
     pub(super) async fn enter(&self, link: Link, generation: u64, session: u64) -> Option<Passage> {
         let token = self.announce(link, generation, session)?;
-        let turn = if link == Link::Messages {
-            &self.messages
-        } else {
-            &self.control
-        };
-        let passage = Passage {
-            _turn: turn.clone().lock_owned().await,
-            token,
-        };
+        let turn = if link == Link::Messages { &self.messages } else { &self.control };
+        let passage = Passage { _turn: turn.clone().lock_owned().await, token };
         // A still newer one may have come while this one waited.
         (!passage.token.is_cancelled()).then_some(passage)
     }
@@ -65,12 +58,7 @@ impl Fence {
         }
         newest.control.cancel();
         newest.messages.cancel();
-        *newest = Newest {
-            generation,
-            session,
-            control: token.clone(),
-            messages: CancellationToken::new(),
-        };
+        *newest = Newest { generation, session, control: token.clone(), messages: CancellationToken::new() };
         Some(token)
     }
 
@@ -104,10 +92,7 @@ mod tests {
         assert!(messages.token.is_cancelled());
         drop(first);
         assert!(second.await.is_some());
-        assert!(
-            fence.enter(Link::Messages, 1, 1).await.is_none(),
-            "its control link is gone"
-        );
+        assert!(fence.enter(Link::Messages, 1, 1).await.is_none(), "its control link is gone");
         assert!(fence.enter(Link::Control, 0, 9).await.is_none(), "an older generation");
     }
 }

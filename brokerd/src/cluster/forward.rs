@@ -108,10 +108,7 @@ fn place(slot: PeerSlot) -> usize {
 pub(super) fn settle(mailboxes: &dyn Mailboxes, mut settled: Vec<(Ticket, Outcome)>) {
     settled.sort_by_key(|(ticket, _)| ticket.worker); // stable: a worker's tickets stay in order
     for of_worker in settled.chunk_by(|one, next| one.0.worker == next.0.worker) {
-        let tickets = of_worker
-            .iter()
-            .map(|(ticket, outcome)| (ticket.token, *outcome))
-            .collect();
+        let tickets = of_worker.iter().map(|(ticket, outcome)| (ticket.token, *outcome)).collect();
         mailboxes.settled(of_worker[0].0.worker, tickets);
     }
 }
@@ -146,19 +143,11 @@ impl Forward for Core {
     fn forward(&self, peer: PeerSlot, batch: &mut Vec<Outbound>) {
         let count = batch.len() as u64;
         // Whether it is up is looked at under the queue's lock: what went down has been released, and stays empty.
-        let (dropped, _) = self
-            .hot
-            .with_queue(peer, |queue| self.hot.up().contains(peer).then(|| queue.push(batch)));
+        let (dropped, _) = self.hot.with_queue(peer, |queue| self.hot.up().contains(peer).then(|| queue.push(batch)));
         let Some(dropped) = dropped else {
-            let lost = batch
-                .iter()
-                .filter(|outbound| outbound.message.qos != mqtt::Qos::AtMostOnce)
-                .count();
+            let lost = batch.iter().filter(|outbound| outbound.message.qos != mqtt::Qos::AtMostOnce).count();
             self.tally.add(Metric::DroppedPeerDown, lost as u64);
-            let settled = batch
-                .drain(..)
-                .filter_map(|outbound| Some((outbound.ticket?, Outcome::Done)))
-                .collect();
+            let settled = batch.drain(..).filter_map(|outbound| Some((outbound.ticket?, Outcome::Done))).collect();
             settle(&*self.mailboxes, settled);
             return;
         };
@@ -179,10 +168,7 @@ pub(super) async fn run_barrier(core: &Core) {
     loop {
         let now = Instant::now();
         let (settled, next) = core.barrier.lock().settle(now);
-        let timed_out = settled
-            .iter()
-            .filter(|(_, outcome)| *outcome == Outcome::TimedOut)
-            .count();
+        let timed_out = settled.iter().filter(|(_, outcome)| *outcome == Outcome::TimedOut).count();
         core.tally.add(Metric::SubackTimedOut, timed_out as u64);
         settle(&*core.mailboxes, settled);
         let pause = next.map_or(IDLE, |next| next.saturating_duration_since(now));

@@ -27,11 +27,7 @@ pub(super) struct FrameReader<R> {
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub(super) fn new(stream: R) -> Self {
-        Self {
-            stream,
-            buffer: BytesMut::new(),
-            limit: MAX_HANDSHAKE,
-        }
+        Self { stream, buffer: BytesMut::new(), limit: MAX_HANDSHAKE }
     }
 
     /// The handshake is over: longer frames are taken. Memory grows as their bytes come, not as they are announced.
@@ -47,11 +43,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             }
             self.buffer.reserve(16 << 10);
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
-                return if self.buffer.is_empty() {
-                    Ok(None)
-                } else {
-                    Err(io::ErrorKind::UnexpectedEof.into())
-                };
+                return if self.buffer.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
             }
         }
     }
@@ -63,19 +55,14 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         };
         let length = u32::from_be_bytes(*prefix) as usize;
         if length > self.limit {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("a frame of {length} bytes"),
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a frame of {length} bytes")));
         }
         if self.buffer.len() < 4 + length {
             return Ok(None);
         }
         self.buffer.advance(4);
         let body = self.buffer.split_to(length).freeze();
-        Frame::decode(body)
-            .map(Some)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+        Frame::decode(body).map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 }
 
@@ -88,10 +75,7 @@ pub(super) struct FrameWriter<W> {
 
 impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     pub(super) fn new(stream: W) -> Self {
-        Self {
-            stream,
-            buffer: BytesMut::new(),
-        }
+        Self { stream, buffer: BytesMut::new() }
     }
 
     /// Appends a frame to what the next flush writes. One that is too long is a bug of the caller and is an error.
@@ -99,14 +83,10 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
         let frame = Frame { hlc, body: Some(body) };
         let length = frame.encoded_len();
         if length > MAX_MESSAGES {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("a frame of {length} bytes"),
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("a frame of {length} bytes")));
         }
         self.buffer.reserve(4 + length);
-        self.buffer
-            .extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+        self.buffer.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
         frame.encode(&mut self.buffer).map_err(io::Error::other)
     }
 
@@ -159,10 +139,7 @@ mod tests {
         }
         let mut reader = FrameReader::new(&bytes[..]);
         for id in 0..3 {
-            assert_eq!(
-                reader.next().await.unwrap().unwrap().body,
-                Some(Body::Probe(Probe { id }))
-            );
+            assert_eq!(reader.next().await.unwrap().unwrap().body, Some(Body::Probe(Probe { id })));
         }
         assert!(reader.next().await.unwrap().is_none());
     }

@@ -72,50 +72,32 @@ pub(super) async fn dial(core: &Core, to: SocketAddr, link: Link, session: u64) 
         let socket = TcpStream::connect(to).await?;
         socket.set_nodelay(true)?;
         let name = ServerName::try_from("brokerd").map_err(io::Error::other)?;
-        let stream = TlsConnector::from(core.identity.client.clone())
-            .connect(name, socket)
-            .await?;
+        let stream = TlsConnector::from(core.identity.client.clone()).connect(name, socket).await?;
         let exporter = exporter(stream.get_ref().1)?;
         let (reader, writer) = tokio::io::split(TlsStream::Client(stream));
         let (mut reader, mut writer) = (FrameReader::new(reader), FrameWriter::new(writer));
-        writer
-            .send(core.clock.now(), Body::Hello(hello(core, link, session, &exporter)))
-            .await?;
+        writer.send(core.clock.now(), Body::Hello(hello(core, link, session, &exporter))).await?;
         let frame = reader.next().await?.ok_or(HandshakeError::NotAPeer)?;
         let welcome = match frame.body {
             Some(Body::Welcome(welcome)) => welcome,
             Some(Body::Refused(refused)) => return Err(HandshakeError::Refused(refused)),
             _ => return Err(HandshakeError::NotAPeer),
         };
-        if !core.identity.is_proven(
-            &exporter,
-            Role::Acceptor,
-            &welcome.node,
-            welcome.generation,
-            &welcome.proof,
-        ) {
+        if !core.identity.is_proven(&exporter, Role::Acceptor, &welcome.node, welcome.generation, &welcome.proof) {
             return Err(HandshakeError::BadProof);
         }
         if let Err(error) = core.clock.merge(frame.hlc) {
             return Err(HandshakeError::Unwanted(Refusal(Reason::Clock, error.to_string())));
         }
         reader.trust(MAX_CONTROL);
-        Ok(Dialed {
-            reader,
-            writer,
-            welcome,
-        })
+        Ok(Dialed { reader, writer, welcome })
     };
-    tokio::time::timeout(PATIENCE, dialing)
-        .await
-        .unwrap_or(Err(HandshakeError::Slow))
+    tokio::time::timeout(PATIENCE, dialing).await.unwrap_or(Err(HandshakeError::Slow))
 }
 
 fn hello(core: &Core, link: Link, session: u64, exporter: &[u8; 32]) -> Hello {
     let own = core.own.lock().clone();
-    let proof = core
-        .identity
-        .proof(exporter, Role::Dialer, &core.identity.node, own.generation);
+    let proof = core.identity.proof(exporter, Role::Dialer, &core.identity.node, own.generation);
     Hello {
         protocol: PROTOCOL,
         cluster: core.identity.cluster.clone(),
@@ -131,9 +113,7 @@ fn hello(core: &Core, link: Link, session: u64, exporter: &[u8; 32]) -> Hello {
 
 /// Takes a connection in; `None` after a probe that was welcome.
 pub(super) async fn admit(core: &Core, socket: TcpStream) -> Result<Option<Admitted>, HandshakeError> {
-    tokio::time::timeout(PATIENCE, admit_unhurried(core, socket))
-        .await
-        .unwrap_or(Err(HandshakeError::Slow))
+    tokio::time::timeout(PATIENCE, admit_unhurried(core, socket)).await.unwrap_or(Err(HandshakeError::Slow))
 }
 
 async fn admit_unhurried(core: &Core, socket: TcpStream) -> Result<Option<Admitted>, HandshakeError> {
@@ -154,22 +134,14 @@ async fn admit_unhurried(core: &Core, socket: TcpStream) -> Result<Option<Admitt
     let entered = match outcome {
         Ok(entered) => entered,
         Err(Refusal(reason, text)) => {
-            let refused = Refused {
-                reason: reason.into(),
-                text: text.clone(),
-                cluster: core.identity.cluster.clone(),
-            };
+            let refused = Refused { reason: reason.into(), text: text.clone(), cluster: core.identity.cluster.clone() };
             writer.send(core.clock.now(), Body::Refused(refused)).await?;
             return Err(HandshakeError::Unwanted(Refusal(reason, text)));
         }
     };
     let generation = core.generation();
-    let proof = core
-        .identity
-        .proof(&exporter, Role::Acceptor, &core.identity.node, generation);
-    let received = entered
-        .as_ref()
-        .map_or(0, |(peer, _)| peer.received.lock().taken(hello.generation));
+    let proof = core.identity.proof(&exporter, Role::Acceptor, &core.identity.node, generation);
+    let received = entered.as_ref().map_or(0, |(peer, _)| peer.received.lock().taken(hello.generation));
     let welcome = Welcome {
         node: core.identity.node.clone(),
         generation,
@@ -181,42 +153,21 @@ async fn admit_unhurried(core: &Core, socket: TcpStream) -> Result<Option<Admitt
     let Some((peer, passage)) = entered else {
         return Ok(None);
     };
-    reader.trust(if hello.link() == Link::Messages {
-        MAX_MESSAGES
-    } else {
-        MAX_CONTROL
-    });
-    Ok(Some(Admitted {
-        peer,
-        link: hello.link(),
-        generation: hello.generation,
-        passage,
-        reader,
-        writer,
-    }))
+    reader.trust(if hello.link() == Link::Messages { MAX_MESSAGES } else { MAX_CONTROL });
+    Ok(Some(Admitted { peer, link: hello.link(), generation: hello.generation, passage, reader, writer }))
 }
 
 /// Whether whoever says hello is one of us. What is not proven is told its reason and nothing else.
 fn check(core: &Core, hello: &Hello, exporter: &[u8; 32], stamp: u64) -> Result<(), Refusal> {
     if hello.cluster != core.identity.cluster {
-        return Err(Refusal(
-            Reason::Cluster,
-            format!("this is cluster `{}`", core.identity.cluster),
-        ));
+        return Err(Refusal(Reason::Cluster, format!("this is cluster `{}`", core.identity.cluster)));
     }
     let is_named = !hello.node.is_empty() && hello.node.len() <= MAX_NAME;
-    if !is_named
-        || !core
-            .identity
-            .is_proven(exporter, Role::Dialer, &hello.node, hello.generation, &hello.proof)
-    {
+    if !is_named || !core.identity.is_proven(exporter, Role::Dialer, &hello.node, hello.generation, &hello.proof) {
         return Err(Refusal(Reason::Secret, "the cluster secret differs".to_owned()));
     }
     if hello.protocol != PROTOCOL {
-        let why = format!(
-            "this node speaks peer protocol {PROTOCOL}, `{}` {}",
-            hello.node, hello.protocol
-        );
+        let why = format!("this node speaks peer protocol {PROTOCOL}, `{}` {}", hello.node, hello.protocol);
         return Err(Refusal(Reason::Protocol, why));
     }
     if let Err(error) = core.clock.merge(stamp) {
@@ -228,10 +179,10 @@ fn check(core: &Core, hello: &Hello, exporter: &[u8; 32], stamp: u64) -> Result<
 
 async fn enter(core: &Core, hello: &Hello, from: IpAddr) -> Result<Option<(std::sync::Arc<Peer>, Passage)>, Refusal> {
     if hello.node == core.identity.node {
-        return Err(Refusal(
-            Reason::SameName,
-            format!("this node is named `{}` too", hello.node),
-        ));
+        return Err(Refusal(Reason::SameName, format!("this node is named `{}` too", hello.node)));
+    }
+    if core.own.lock().has_left {
+        return Err(Refusal(Reason::Left, "this node has left its cluster".to_owned()));
     }
     if hello.link() == Link::Probe {
         return Ok(None);

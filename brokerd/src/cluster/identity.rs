@@ -68,22 +68,12 @@ impl Identity {
 
     /// The proof of a node for one TLS session, given that session's exporter.
     pub(super) fn proof(&self, exporter: &[u8; 32], role: Role, node: &str, generation: u64) -> Vec<u8> {
-        hmac::sign(
-            self.keys.peer_proof(),
-            &self.statement(exporter, role, node, generation),
-        )
-        .as_ref()
-        .to_vec()
+        hmac::sign(self.keys.peer_proof(), &self.statement(exporter, role, node, generation)).as_ref().to_vec()
     }
 
     /// Whether the other side holds the secret too. Compares in constant time.
     pub(super) fn is_proven(&self, exporter: &[u8; 32], role: Role, node: &str, generation: u64, proof: &[u8]) -> bool {
-        hmac::verify(
-            self.keys.peer_proof(),
-            &self.statement(exporter, role, node, generation),
-            proof,
-        )
-        .is_ok()
+        hmac::verify(self.keys.peer_proof(), &self.statement(exporter, role, node, generation), proof).is_ok()
     }
 
     fn statement(&self, exporter: &[u8; 32], role: Role, node: &str, generation: u64) -> Vec<u8> {

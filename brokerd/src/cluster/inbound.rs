@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use mqtt::message::SharedMessage;
-use mqtt::{Message, MessageId, Qos, Time};
+use mqtt::{Message, MessageId, Qos, Time, codec, topic};
 use proto::peer;
 
-use super::check;
 use crate::router::{Delivery, Index, Mailboxes, Matches, OnDelivered, Subscriber};
 
 /// Bytes of a PUBLISH beside topic, properties and payload, at most.
@@ -31,13 +30,8 @@ pub(super) enum BadMessage {
 
 /// What is sent for a frame of messages. Their bytes are copied once, into one allocation that all share.
 pub(super) fn encode(messages: &[SharedMessage], now: Time, stamp: u64) -> Vec<peer::Message> {
-    let parts = |message: &SharedMessage| {
-        [
-            message.topic_bytes().len(),
-            message.properties().len(),
-            message.payload().len(),
-        ]
-    };
+    let parts =
+        |message: &SharedMessage| [message.topic_bytes().len(), message.properties().len(), message.payload().len()];
     let mut arena = BytesMut::with_capacity(messages.iter().flat_map(parts).sum());
     for message in messages {
         arena.extend_from_slice(message.topic_bytes());
@@ -71,21 +65,15 @@ pub(super) fn decode(sent: &peer::Message, now: Time, max_packet_size: u32) -> R
     if size > max_packet_size as usize + OVERHEAD {
         return Err(BadMessage::TooLarge(size));
     }
-    let topic = check::topic(&sent.topic).ok_or(BadMessage::Topic)?;
-    if !check::is_publish_properties(&sent.properties) {
+    let topic = std::str::from_utf8(&sent.topic).ok().filter(|topic| topic::valid_name(topic));
+    let topic = topic.ok_or(BadMessage::Topic)?;
+    if !codec::check_forwardable(&sent.properties) {
         return Err(BadMessage::Properties);
     }
-    let qos = u8::try_from(sent.qos)
-        .ok()
-        .and_then(Qos::from_bits)
-        .ok_or(BadMessage::Qos(sent.qos))?;
+    let qos = u8::try_from(sent.qos).ok().and_then(Qos::from_bits).ok_or(BadMessage::Qos(sent.qos))?;
     let worker = u16::try_from(sent.worker).map_err(|_| BadMessage::Worker(sent.worker))?;
     let mut message = Message::new(topic, &sent.properties, &sent.payload);
-    message.id = MessageId {
-        origin: sent.origin,
-        worker,
-        sequence: sent.sequence,
-    };
+    message.id = MessageId { origin: sent.origin, worker, sequence: sent.sequence };
     message.qos = qos;
     message.retain = sent.retain;
     message.expires_at = sent.expires_in.map(|millis| now.after_millis(millis));
@@ -101,9 +89,7 @@ pub(super) fn deliver(messages: Vec<SharedMessage>, index: &Index, mailboxes: &d
         found.clear();
         index.matches(message.topic(), &mut found);
         // Overlapping filters of a session must be neighbours.
-        found
-            .local
-            .sort_unstable_by_key(|subscriber| (subscriber.worker, subscriber.session));
+        found.local.sort_unstable_by_key(|subscriber| (subscriber.worker, subscriber.session));
         for subscribers in found.local.chunk_by(|one, next| one.worker == next.worker) {
             add(&mut batches, message.clone(), subscribers);
         }
@@ -116,14 +102,9 @@ pub(super) fn deliver(messages: Vec<SharedMessage>, index: &Index, mailboxes: &d
 }
 
 fn add(batches: &mut [Vec<Delivery>], message: SharedMessage, subscribers: &[Subscriber]) {
-    let worker = subscribers
-        .first()
-        .map_or(0, |subscriber| usize::from(subscriber.worker));
+    let worker = subscribers.first().map_or(0, |subscriber| usize::from(subscriber.worker));
     if let Some(batch) = batches.get_mut(worker) {
-        batch.push(Delivery {
-            message,
-            subscribers: subscribers.to_vec(),
-        });
+        batch.push(Delivery { message, subscribers: subscribers.to_vec() });
     }
 }
 
@@ -135,18 +116,12 @@ mod tests {
     #[test]
     fn a_message_arrives_as_it_was_sent() {
         let mut message = Message::new("a/b", &[1, 1], b"payload");
-        message.id = MessageId {
-            origin: 7,
-            worker: 2,
-            sequence: 9,
-        };
+        message.id = MessageId { origin: 7, worker: 2, sequence: 9 };
         message.qos = Qos::ExactlyOnce;
         message.retain = true;
         message.expires_at = Some(Time(5_000));
         let other = Arc::new(Message::new("other", &[], b"x"));
-        let sent = encode(&[other, Arc::new(message.clone())], Time(1_000), 42)
-            .pop()
-            .unwrap();
+        let sent = encode(&[other, Arc::new(message.clone())], Time(1_000), 42).pop().unwrap();
         assert_eq!((sent.expires_in, sent.stamp), (Some(4_000), 42));
         let arrived = decode(&sent, Time(90_000), 1_000).unwrap();
         assert_eq!(arrived.expires_at, Some(Time(94_000)), "on the receiver's clock");
@@ -156,9 +131,7 @@ mod tests {
 
     #[test]
     fn a_message_that_no_client_may_see_is_refused() {
-        let good = encode(&[Arc::new(Message::new("a", &[], b"12345678"))], Time(0), 0)
-            .pop()
-            .unwrap();
+        let good = encode(&[Arc::new(Message::new("a", &[], b"12345678"))], Time(0), 0).pop().unwrap();
         let bad = |change: fn(&mut peer::Message)| {
             let mut sent = good.clone();
             change(&mut sent);
@@ -166,10 +139,7 @@ mod tests {
         };
         assert!(decode(&good, Time(0), 8).is_ok());
         assert_eq!(bad(|sent| sent.topic = "a/#".into()), BadMessage::Topic);
-        assert_eq!(
-            bad(|sent| sent.properties = vec![0x23, 0, 1].into()),
-            BadMessage::Properties
-        );
+        assert_eq!(bad(|sent| sent.properties = vec![0x23, 0, 1].into()), BadMessage::Properties);
         assert_eq!(bad(|sent| sent.qos = 3), BadMessage::Qos(3));
         assert_eq!(bad(|sent| sent.worker = 70_000), BadMessage::Worker(70_000));
         assert_eq!(bad(|sent| sent.payload = vec![0; 24].into()), BadMessage::TooLarge(25));

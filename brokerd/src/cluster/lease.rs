@@ -59,10 +59,7 @@ impl Lease {
     /// The session is over, or its rows are not believed.
     pub(super) fn end(&mut self) {
         let next = self.next;
-        *self = Self {
-            next,
-            ..Self::default()
-        };
+        *self = Self { next, ..Self::default() };
     }
 }
 
@@ -135,11 +132,7 @@ mod tests {
         let id = lease.ask(start);
         assert_eq!(lease.answered(id, 6, Some(5)), None, "version 6 is not applied");
         assert_eq!(lease.applied(None), None, "in the middle of a snapshot");
-        assert_eq!(
-            lease.applied(Some(6)),
-            Some(start + LEASE),
-            "the stamp stays that of the question"
-        );
+        assert_eq!(lease.applied(Some(6)), Some(start + LEASE), "the stamp stays that of the question");
     }
 
     #[test]
@@ -148,28 +141,16 @@ mod tests {
         assert_eq!(lease.answered(7, 0, Some(0)), None);
         let id = lease.ask(start);
         lease.end();
-        assert_eq!(
-            lease.answered(id, 0, Some(0)),
-            None,
-            "it was asked in an earlier session"
-        );
+        assert_eq!(lease.answered(id, 0, Some(0)), None, "it was asked in an earlier session");
         let (first, second) = (lease.ask(start), lease.ask(start + ms(100)));
         lease.answered(second, 0, Some(0));
-        assert_eq!(
-            lease.answered(first, 0, Some(0)),
-            Some(start + ms(100) + LEASE),
-            "a late answer shortens nothing"
-        );
+        assert_eq!(lease.answered(first, 0, Some(0)), Some(start + ms(100) + LEASE), "a late answer shortens nothing");
     }
 
     #[test]
     fn trap_1_a_version_is_live_once_acknowledged_or_once_no_lease_below_it_can_run() {
         let (mut answers, start) = (Answers::default(), Instant::now());
-        assert_eq!(
-            answers.live(start),
-            (u64::MAX, None),
-            "it never had a lease, so it floods"
-        );
+        assert_eq!(answers.live(start), (u64::MAX, None), "it never had a lease, so it floods");
         answers.told(9, start);
         answers.told(9, start + ms(100));
         answers.told(12, start + ms(200));
@@ -200,9 +181,6 @@ mod tests {
         }
         assert_eq!(answers.told.len(), REMEMBERED);
         let late = start + LEASE + MARGIN + Duration::from_micros(998);
-        assert!(
-            answers.live(late).0 < 999,
-            "999 was told later than this, so versions above the last kept wait"
-        );
+        assert!(answers.live(late).0 < 999, "999 was told later than this, so versions above the last kept wait");
     }
 }

@@ -4,7 +4,6 @@
 mod accept;
 mod asks;
 mod barrier;
-mod check;
 pub mod claims;
 mod core;
 mod dial;
@@ -33,7 +32,6 @@ mod start;
 mod tests;
 mod turnover;
 
-pub use requests::AnswerClaims;
 pub use start::{Cluster, Inputs, RememberSeeds, StartError};
 
 /// Where a member stands, as `cluster status` prints it.

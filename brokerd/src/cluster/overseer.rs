@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::MemberState;
+use super::claims::Claims;
 use super::core::{Core, wall_millis};
 use super::dial;
 use super::gossip::{Gossip, Members, PublishedState, RouteHead};
@@ -30,6 +31,21 @@ pub(super) trait Voice: Send + Sync {
     fn head(&self, head: RouteHead) -> Boxed<'_, ()>;
 }
 
+/// What the overseer tells the registry of client ids, and asks of it.
+pub(super) trait Registry: Send + Sync {
+    fn on_view(&self, live: Vec<String>);
+    fn is_in_sync(&self) -> bool;
+}
+
+impl Registry for Claims {
+    fn on_view(&self, live: Vec<String>) {
+        Self::on_view(self, live);
+    }
+    fn is_in_sync(&self) -> bool {
+        Self::is_in_sync(self)
+    }
+}
+
 impl Voice for Gossip {
     fn state(&self, state: PublishedState) -> Boxed<'_, ()> {
         Box::pin(self.set_state(state))
@@ -44,6 +60,7 @@ pub(super) struct Overseer {
     pub(super) core: Arc<Core>,
     pub(super) members: watch::Receiver<Members>,
     pub(super) voice: Arc<dyn Voice>,
+    pub(super) registry: Arc<dyn Registry>,
     /// Becomes true once, when this node may serve.
     pub(super) ready_tx: watch::Sender<bool>,
     /// Rises after each look.
@@ -61,7 +78,7 @@ impl Overseer {
         let mut dialers = JoinSet::new();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut published = None;
+        let (mut published, mut view) = (None, Vec::new());
         self.members.mark_changed();
         loop {
             if self.members.has_changed().unwrap_or(false) {
@@ -69,6 +86,11 @@ impl Overseer {
                 self.hear_gossip(&members, Instant::now());
             }
             self.judge(Instant::now());
+            let live = self.live();
+            if view != live {
+                view.clone_from(&live);
+                self.registry.on_view(live);
+            }
             self.check_ready(Instant::now());
             self.tell();
             for peer in self.core.all_peers() {
@@ -81,11 +103,7 @@ impl Overseer {
                 published = Some(own.state);
                 self.voice.state(own.state).await;
             }
-            let head = RouteHead {
-                generation: own.generation,
-                version: head.version,
-                hash: head.hash,
-            };
+            let head = RouteHead { generation: own.generation, version: head.version, hash: head.hash };
             self.voice.head(head).await;
             self.looked_tx.send_modify(|looks| *looks += 1);
             tokio::select! {
@@ -136,9 +154,7 @@ impl Overseer {
                 peer.fence.close_before(u64::MAX);
                 peer.standing.lock().gone_since = Some(now);
             }
-            let is_over = standing
-                .gone_since
-                .is_some_and(|since| now.duration_since(since) > FAREWELL);
+            let is_over = standing.gone_since.is_some_and(|since| now.duration_since(since) > FAREWELL);
             if is_over {
                 core.forget(peer);
             }
@@ -170,13 +186,10 @@ impl Overseer {
             return;
         }
         let missing = self.missing(now);
-        self.was_complete |= missing.as_ref().is_some_and(BTreeSet::is_empty);
+        let is_routed = missing.as_ref().is_some_and(BTreeSet::is_empty);
+        self.was_complete |= is_routed && self.registry.is_in_sync();
         let is_late = now.saturating_duration_since(self.began) >= self.core.settings.join_timeout;
-        let trouble = if self.was_complete || !self.has_seeds || !is_late {
-            String::new()
-        } else {
-            alarm(missing)
-        };
+        let trouble = if self.was_complete || !self.has_seeds || !is_late { String::new() } else { alarm(missing) };
         let mut own = self.core.own.lock();
         if own.trouble != trouble {
             if !trouble.is_empty() {
@@ -192,6 +205,14 @@ impl Overseer {
         }
     }
 
+    /// The nodes that client ids are shared out among: this one and those that are up.
+    fn live(&self) -> Vec<String> {
+        let up = self.core.hot.up();
+        let peers = self.core.all_peers();
+        let names = peers.iter().filter(|peer| up.contains(peer.slot)).map(|peer| peer.name.to_string());
+        std::iter::once(self.core.identity.node.clone()).chain(names).collect()
+    }
+
     fn missing(&self, now: Instant) -> Option<BTreeSet<String>> {
         let mut peers = Vec::new();
         for peer in self.core.all_peers() {
@@ -199,11 +220,7 @@ impl Overseer {
             let counts = !matches!(standing.state(&peer.name), MemberState::Down | MemberState::Leaving);
             if counts {
                 let in_sync = standing.gone_since.is_none() && self.core.hot.is_in_sync(peer.slot, now);
-                peers.push(PeerSight {
-                    name: peer.name.to_string(),
-                    in_sync,
-                    list: standing.list.clone(),
-                });
+                peers.push(PeerSight { name: peer.name.to_string(), in_sync, list: standing.list.clone() });
             }
         }
         ready::missing((&self.core.identity.node, self.core.generation()), &peers)
@@ -252,12 +269,12 @@ impl Overseer {
 fn alarm(missing: Option<BTreeSet<String>>) -> String {
     match missing {
         None => "no seed answers: this node serves alone, and keeps trying".to_owned(),
+        Some(names) if names.is_empty() => {
+            "this node serves, though not all peers have announced their client ids".to_owned()
+        }
         Some(names) => {
             let names: Vec<String> = names.into_iter().collect();
-            format!(
-                "this node serves, though it is not in sync with `{}`",
-                names.join("`, `")
-            )
+            format!("this node serves, though it is not in sync with `{}`", names.join("`, `"))
         }
     }
 }

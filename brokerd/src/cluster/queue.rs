@@ -47,14 +47,7 @@ pub(super) struct Queue {
 
 impl Queue {
     pub(super) const fn new(bound: usize) -> Self {
-        Self {
-            bound,
-            waiting: VecDeque::new(),
-            sent: VecDeque::new(),
-            bytes: 0,
-            number: 0,
-            resend_after: None,
-        }
+        Self { bound, waiting: VecDeque::new(), sent: VecDeque::new(), bytes: 0, number: 0, resend_after: None }
     }
 
     /// Whether publishers must not be read.
@@ -64,6 +57,12 @@ impl Queue {
     /// Whether they may be read again.
     pub(super) const fn is_below_half(&self) -> bool {
         self.bytes < self.bound / 2
+    }
+
+    /// Whether everything has been handed to the link at least once.
+    #[cfg(test)]
+    pub(super) fn is_all_sent(&self) -> bool {
+        self.waiting.is_empty()
     }
 
     /// Takes a turn's messages and answers how many of QoS 0 had no room.
@@ -104,12 +103,7 @@ impl Queue {
         self.number += 1;
         let frame = batch(self.number, &messages);
         if frame.ack {
-            self.sent.push_back(Sent {
-                number: self.number,
-                messages,
-                bytes,
-                is_done: false,
-            });
+            self.sent.push_back(Sent { number: self.number, messages, bytes, is_done: false });
         } else {
             self.bytes -= bytes;
         }
@@ -139,24 +133,12 @@ impl Queue {
 
     /// Gives everything up, because the peer is gone: whom to tell, and how many messages above QoS 0 were in it.
     pub(super) fn release(&mut self) -> (Vec<(Ticket, Outcome)>, u64) {
-        let left = self
-            .sent
-            .drain(..)
-            .filter(|sent| !sent.is_done)
-            .flat_map(|sent| sent.messages);
+        let left = self.sent.drain(..).filter(|sent| !sent.is_done).flat_map(|sent| sent.messages);
         let all: Vec<Outbound> = left.chain(self.waiting.drain(..)).collect();
         self.bytes = 0;
         self.resend_after = None;
-        let dropped = all
-            .iter()
-            .filter(|outbound| outbound.message.qos != Qos::AtMostOnce)
-            .count() as u64;
-        (
-            all.into_iter()
-                .filter_map(|outbound| Some((outbound.ticket?, Outcome::Done)))
-                .collect(),
-            dropped,
-        )
+        let dropped = all.iter().filter(|outbound| outbound.message.qos != Qos::AtMostOnce).count() as u64;
+        (all.into_iter().filter_map(|outbound| Some((outbound.ticket?, Outcome::Done))).collect(), dropped)
     }
 }
 
@@ -166,11 +148,7 @@ fn cost(outbound: &Outbound) -> usize {
 
 fn batch(number: u64, messages: &[Outbound]) -> Batch {
     let ack = messages.iter().any(|outbound| outbound.ticket.is_some());
-    Batch {
-        number,
-        ack,
-        messages: messages.iter().map(|outbound| outbound.message.clone()).collect(),
-    }
+    Batch { number, ack, messages: messages.iter().map(|outbound| outbound.message.clone()).collect() }
 }
 
 /// Settles a frame once; the bytes that it frees.
@@ -180,9 +158,7 @@ fn finish(sent: &mut Sent, refused: &[ForwardRefused], settled: &mut Vec<(Ticket
     }
     for (index, outbound) in std::mem::take(&mut sent.messages).into_iter().enumerate() {
         let Some(ticket) = outbound.ticket else { continue };
-        let is_refused = refused
-            .iter()
-            .any(|refused| refused.number == sent.number && refused.index as usize == index);
+        let is_refused = refused.iter().any(|refused| refused.number == sent.number && refused.index as usize == index);
         settled.push((ticket, if is_refused { Outcome::Full } else { Outcome::Done }));
     }
     sent.bytes
@@ -199,16 +175,10 @@ mod tests {
         let mut message = Message::new("t", &[], &[b'x'; 100]);
         message.qos = qos;
         let ticket = (qos != Qos::AtMostOnce).then_some(Ticket { worker: 0, token });
-        Outbound {
-            message: Arc::new(message),
-            ticket,
-        }
+        Outbound { message: Arc::new(message), ticket }
     }
     fn up_to(number: u64) -> ForwardAck {
-        ForwardAck {
-            up_to: number,
-            ..ForwardAck::default()
-        }
+        ForwardAck { up_to: number, ..ForwardAck::default() }
     }
     fn done(token: u64) -> (Ticket, Outcome) {
         (Ticket { worker: 0, token }, Outcome::Done)
@@ -225,15 +195,9 @@ mod tests {
     #[test]
     fn above_the_bound_qos_0_is_dropped_and_qos_1_is_taken_and_congests() {
         let mut queue = Queue::new(1_000);
-        assert_eq!(
-            queue.push(&mut (0..20).map(|token| outbound(token, Qos::AtLeastOnce)).collect()),
-            0
-        );
+        assert_eq!(queue.push(&mut (0..20).map(|token| outbound(token, Qos::AtLeastOnce)).collect()), 0);
         assert!(queue.is_above());
-        assert_eq!(
-            queue.push(&mut vec![outbound(0, Qos::AtMostOnce), outbound(21, Qos::ExactlyOnce)]),
-            1
-        );
+        assert_eq!(queue.push(&mut vec![outbound(0, Qos::AtMostOnce), outbound(21, Qos::ExactlyOnce)]), 1);
         let frame = queue.next().unwrap();
         assert_eq!((frame.number, frame.ack, frame.messages.len()), (1, true, 21));
         assert!(queue.is_above(), "what is not acknowledged counts");
@@ -265,10 +229,7 @@ mod tests {
     #[test]
     fn a_frame_is_settled_once_however_often_it_is_acknowledged() {
         let mut queue = three_frames();
-        let also = ForwardAck {
-            also: vec![2, 2, 77],
-            ..ForwardAck::default()
-        };
+        let also = ForwardAck { also: vec![2, 2, 77], ..ForwardAck::default() };
         assert_eq!(queue.acked(&also), [done(2)]);
         assert_eq!(queue.acked(&also), []);
         queue.resume(0);
@@ -281,16 +242,8 @@ mod tests {
     #[test]
     fn a_refused_message_is_told_as_full() {
         let mut queue = three_frames();
-        let refused = vec![ForwardRefused {
-            number: 1,
-            index: 0,
-            why: 1,
-        }];
-        let settled = queue.acked(&ForwardAck {
-            up_to: 1,
-            refused,
-            ..ForwardAck::default()
-        });
+        let refused = vec![ForwardRefused { number: 1, index: 0, why: 1 }];
+        let settled = queue.acked(&ForwardAck { up_to: 1, refused, ..ForwardAck::default() });
         assert_eq!(settled, [(Ticket { worker: 0, token: 1 }, Outcome::Full)]);
     }
 
@@ -302,10 +255,6 @@ mod tests {
         assert_eq!(queue.release(), (vec![done(2), done(3), done(4)], 3));
         assert_eq!(queue.bytes, 0);
         queue.push(&mut vec![outbound(5, Qos::AtLeastOnce)]);
-        assert_eq!(
-            queue.next().unwrap().number,
-            4,
-            "numbers go on rising for the same peer"
-        );
+        assert_eq!(queue.next().unwrap().number, 4, "numbers go on rising for the same peer");
     }
 }

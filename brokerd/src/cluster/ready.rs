@@ -21,9 +21,7 @@ pub(super) fn missing(me: (&str, u64), peers: &[PeerSight]) -> Option<BTreeSet<S
     if peers.is_empty() {
         return None;
     }
-    let listed = peers
-        .iter()
-        .flat_map(|peer| peer.list.iter().map(|row| row.node.as_str()));
+    let listed = peers.iter().flat_map(|peer| peer.list.iter().map(|row| row.node.as_str()));
     let known = peers.iter().map(|peer| peer.name.as_str());
     let union: BTreeSet<&str> = known.chain(listed).filter(|name| *name != me.0).collect();
     let is_met = |name: &str| {
@@ -32,13 +30,7 @@ pub(super) fn missing(me: (&str, u64), peers: &[PeerSight]) -> Option<BTreeSet<S
             peer.name == name && peer.in_sync && lists_me
         })
     };
-    Some(
-        union
-            .into_iter()
-            .filter(|name| !is_met(name))
-            .map(str::to_owned)
-            .collect(),
-    )
+    Some(union.into_iter().filter(|name| !is_met(name)).map(str::to_owned).collect())
 }
 
 #[cfg(test)]
@@ -51,11 +43,7 @@ mod tests {
             generation: *generation,
             ..MemberRow::default()
         };
-        PeerSight {
-            name: name.to_owned(),
-            in_sync,
-            list: list.iter().map(row).collect(),
-        }
+        PeerSight { name: name.to_owned(), in_sync, list: list.iter().map(row).collect() }
     }
     fn missing_of(peers: &[PeerSight]) -> Option<Vec<String>> {
         missing(("me", 2), peers).map(|names| names.into_iter().collect())
@@ -72,14 +60,8 @@ mod tests {
     #[test]
     fn trap_16_a_peer_that_does_not_list_this_generation_back_is_missing() {
         assert_eq!(missing_of(&[peer("b", true, &[("b", 1)])]), Some(vec!["b".to_owned()]));
-        assert_eq!(
-            missing_of(&[peer("b", true, &[("b", 1), ("me", 1)])]),
-            Some(vec!["b".to_owned()])
-        );
-        assert_eq!(
-            missing_of(&[peer("b", false, &[("b", 1), ("me", 2)])]),
-            Some(vec!["b".to_owned()])
-        );
+        assert_eq!(missing_of(&[peer("b", true, &[("b", 1), ("me", 1)])]), Some(vec!["b".to_owned()]));
+        assert_eq!(missing_of(&[peer("b", false, &[("b", 1), ("me", 2)])]), Some(vec!["b".to_owned()]));
     }
 
     #[test]

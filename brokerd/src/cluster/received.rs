@@ -22,10 +22,7 @@ impl Received {
     /// The highest number that was taken from this generation; another generation starts anew.
     pub(super) fn taken(&mut self, generation: u64) -> u64 {
         if generation != self.generation {
-            *self = Self {
-                generation,
-                ..Self::default()
-            };
+            *self = Self { generation, ..Self::default() };
         }
         self.taken
     }
@@ -61,22 +58,14 @@ impl Received {
         let also: Vec<u64> = self.untold.drain(..).filter(|number| *number > up_to).collect();
         let is_news = up_to > self.told || !also.is_empty();
         self.told = up_to;
-        is_news.then(|| ForwardAck {
-            up_to,
-            also,
-            refused: Vec::new(),
-        })
+        is_news.then(|| ForwardAck { up_to, also, refused: Vec::new() })
     }
 
     /// Everything, for a stream that has been told nothing: acknowledgements on an earlier one may be lost.
     pub(super) fn all(&mut self) -> ForwardAck {
         self.untold.clear();
         self.told = self.up_to();
-        ForwardAck {
-            up_to: self.told,
-            also: self.done.iter().copied().collect(),
-            refused: Vec::new(),
-        }
+        ForwardAck { up_to: self.told, also: self.done.iter().copied().collect(), refused: Vec::new() }
     }
 
     fn up_to(&self) -> u64 {
@@ -102,10 +91,7 @@ mod tests {
         let mut received = received();
         assert!(!received.take(7, 2, true));
         assert!(!received.take(6, 9, true), "an older generation");
-        assert!(
-            received.take(7, 5, false),
-            "frames of QoS 0 may be lost between streams"
-        );
+        assert!(received.take(7, 5, false), "frames of QoS 0 may be lost between streams");
         assert_eq!(received.taken(7), 5);
         assert_eq!(received.taken(8), 0, "a new generation starts anew");
     }
@@ -115,44 +101,15 @@ mod tests {
         let mut received = received();
         assert_eq!(received.news(), None);
         received.done(7, 2);
-        assert_eq!(
-            received.news(),
-            Some(ForwardAck {
-                also: vec![2],
-                ..ForwardAck::default()
-            })
-        );
+        assert_eq!(received.news(), Some(ForwardAck { also: vec![2], ..ForwardAck::default() }));
         assert_eq!(received.news(), None);
-        assert_eq!(
-            received.all(),
-            ForwardAck {
-                also: vec![2],
-                ..ForwardAck::default()
-            },
-            "for a new stream"
-        );
+        assert_eq!(received.all(), ForwardAck { also: vec![2], ..ForwardAck::default() }, "for a new stream");
         received.done(7, 1);
-        assert_eq!(
-            received.news(),
-            Some(ForwardAck {
-                up_to: 2,
-                ..ForwardAck::default()
-            })
-        );
+        assert_eq!(received.news(), Some(ForwardAck { up_to: 2, ..ForwardAck::default() }));
         received.done(6, 3);
-        assert_eq!(
-            received.news(),
-            None,
-            "an older generation's delivery acknowledges nothing"
-        );
+        assert_eq!(received.news(), None, "an older generation's delivery acknowledges nothing");
         received.done(7, 3);
-        assert_eq!(
-            received.news(),
-            Some(ForwardAck {
-                up_to: 3,
-                ..ForwardAck::default()
-            })
-        );
+        assert_eq!(received.news(), Some(ForwardAck { up_to: 3, ..ForwardAck::default() }));
         assert!(received.done.is_empty() && received.pending.is_empty());
     }
 }

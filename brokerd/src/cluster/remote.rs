@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
+use mqtt::topic;
 use proto::peer::Rows;
 
-use super::check;
 use super::routes::{Head, digest};
 
 /// A stream that is behind for longer, without a row, is asked for everything.
@@ -55,11 +55,7 @@ impl Remote {
     }
     /// The version that is applied as a whole.
     pub(super) const fn applied(&self) -> Option<u64> {
-        if matches!(self.phase, Phase::Live) {
-            Some(self.head.version)
-        } else {
-            None
-        }
+        if matches!(self.phase, Phase::Live) { Some(self.head.version) } else { None }
     }
     /// What is here is not believed until a snapshot has ended.
     pub(super) const fn distrust(&mut self) {
@@ -73,18 +69,14 @@ impl Remote {
 
     /// Applies a frame and tells `index` each filter that came or went.
     pub(super) fn apply(&mut self, frame: Rows, mut index: impl FnMut(&str, bool)) -> Result<(), BadRows> {
-        if let Some(bad) = frame.rows.iter().find(|row| !check::is_filter(&row.filter)) {
+        if let Some(bad) = frame.rows.iter().find(|row| !topic::valid_filter(&row.filter)) {
             return Err(BadRows::BadFilter(bad.filter.chars().take(64).collect()));
         }
         self.behind_since = None;
         if self.phase == Phase::Awaiting && !(frame.snapshot && frame.first) {
             return Ok(());
         }
-        if frame.snapshot {
-            self.fill(frame, &mut index)
-        } else {
-            self.follow(frame, &mut index)
-        }
+        if frame.snapshot { self.fill(frame, &mut index) } else { self.follow(frame, &mut index) }
     }
 
     fn fill(&mut self, frame: Rows, index: &mut impl FnMut(&str, bool)) -> Result<(), BadRows> {
@@ -119,10 +111,7 @@ impl Remote {
         }
         let is_next = frame.after == self.head.version && frame.version == frame.after + frame.rows.len() as u64;
         if !is_next {
-            return Err(BadRows::Gap {
-                after: frame.after,
-                applied: self.head.version,
-            });
+            return Err(BadRows::Gap { after: frame.after, applied: self.head.version });
         }
         for row in frame.rows {
             if row.present {
@@ -176,22 +165,10 @@ mod tests {
         filters.iter().map(row).collect()
     }
     fn changes(after: u64, filters: &[(&str, bool)]) -> Rows {
-        Rows {
-            after,
-            version: after + filters.len() as u64,
-            rows: rows(filters),
-            ..Rows::default()
-        }
+        Rows { after, version: after + filters.len() as u64, rows: rows(filters), ..Rows::default() }
     }
     fn snapshot(first: bool, last: bool, version: u64, filters: &[(&str, bool)]) -> Rows {
-        Rows {
-            snapshot: true,
-            first,
-            last,
-            version,
-            rows: rows(filters),
-            ..Rows::default()
-        }
+        Rows { snapshot: true, first, last, version, rows: rows(filters), ..Rows::default() }
     }
 
     #[test]
@@ -199,20 +176,11 @@ mod tests {
         let mut remote = Remote::default();
         let mut seen = Vec::new();
         assert_eq!(remote.apply(changes(0, &[("a", true), ("b", true)]), |_, _| ()), Ok(()));
-        assert_eq!(
-            remote.apply(snapshot(true, false, 9, &[("b", true)]), |_, _| ()),
-            Ok(())
-        );
+        assert_eq!(remote.apply(snapshot(true, false, 9, &[("b", true)]), |_, _| ()), Ok(()));
         assert_eq!(remote.applied(), None);
-        assert_eq!(
-            remote.apply(changes(2, &[("x", true)]), |_, _| ()),
-            Err(BadRows::OutOfOrder)
-        );
+        assert_eq!(remote.apply(changes(2, &[("x", true)]), |_, _| ()), Err(BadRows::OutOfOrder));
         let end = snapshot(false, true, 9, &[("c", true)]);
-        assert_eq!(
-            remote.apply(end, |filter, present| seen.push((filter.to_owned(), present))),
-            Ok(())
-        );
+        assert_eq!(remote.apply(end, |filter, present| seen.push((filter.to_owned(), present))), Ok(()));
         assert_eq!(seen, [("c".to_owned(), true), ("a".to_owned(), false)]);
         assert_eq!(remote.applied(), Some(9));
         assert_eq!(remote.head().hash, digest("b").wrapping_add(digest("c")));
@@ -221,19 +189,9 @@ mod tests {
     #[test]
     fn changes_that_do_not_follow_are_refused_and_change_nothing() {
         let mut remote = Remote::default();
-        assert_eq!(
-            remote.apply(changes(1, &[("a", true)]), |_, _| ()),
-            Err(BadRows::Gap { after: 1, applied: 0 })
-        );
-        assert_eq!(
-            remote.apply(snapshot(false, true, 1, &[]), |_, _| ()),
-            Err(BadRows::OutOfOrder)
-        );
-        assert!(
-            remote
-                .apply(changes(0, &[("a", true), ("a#", true)]), |_, _| ())
-                .is_err()
-        );
+        assert_eq!(remote.apply(changes(1, &[("a", true)]), |_, _| ()), Err(BadRows::Gap { after: 1, applied: 0 }));
+        assert_eq!(remote.apply(snapshot(false, true, 1, &[]), |_, _| ()), Err(BadRows::OutOfOrder));
+        assert!(remote.apply(changes(0, &[("a", true), ("a#", true)]), |_, _| ()).is_err());
         assert_eq!((remote.len(), remote.head()), (0, Head::default()));
     }
 
@@ -251,11 +209,7 @@ mod tests {
         assert!(remote.needs_snapshot(ahead, now + STUCK * 2));
         remote.distrust();
         assert!(!remote.needs_snapshot(ahead, now + STUCK * 3), "one is on its way");
-        assert_eq!(
-            remote.apply(changes(1, &[("b", true)]), |_, _| ()),
-            Ok(()),
-            "sent before the question arrived"
-        );
+        assert_eq!(remote.apply(changes(1, &[("b", true)]), |_, _| ()), Ok(()), "sent before the question arrived");
         assert_eq!((remote.len(), remote.applied()), (1, None));
     }
 }

@@ -1,53 +1,56 @@
-//! Questions of peers, answered here: whom they are handed to, and how many at a time. Never looks into one.
+//! Questions between nodes that are not about rows or messages: whom they are handed to here, and how claims reach
+//! other nodes. Never looks into one.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use proto::peer::{Request, Response};
 
-use super::Answer;
 use super::asks::Kind;
+use super::claims::{self, Claims};
+use super::core::Core;
+use super::{Answer, AskError};
 use crate::registry::Boxed;
-
-/// Answers another node's claims: bytes in, bytes out.
-pub trait AnswerClaims: Send + Sync {
-    /// `from` is the name of the node that asks. Never fails: a refusal is part of the answer.
-    fn answer_claims(&self, from: Arc<str>, question: Bytes) -> Boxed<'_, Bytes>;
-}
 
 /// Whom questions are handed to.
 #[derive(Clone, Default)]
 pub(super) struct Handlers {
     pub(super) admin: Option<Arc<dyn Answer>>,
-    pub(super) claims: Option<Arc<dyn AnswerClaims>>,
+    /// Weak: the claims ask through the same core that answers for them.
+    pub(super) claims: Weak<Claims>,
 }
 
 impl Handlers {
     /// Answers one question within its deadline; refused where nobody takes its kind or the deadline passes.
     pub(super) async fn answer(self, from: Arc<str>, request: Request) -> Response {
-        let refused = Response {
-            id: request.id,
-            refused: true,
-            ..Response::default()
-        };
+        let refused = Response { id: request.id, refused: true, ..Response::default() };
         let work = async {
             match request.kind {
                 kind if kind == Kind::Admin as u32 => Some(self.admin.as_ref()?.answer(request.body).await),
-                kind if kind == Kind::Claims as u32 => {
-                    Some(self.claims.as_ref()?.answer_claims(from, request.body).await)
-                }
+                kind if kind == Kind::Claims as u32 => Some(self.claims.upgrade()?.handle(&from, request.body).await),
                 _ => None,
             }
         };
         let deadline = Duration::from_millis(u64::from(request.deadline_ms));
         match tokio::time::timeout(deadline, work).await {
-            Ok(Some(body)) => Response {
-                id: request.id,
-                body,
-                refused: false,
-            },
+            Ok(Some(body)) => Response { id: request.id, body, refused: false },
             _ => refused,
         }
+    }
+}
+
+/// The way of the claims to other nodes.
+pub(super) struct ClaimLinks(pub(super) Weak<Core>);
+
+impl claims::Peers for ClaimLinks {
+    fn request(&self, node: &str, body: Bytes, deadline: Duration) -> Boxed<'_, Result<Bytes, AskError>> {
+        let (peer, node) = (self.0.upgrade().and_then(|core| core.peer(node)), node.to_owned());
+        Box::pin(async move {
+            match peer {
+                Some(peer) => peer.asks.ask(&node, Kind::Claims, body, deadline).await,
+                None => Err(AskError::NotUp(node)),
+            }
+        })
     }
 }

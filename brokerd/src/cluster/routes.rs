@@ -28,10 +28,7 @@ pub(super) struct Head {
 /// What a row adds to the digest of its table: a sum, so that order does not matter.
 pub(super) fn digest(filter: &str) -> u128 {
     let whole = ring::digest::digest(&ring::digest::SHA256, filter.as_bytes());
-    whole
-        .as_ref()
-        .first_chunk::<16>()
-        .map_or(0, |bytes| u128::from_be_bytes(*bytes))
+    whole.as_ref().first_chunk::<16>().map_or(0, |bytes| u128::from_be_bytes(*bytes))
 }
 
 /// The set and its log. Versions count changes, so the log's entries have the versions up to `head.version`.
@@ -47,13 +44,7 @@ pub(super) struct OwnTable {
 impl OwnTable {
     pub(super) const fn new(log_limit: usize) -> Self {
         let head = Head { version: 0, hash: 0 };
-        Self {
-            head,
-            rows: BTreeSet::new(),
-            log: VecDeque::new(),
-            log_bytes: 0,
-            log_limit,
-        }
+        Self { head, rows: BTreeSet::new(), log: VecDeque::new(), log_bytes: 0, log_limit }
     }
 
     pub(super) const fn head(&self) -> Head {
@@ -112,11 +103,7 @@ impl OwnTable {
 }
 
 fn row(filter: &Arc<str>, present: bool) -> Row {
-    Row {
-        filter: filter.to_string(),
-        present,
-        ..Row::default()
-    }
+    Row { filter: filter.to_string(), present, ..Row::default() }
 }
 
 /// The table, shared by the workers that write it and the feeds that read it.
@@ -128,10 +115,7 @@ pub(super) struct Routes {
 
 impl Routes {
     pub(super) fn new() -> Self {
-        Self {
-            table: Mutex::new(OwnTable::new(LOG_BYTES)),
-            version_tx: watch::Sender::new(0),
-        }
+        Self { table: Mutex::new(OwnTable::new(LOG_BYTES)), version_tx: watch::Sender::new(0) }
     }
 
     /// Writes a change and wakes the feeds.
@@ -178,18 +162,11 @@ pub(super) enum Feed {
 impl Feed {
     fn new(pull: &Pull, generation: u64, table: &OwnTable) -> Self {
         let can_replay = !pull.snapshot && pull.generation == generation && table.changes(pull.version).is_some();
-        if can_replay {
-            Self::Live(pull.version)
-        } else {
-            Self::snapshot(table)
-        }
+        if can_replay { Self::Live(pull.version) } else { Self::snapshot(table) }
     }
 
     const fn snapshot(table: &OwnTable) -> Self {
-        Self::Snapshot {
-            end: table.head.version,
-            after: None,
-        }
+        Self::Snapshot { end: table.head.version, after: None }
     }
 
     fn next(&mut self, table: &OwnTable) -> Option<Rows> {
@@ -200,12 +177,7 @@ impl Feed {
             if let Some(rows) = table.changes(after) {
                 let version = after + rows.len() as u64;
                 *self = Self::Live(version);
-                return Some(Rows {
-                    after,
-                    version,
-                    rows,
-                    ..Rows::default()
-                });
+                return Some(Rows { after, version, rows, ..Rows::default() });
             }
             *self = Self::snapshot(table);
         }
@@ -216,20 +188,10 @@ impl Feed {
         let (page, more) = table.page(after.as_ref());
         let rows = page.iter().map(|filter| row(filter, true)).collect();
         *self = match page.last() {
-            Some(last) if more => Self::Snapshot {
-                end,
-                after: Some(last.clone()),
-            },
+            Some(last) if more => Self::Snapshot { end, after: Some(last.clone()) },
             _ => Self::Live(end),
         };
-        Some(Rows {
-            snapshot: true,
-            first,
-            last: !more,
-            after: 0,
-            version: end,
-            rows,
-        })
+        Some(Rows { snapshot: true, first, last: !more, after: 0, version: end, rows })
     }
 }
 
@@ -242,11 +204,7 @@ mod tests {
         table.change(&filter.into(), present, digest(filter));
     }
     fn pull(version: u64, snapshot: bool) -> Pull {
-        Pull {
-            generation: 1,
-            version,
-            snapshot,
-        }
+        Pull { generation: 1, version, snapshot }
     }
     fn drain(feed: &mut Feed, table: &OwnTable, remote: &mut Remote) {
         while let Some(rows) = feed.next(table) {
@@ -263,14 +221,8 @@ mod tests {
         assert!(matches!(Feed::new(&pull(1, false), 1, &table), Feed::Live(1)));
         assert!(matches!(Feed::new(&pull(0, false), 1, &table), Feed::Snapshot { .. }));
         assert!(matches!(Feed::new(&pull(1, true), 1, &table), Feed::Snapshot { .. }));
-        assert!(
-            matches!(Feed::new(&pull(1, false), 2, &table), Feed::Snapshot { .. }),
-            "another generation"
-        );
-        assert!(
-            matches!(Feed::new(&pull(9, false), 1, &table), Feed::Snapshot { .. }),
-            "from the future"
-        );
+        assert!(matches!(Feed::new(&pull(1, false), 2, &table), Feed::Snapshot { .. }), "another generation");
+        assert!(matches!(Feed::new(&pull(9, false), 1, &table), Feed::Snapshot { .. }), "from the future");
     }
 
     #[test]

@@ -41,9 +41,7 @@ impl std::fmt::Debug for Keys {
 /// A key for one purpose.
 fn expand(root: &hkdf::Prk, purpose: &[u8]) -> [u8; 32] {
     let mut key = [0; 32];
-    let filled = root
-        .expand(&[purpose], hkdf::HKDF_SHA256)
-        .and_then(|okm| okm.fill(&mut key));
+    let filled = root.expand(&[purpose], hkdf::HKDF_SHA256).and_then(|okm| okm.fill(&mut key));
     // HKDF-SHA256 gives up to 8,160 bytes (RFC 5869, 2.3); a key of zeros must never leave here.
     assert!(filled.is_ok(), "32 bytes are within the limit of HKDF");
     key
@@ -54,18 +52,13 @@ mod tests {
     use super::*;
 
     fn proof(secret: &str, cluster: &str) -> Vec<u8> {
-        hmac::sign(Keys::derive(secret, cluster).peer_proof(), b"x")
-            .as_ref()
-            .to_vec()
+        hmac::sign(Keys::derive(secret, cluster).peer_proof(), b"x").as_ref().to_vec()
     }
 
     #[test]
     fn another_secret_or_another_cluster_gives_another_key() {
         assert_eq!(proof("a secret of sixteen", "one"), proof("a secret of sixteen", "one"));
-        assert_ne!(
-            proof("a secret of sixteen", "one"),
-            proof("a secret of seventeen", "one")
-        );
+        assert_ne!(proof("a secret of sixteen", "one"), proof("a secret of seventeen", "one"));
         assert_ne!(proof("a secret of sixteen", "one"), proof("a secret of sixteen", "two"));
     }
 

@@ -27,14 +27,7 @@ const TURN_BYTES: usize = 256 << 10;
 
 /// Serves a link until it ends or a newer one takes its place.
 pub(super) async fn serve(core: Arc<Core>, admitted: Admitted) {
-    let Admitted {
-        peer,
-        link,
-        generation,
-        passage,
-        reader,
-        writer,
-    } = admitted;
+    let Admitted { peer, link, generation, passage, reader, writer } = admitted;
     let work = async {
         if link == proto::peer::Link::Messages {
             // The writer is kept: dropping it would not close the stream, but nothing is said on it.
@@ -62,11 +55,7 @@ struct Desk {
 
 async fn control(core: &Arc<Core>, peer: &Arc<Peer>, reader: Reader, writer: Writer) -> io::Result<()> {
     let (outbox_tx, outbox_rx) = mpsc::channel(OUTBOX);
-    let desk = Desk {
-        feed: Mutex::default(),
-        pulled: Notify::new(),
-        outbox_tx,
-    };
+    let desk = Desk { feed: Mutex::default(), pulled: Notify::new(), outbox_tx };
     tokio::select! {
         ended = read_control(core, peer, reader, &desk) => ended,
         ended = write_control(core, peer, writer, &desk, outbox_rx) => ended,
@@ -91,10 +80,7 @@ async fn read_control(core: &Arc<Core>, peer: &Arc<Peer>, mut reader: Reader, de
             }
             Some(Body::Request(request)) => answer_request(core, peer, request, desk, &mut answering),
             _ => {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "not a frame of the asking side",
-                ));
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "not a frame of the asking side"));
             }
         }
     }
@@ -110,12 +96,7 @@ fn answer_probe(core: &Core, peer: &Peer, id: u64, desk: &Desk) {
         head
     };
     let hash = head.hash.to_be_bytes().to_vec().into();
-    let answer = Head {
-        id,
-        generation: core.generation(),
-        version: head.version,
-        hash,
-    };
+    let answer = Head { id, generation: core.generation(), version: head.version, hash };
     // Without room the peer gets no lease, and floods.
     desk.outbox_tx.try_send(Body::Head(answer)).ok();
 }
@@ -130,11 +111,7 @@ fn start_feed(core: &Core, peer: &Peer, pull: &Pull, desk: &Desk) {
 
 fn answer_request(core: &Core, peer: &Peer, request: Request, desk: &Desk, answering: &mut JoinSet<()>) {
     if answering.len() >= IN_FLIGHT {
-        let refused = Response {
-            id: request.id,
-            refused: true,
-            ..Response::default()
-        };
+        let refused = Response { id: request.id, refused: true, ..Response::default() };
         desk.outbox_tx.try_send(Body::Response(refused)).ok();
         return;
     }
@@ -216,8 +193,7 @@ fn receive(core: &Core, peer: &Arc<Peer>, generation: u64, forward: &Forward) {
     if !peer.received.lock().take(generation, forward.number, forward.ack) {
         return;
     }
-    core.tally
-        .add(Metric::MessagesForwardReceived, forward.messages.len() as u64);
+    core.tally.add(Metric::MessagesForwardReceived, forward.messages.len() as u64);
     let now = core.time();
     let mut messages = Vec::with_capacity(forward.messages.len());
     for sent in &forward.messages {
@@ -225,11 +201,7 @@ fn receive(core: &Core, peer: &Arc<Peer>, generation: u64, forward: &Forward) {
             Ok(message) => messages.push(Arc::new(message)),
             Err(bad) => {
                 let is_large = matches!(bad, BadMessage::TooLarge(_));
-                let metric = if is_large {
-                    Metric::DeliveryDroppedTooLarge
-                } else {
-                    Metric::PublishError
-                };
+                let metric = if is_large { Metric::DeliveryDroppedTooLarge } else { Metric::PublishError };
                 core.tally.add(metric, 1);
                 tracing::debug!(peer = %peer.name, "dropped a message: {bad}");
             }

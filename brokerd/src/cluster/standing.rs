@@ -76,10 +76,7 @@ impl Standing {
 
     /// What its own list says of a member of a generation.
     pub(super) fn told(&self, name: &str, generation: u64) -> Option<Told> {
-        let row = self
-            .list
-            .iter()
-            .find(|row| row.node == name && row.generation == generation)?;
+        let row = self.list.iter().find(|row| row.node == name && row.generation == generation)?;
         Told::try_from(row.state).ok()
     }
 
@@ -87,9 +84,7 @@ impl Standing {
     pub(super) fn state(&self, name: &str) -> MemberState {
         let says_ready = match self.told(name, self.generation) {
             Some(told) => told == Told::Up,
-            None => self
-                .published
-                .is_none_or(|published| published == PublishedState::Ready),
+            None => self.published.is_none_or(|published| published == PublishedState::Ready),
         };
         if self.down_since.is_some() {
             MemberState::Down
@@ -121,17 +116,11 @@ mod tests {
         let now = Instant::now();
         let mut peer = standing(now);
         assert!(!peer.is_lost(now + DOWN_AFTER / 2, DOWN_AFTER), "gone for a moment");
-        assert!(
-            peer.is_lost(now + DOWN_AFTER, DOWN_AFTER),
-            "gone for long, whatever gossip says"
-        );
+        assert!(peer.is_lost(now + DOWN_AFTER, DOWN_AFTER), "gone for long, whatever gossip says");
         peer.sight = Sight::Dead;
         assert!(peer.is_lost(now, DOWN_AFTER), "gone and dead");
         peer.gone_since = None;
-        assert!(
-            !peer.is_lost(now + DOWN_AFTER * 9, DOWN_AFTER),
-            "gossip is wrong: its streams are there"
-        );
+        assert!(!peer.is_lost(now + DOWN_AFTER * 9, DOWN_AFTER), "gossip is wrong: its streams are there");
     }
 
     #[test]
@@ -139,12 +128,8 @@ mod tests {
         let mut peer = standing(Instant::now());
         peer.published = Some(PublishedState::Joining);
         assert_eq!(peer.state("b"), MemberState::Joining);
-        let row = |state: Told| MemberRow {
-            node: "b".into(),
-            generation: 1,
-            state: state.into(),
-            ..MemberRow::default()
-        };
+        let row =
+            |state: Told| MemberRow { node: "b".into(), generation: 1, state: state.into(), ..MemberRow::default() };
         peer.list = vec![row(Told::Up)];
         assert_eq!(peer.state("b"), MemberState::Up, "its own word is newer than gossip");
         peer.was_synced = false;

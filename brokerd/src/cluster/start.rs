@@ -12,12 +12,13 @@ use tokio::sync::{Mutex as Turn, watch};
 use tokio::task::JoinSet;
 
 use super::asks::Kind;
+use super::claims::{ClaimSettings, Claims};
 use super::core::{Core, Parts};
 use super::forward::{self, Tally};
 use super::gossip::{Gossip, GossipError, GossipSettings, PublishedState};
 use super::identity::{Identity, IdentityError};
-use super::overseer::{Overseer, Voice};
-use super::requests::AnswerClaims;
+use super::overseer::{Overseer, Registry, Voice};
+use super::requests::ClaimLinks;
 use super::secret::Keys;
 use super::{Answer, AskError, Member, MemberState, accept};
 use crate::config;
@@ -93,6 +94,7 @@ pub(super) struct Shared {
     pub(super) core: Arc<Core>,
     pub(super) bound: SocketAddr,
     pub(super) keys: Keys,
+    pub(super) claims: Arc<Claims>,
     pub(super) metrics: Metrics,
     pub(super) next_generation: Arc<dyn Fn() -> u64 + Send + Sync>,
     pub(super) remember_seeds: RememberSeeds,
@@ -122,10 +124,7 @@ impl Cluster {
         let identity = Identity::new(&inputs.node, &inputs.settings.name, secret.expose())?;
         let keys = Keys::derive(secret.expose(), &inputs.settings.name);
         let (listener, socket) = bind(inputs.settings.bind).await?;
-        let failed = |error| StartError::Bind {
-            address: inputs.settings.bind,
-            error,
-        };
+        let failed = |error| StartError::Bind { address: inputs.settings.bind, error };
         let bound = listener.local_addr().map_err(failed)?;
         let core = Arc::new(Core::new(Parts {
             identity,
@@ -140,10 +139,21 @@ impl Cluster {
             tally: Tally::new(inputs.metrics.block()),
             generation: inputs.generation,
         }));
+        let claims = Claims::new(
+            ClaimSettings {
+                node: core.identity.node.clone(),
+                claim_timeout: core.settings.claim_timeout,
+                clock: core.clock.clone(),
+                counters: inputs.metrics.block(),
+            },
+            Arc::new(ClaimLinks(Arc::downgrade(&core))),
+        );
+        core.handlers.write().claims = Arc::downgrade(&claims);
         let shared = Arc::new(Shared {
             core: core.clone(),
             bound,
             keys,
+            claims,
             metrics: inputs.metrics,
             next_generation: inputs.next_generation,
             remember_seeds: inputs.remember_seeds,
@@ -241,24 +251,8 @@ impl Cluster {
     /// # Errors
     /// If the node is not up, or does not answer in time.
     pub async fn ask(&self, node: &str, question: Bytes, deadline: Duration) -> Result<Bytes, AskError> {
-        self.question(node, Kind::Admin, question, deadline).await
-    }
-
-    /// Asks another node about claims.
-    ///
-    /// # Errors
-    /// If the node is not up, or does not answer in time.
-    pub async fn request(&self, node: &str, question: Bytes, deadline: Duration) -> Result<Bytes, AskError> {
-        self.question(node, Kind::Claims, question, deadline).await
-    }
-
-    async fn question(&self, node: &str, kind: Kind, body: Bytes, deadline: Duration) -> Result<Bytes, AskError> {
-        let peer = self
-            .shared
-            .core
-            .peer(node)
-            .ok_or_else(|| AskError::NotUp(node.to_owned()))?;
-        peer.asks.ask(node, kind, body, deadline).await
+        let peer = self.shared.core.peer(node).ok_or_else(|| AskError::NotUp(node.to_owned()))?;
+        peer.asks.ask(node, Kind::Admin, question, deadline).await
     }
 
     /// Who answers other nodes' management APIs.
@@ -266,9 +260,10 @@ impl Cluster {
         self.shared.core.handlers.write().admin = Some(answer);
     }
 
-    /// Who answers other nodes' claims.
-    pub fn answer_claims_with(&self, answer: Arc<dyn AnswerClaims>) {
-        self.shared.core.handlers.write().claims = Some(answer);
+    /// The registry of client ids: give it the workers by `serve` before waiting for [`Cluster::ready`].
+    #[must_use]
+    pub fn claims(&self) -> Arc<Claims> {
+        self.shared.claims.clone()
     }
 
     /// Tells of every look at the members: for what must act when they change.
@@ -317,9 +312,11 @@ impl Shared {
             core: core.clone(),
             members: gossip.members(),
             voice: gossip.clone() as Arc<dyn Voice>,
+            registry: self.claims.clone() as Arc<dyn Registry>,
             ready_tx: self.ready_tx.clone(),
             looked_tx: self.looked_tx.clone(),
-            has_seeds: !seeds.is_empty(),
+            // A node that has only itself for a seed has nobody to wait for.
+            has_seeds: seeds.iter().any(|seed| *seed != own.address.to_string()),
             began: Instant::now(),
             was_complete: false,
         };

@@ -24,10 +24,7 @@ impl Cluster {
     /// See [`JoinError`].
     pub async fn join(&self, seed: &str) -> Result<(), JoinError> {
         let shared = &self.shared;
-        let unreachable = |why: String| JoinError::Unreachable {
-            seed: seed.to_owned(),
-            why,
-        };
+        let unreachable = |why: String| JoinError::Unreachable { seed: seed.to_owned(), why };
         let address = self.probe(seed).await?;
         let mut membership = shared.membership.lock().await;
         let seeds = match membership.as_mut() {
@@ -53,31 +50,20 @@ impl Cluster {
 
     /// After a leave: another generation, so that nobody mistakes this node for the one that left.
     async fn begin_again(&self, seed: &str) -> Result<Membership, String> {
-        let socket = UdpSocket::bind(self.shared.bound)
-            .await
-            .map_err(|error| error.to_string())?;
+        let socket = UdpSocket::bind(self.shared.bound).await.map_err(|error| error.to_string())?;
         let generation = (self.shared.next_generation)();
         let own = &self.shared.core.own;
         let floor = own.lock().generation + 1;
         own.lock().generation = generation.max(floor);
-        let begun = self
-            .shared
-            .begin(socket, vec![seed.to_owned()])
-            .await
-            .map_err(|error| error.to_string())?;
+        let begun = self.shared.begin(socket, vec![seed.to_owned()]).await.map_err(|error| error.to_string())?;
         own.lock().has_left = false;
         Ok(begun)
     }
 
     /// Asks the seed whether it would let this node in.
     async fn probe(&self, seed: &str) -> Result<SocketAddr, JoinError> {
-        let unreachable = |why: String| JoinError::Unreachable {
-            seed: seed.to_owned(),
-            why,
-        };
-        let addresses = tokio::net::lookup_host(seed)
-            .await
-            .map_err(|error| unreachable(error.to_string()))?;
+        let unreachable = |why: String| JoinError::Unreachable { seed: seed.to_owned(), why };
+        let addresses = tokio::net::lookup_host(seed).await.map_err(|error| unreachable(error.to_string()))?;
         let mut last = unreachable("it has no address".to_owned());
         for address in addresses {
             match handshake::dial(&self.shared.core, address, Link::Probe, 0).await {
@@ -96,21 +82,11 @@ impl Cluster {
                 Reason::Secret => JoinError::SecretRefused { seed },
                 Reason::Cluster => {
                     let ours = self.shared.core.identity.cluster.clone();
-                    JoinError::AnotherCluster {
-                        seed,
-                        theirs: refused.cluster,
-                        ours,
-                    }
+                    JoinError::AnotherCluster { seed, theirs: refused.cluster, ours }
                 }
-                _ => JoinError::Unreachable {
-                    seed,
-                    why: refused.text,
-                },
+                _ => JoinError::Unreachable { seed, why: refused.text },
             },
-            error => JoinError::Unreachable {
-                seed,
-                why: error.to_string(),
-            },
+            error => JoinError::Unreachable { seed, why: error.to_string() },
         }
     }
 
@@ -126,10 +102,7 @@ impl Cluster {
             let left = PATIENCE.saturating_sub(began.elapsed());
             if tokio::time::timeout(left, looked_rx.changed()).await.is_err() || left.is_zero() {
                 let waiting_for = waiting.map_or_else(|| "any member".to_owned(), |names| names.join("`, `"));
-                return Err(JoinError::Slow {
-                    waiting_for,
-                    seconds: PATIENCE.as_secs(),
-                });
+                return Err(JoinError::Slow { waiting_for, seconds: PATIENCE.as_secs() });
             }
         }
     }
@@ -177,15 +150,12 @@ impl Cluster {
         for peer in shared.core.all_peers() {
             shared.core.forget(&peer);
         }
+        shared.claims.on_view(vec![shared.core.identity.node.clone()]);
         (shared.remember_seeds)(&[]);
     }
 
     /// Every peer has let go of this node.
     fn is_unlinked(&self) -> bool {
-        self.shared
-            .core
-            .all_peers()
-            .iter()
-            .all(|peer| peer.standing.lock().gone_since.is_some())
+        self.shared.core.all_peers().iter().all(|peer| peer.standing.lock().gone_since.is_some())
     }
 }

@@ -33,15 +33,8 @@ impl Entry {
     /// From a source without types: what does not parse as TOML is a string.
     fn typed(text: &str, source: Source) -> Self {
         let value = DeValue::parse(text.trim());
-        let value = value.map_or_else(
-            |_| Value::Text(text.to_owned()),
-            |value| Value::from_toml(value.get_ref()),
-        );
-        Self {
-            value,
-            typed: Some(text.to_owned()),
-            source,
-        }
+        let value = value.map_or_else(|_| Value::Text(text.to_owned()), |value| Value::from_toml(value.get_ref()));
+        Self { value, typed: Some(text.to_owned()), source }
     }
 
     /// As a string: also of what was typed without quotes and happens to parse as something else.
@@ -69,25 +62,11 @@ pub(super) fn merge(sources: &Sources, problems: &mut Vec<Problem>) -> Entries {
     }
     if let Some(name) = &sources.node_name {
         let (value, source) = (Value::Text(name.clone()), Source::Flag("--node-name"));
-        entries.insert(
-            "node.name".into(),
-            Entry {
-                value,
-                typed: None,
-                source,
-            },
-        );
+        entries.insert("node.name".into(), Entry { value, typed: None, source });
     }
     if !sources.seeds.is_empty() {
         let value = Value::List(sources.seeds.iter().cloned().map(Value::Text).collect());
-        entries.insert(
-            "cluster.seeds".into(),
-            Entry {
-                value,
-                typed: None,
-                source: Source::Flag("--seed"),
-            },
-        );
+        entries.insert("cluster.seeds".into(), Entry { value, typed: None, source: Source::Flag("--seed") });
     }
     entries
 }
@@ -102,18 +81,9 @@ fn read_file(file: &FileText, entries: &mut Entries, problems: &mut Vec<Problem>
         // One slip may break the rest of a line in several ways; the first says enough.
         if broken.insert(source.clone()) && broken.len() <= LISTED {
             // The text of the line is not shown, for it may be a secret without its quotes; a key is not one.
-            let key = if error.message() == "duplicate key" {
-                file.text.get(span)
-            } else {
-                None
-            };
+            let key = if error.message() == "duplicate key" { file.text.get(span) } else { None };
             let (key, why) = (key.unwrap_or("syntax").to_owned(), error.message().replace('\n', ", "));
-            problems.push(Problem {
-                key,
-                value: None,
-                source,
-                why,
-            });
+            problems.push(Problem { key, value: None, source, why });
         }
     }
     flatten(&mut Vec::new(), table.get_ref(), &lines, entries);
@@ -127,14 +97,7 @@ fn flatten<'t>(path: &mut Vec<&'t str>, table: &'t DeTable<'_>, lines: &Lines, e
             DeValue::Table(inner) if !inner.is_empty() && path.len() < DEEPEST => flatten(path, inner, lines, entries),
             leaf => {
                 let (value, source) = (Value::from_toml(leaf), lines.source(key.span().start));
-                entries.insert(
-                    path.join("."),
-                    Entry {
-                        value,
-                        typed: None,
-                        source,
-                    },
-                );
+                entries.insert(path.join("."), Entry { value, typed: None, source });
             }
         }
         path.pop();
@@ -154,12 +117,7 @@ fn read_variable(name: &OsStr, value: &OsStr, entries: &mut Entries, problems: &
         Some(text) => {
             entries.insert(key, Entry::typed(text, source));
         }
-        None => problems.push(Problem {
-            key,
-            value: None,
-            source,
-            why: "is not UTF-8 text".into(),
-        }),
+        None => problems.push(Problem { key, value: None, source, why: "is not UTF-8 text".into() }),
     }
 }
 
@@ -170,12 +128,7 @@ fn read_assignment(assignment: &str, entries: &mut Entries, problems: &mut Vec<P
         }
         _ => {
             let why = "wants KEY=VALUE, as in --set listeners.tcp.default.bind=127.0.0.1:1884".into();
-            problems.push(Problem {
-                key: assignment.to_owned(),
-                value: None,
-                source: Source::Set,
-                why,
-            });
+            problems.push(Problem { key: assignment.to_owned(), value: None, source: Source::Set, why });
         }
     }
 }
@@ -201,24 +154,12 @@ struct Lines {
 
 impl Lines {
     fn of(file: &FileText) -> Self {
-        let ends = file
-            .text
-            .bytes()
-            .enumerate()
-            .filter(|(_, byte)| *byte == b'\n')
-            .map(|(at, _)| at)
-            .collect();
-        Self {
-            path: file.path.display().to_string(),
-            ends,
-        }
+        let ends = file.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect();
+        Self { path: file.path.display().to_string(), ends }
     }
 
     fn source(&self, offset: usize) -> Source {
         let line = self.ends.partition_point(|end| *end < offset) + 1;
-        Source::File {
-            path: self.path.clone(),
-            line,
-        }
+        Source::File { path: self.path.clone(), line }
     }
 }

@@ -3,13 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-const DURATIONS: [(&str, u64); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
-];
+const DURATIONS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 const SIZES: [(&str, u64); 9] = [
     ("TiB", 1 << 40),
@@ -32,30 +26,18 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
 /// `64KiB`, `1MB`, `4096`.
 pub(super) fn parse_size(text: &str) -> Option<u64> {
     let (number, unit) = split_unit(text)?;
-    if unit.is_empty() {
-        Some(number)
-    } else {
-        scale(number, unit, &SIZES)
-    }
+    if unit.is_empty() { Some(number) } else { scale(number, unit, &SIZES) }
 }
 
 /// In the largest unit that divides it.
 pub(super) fn show_duration(duration: Duration) -> String {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    if millis == 0 {
-        "0s".into()
-    } else {
-        in_largest_unit(millis, &DURATIONS)
-    }
+    if millis == 0 { "0s".into() } else { in_largest_unit(millis, &DURATIONS) }
 }
 
 /// In the largest binary unit that divides it.
 pub(super) fn show_size(bytes: u64) -> String {
-    if bytes < 1024 {
-        bytes.to_string()
-    } else {
-        in_largest_unit(bytes, &SIZES[..4])
-    }
+    if bytes < 1024 { bytes.to_string() } else { in_largest_unit(bytes, &SIZES[..4]) }
 }
 
 fn split_unit(text: &str) -> Option<(u64, &str)> {
@@ -72,10 +54,7 @@ fn scale(number: u64, unit: &str, units: &[(&str, u64)]) -> Option<u64> {
 
 fn in_largest_unit(number: u64, units: &[(&str, u64)]) -> String {
     let fits = units.iter().find(|(_, factor)| number.is_multiple_of(*factor));
-    fits.map_or_else(
-        || number.to_string(),
-        |(name, factor)| format!("{}{name}", number / factor),
-    )
+    fits.map_or_else(|| number.to_string(), |(name, factor)| format!("{}{name}", number / factor))
 }
 
 /// A port of this machine that only this machine reaches.

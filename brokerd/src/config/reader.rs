@@ -35,11 +35,7 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(entries: Entries, problems: Vec<Problem>) -> Self {
-        Self {
-            entries,
-            known: BTreeMap::new(),
-            problems,
-        }
+        Self { entries, known: BTreeMap::new(), problems }
     }
 
     pub(super) fn into_problems(self) -> Vec<Problem> {
@@ -54,11 +50,7 @@ impl Reader {
     /// A table; every other shape is refused.
     pub(super) fn section(&mut self, key: &str) {
         self.known.insert(key.to_owned(), String::new());
-        if self
-            .entries
-            .get(key)
-            .is_some_and(|entry| entry.value != Value::EmptyTable)
-        {
+        if self.entries.get(key).is_some_and(|entry| entry.value != Value::EmptyTable) {
             self.refuse(key, format!("is a section, and wants keys, as in [{key}]"));
         }
     }
@@ -88,24 +80,12 @@ impl Reader {
 
     pub(super) fn list<T>(&mut self, key: &str, allowed: &str, parse: impl Fn(&str) -> Option<T>) -> Vec<T> {
         let taken = self.read(key, allowed, |entry| match (&entry.value, &entry.typed) {
-            (Value::List(items), _) => items
-                .iter()
-                .map(|item| {
-                    if let Value::Text(text) = item {
-                        parse(text)
-                    } else {
-                        None
-                    }
-                })
-                .collect(),
+            (Value::List(items), _) => {
+                items.iter().map(|item| if let Value::Text(text) = item { parse(text) } else { None }).collect()
+            }
             (_, Some(typed)) => {
                 let plain = entry.text().unwrap_or(typed);
-                plain
-                    .split(',')
-                    .map(str::trim)
-                    .filter(|item| !item.is_empty())
-                    .map(parse)
-                    .collect()
+                plain.split(',').map(str::trim).filter(|item| !item.is_empty()).map(parse).collect()
             }
             _ => None,
         });
@@ -141,14 +121,9 @@ impl Reader {
     }
 
     pub(super) fn duration(&mut self, key: &str, default: Duration, range: RangeInclusive<Duration>) -> Duration {
-        let (least, most) = (
-            notation::show_duration(*range.start()),
-            notation::show_duration(*range.end()),
-        );
+        let (least, most) = (notation::show_duration(*range.start()), notation::show_duration(*range.end()));
         let allowed = format!("a time with its unit (ms, s, m, h, d), from {least} to {most}");
-        let taken = self.text(key, &allowed, |text| {
-            notation::parse_duration(text).filter(|it| range.contains(it))
-        });
+        let taken = self.text(key, &allowed, |text| notation::parse_duration(text).filter(|it| range.contains(it)));
         taken.unwrap_or(default)
     }
 
@@ -156,19 +131,8 @@ impl Reader {
     pub(super) fn refuse(&mut self, key: &str, why: impl Into<String>) {
         let entry = self.entries.get(key);
         let source = entry.map_or(Source::Default, |entry| entry.source.clone());
-        let value = entry.map(|entry| {
-            if is_secret(key) {
-                "(not shown)".into()
-            } else {
-                entry.value.to_string()
-            }
-        });
-        self.problems.push(Problem {
-            key: key.to_owned(),
-            value,
-            source,
-            why: why.into(),
-        });
+        let value = entry.map(|entry| if is_secret(key) { "(not shown)".into() } else { entry.value.to_string() });
+        self.problems.push(Problem { key: key.to_owned(), value, source, why: why.into() });
     }
 
     /// The last step: what nobody asked for does not exist. Its value is not shown, for it may be a misspelt secret.
@@ -177,37 +141,19 @@ impl Reader {
         let mut problems = Vec::new();
         for (key, entry) in unknown.clone().take(LISTED) {
             let why = format!("unknown key{}", self.hint(key, &entry.source, reserved));
-            problems.push(Problem {
-                key: key.clone(),
-                value: None,
-                source: entry.source.clone(),
-                why,
-            });
+            problems.push(Problem { key: key.clone(), value: None, source: entry.source.clone(), why });
         }
         if let Some((key, entry)) = unknown.clone().nth(LISTED) {
             let why = format!("unknown key, and {} more", unknown.count() - LISTED - 1);
-            problems.push(Problem {
-                key: key.clone(),
-                value: None,
-                source: entry.source.clone(),
-                why,
-            });
+            problems.push(Problem { key: key.clone(), value: None, source: entry.source.clone(), why });
         }
         for (name, _) in environment {
             // A section is no setting: `BROKERD_CLUSTER` is someone else's.
             let keys = self.known.iter().filter(|(_, allowed)| !allowed.is_empty());
             if let Some((name, key)) = layers::nearly(name, keys.map(|(key, _)| key.as_str())) {
-                let why = format!(
-                    "levels are parted by two underscores: did you mean {}?",
-                    layers::variable_of(key)
-                );
+                let why = format!("levels are parted by two underscores: did you mean {}?", layers::variable_of(key));
                 let source = Source::Environment(name.to_owned());
-                problems.push(Problem {
-                    key: key.to_owned(),
-                    value: None,
-                    source,
-                    why,
-                });
+                problems.push(Problem { key: key.to_owned(), value: None, source, why });
             }
         }
         self.problems.append(&mut problems);
@@ -225,10 +171,7 @@ impl Reader {
         // `seeds` at the top of the file, or under another section.
         let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
         let moved = self.known.keys().find(|known| last(known) == last(key));
-        let guess = guess
-            .filter(|(alike, _)| *alike >= ALIKE)
-            .map(|(_, known)| known)
-            .or_else(|| moved.cloned());
+        let guess = guess.filter(|(alike, _)| *alike >= ALIKE).map(|(_, known)| known).or_else(|| moved.cloned());
         match (guess, source) {
             (Some(known), Source::Environment(_)) => format!(": did you mean {}?", layers::variable_of(&known)),
             (Some(known), _) => format!(": did you mean {known}?"),

@@ -30,10 +30,7 @@ fn secret(r: &mut Reader, config: &mut Config) {
     let path = |text: &str| is_path(text).then(|| PathBuf::from(text));
     let file = r.text("cluster.secret_file", "a path", path);
     if r.is_set("cluster.secret") && r.is_set("cluster.secret_file") {
-        r.refuse(
-            "cluster.secret_file",
-            "cluster.secret is given too: give one of the two",
-        );
+        r.refuse("cluster.secret_file", "cluster.secret is given too: give one of the two");
         return;
     }
     let mut key = "cluster.secret";
@@ -62,14 +59,10 @@ fn read_secret(path: &Path) -> Result<String, String> {
     let mode = file.metadata().map_err(unreadable)?.mode();
     if mode & 0o006 != 0 {
         let mode = mode & 0o777;
-        return Err(format!(
-            "every user of this machine may read or write it (mode {mode:04o}): chmod o-rw it"
-        ));
+        return Err(format!("every user of this machine may read or write it (mode {mode:04o}): chmod o-rw it"));
     }
     let mut text = String::new();
-    file.take(LARGEST_SECRET_FILE + 1)
-        .read_to_string(&mut text)
-        .map_err(unreadable)?;
+    file.take(LARGEST_SECRET_FILE + 1).read_to_string(&mut text).map_err(unreadable)?;
     if text.len() as u64 > LARGEST_SECRET_FILE {
         return Err("is over 64 KiB: this is not a secret".into());
     }
@@ -98,16 +91,10 @@ fn cluster(r: &mut Reader, config: &Config) {
         r.refuse("cluster.seeds", why);
     }
     if cluster.seeds.len() > MOST_SEEDS {
-        r.refuse(
-            "cluster.seeds",
-            format!("has {} addresses, allowed are {MOST_SEEDS}", cluster.seeds.len()),
-        );
+        r.refuse("cluster.seeds", format!("has {} addresses, allowed are {MOST_SEEDS}", cluster.seeds.len()));
     }
     if has_secret && cluster.bind.ip().is_unspecified() && cluster.advertise.is_none() {
-        r.refuse(
-            "cluster.bind",
-            "peers cannot dial every address: set cluster.advertise to the one they reach",
-        );
+        r.refuse("cluster.bind", "peers cannot dial every address: set cluster.advertise to the one they reach");
     }
 }
 
@@ -134,16 +121,11 @@ fn addresses(r: &mut Reader, config: &Config) {
         }
     }
     for (at, (address, key)) in taken.iter().enumerate() {
-        let other = taken[..at]
-            .iter()
-            .find(|(other, _)| other == address && address.port() != 0);
+        let other = taken[..at].iter().find(|(other, _)| other == address && address.port() != 0);
         if let Some((_, other)) = other {
             // A value of the operator is named rather than a default.
             let (key, other) = if r.is_set(key) { (key, other) } else { (other, key) };
-            r.refuse(
-                key,
-                format!("{address} is also the address of {other}: give each its own"),
-            );
+            r.refuse(key, format!("{address} is also the address of {other}: give each its own"));
         }
     }
 }
@@ -156,10 +138,7 @@ fn session_expiry(r: &mut Reader, config: &mut Config) {
     }
     if r.is_set("mqtt.session_expiry") {
         let most = mqtt.max_session_expiry;
-        r.refuse(
-            "mqtt.session_expiry",
-            format!("is over mqtt.max_session_expiry = {most}"),
-        );
+        r.refuse("mqtt.session_expiry", format!("is over mqtt.max_session_expiry = {most}"));
     } else {
         mqtt.session_expiry = mqtt.max_session_expiry;
     }

@@ -66,19 +66,13 @@ fn node(r: &mut Reader, sources: &Sources) -> Node {
     let given = r.text("node.name", NAME, |text| is_name(text).then(|| text.to_owned()));
     let name = given.unwrap_or_else(|| sources.machine.host_name.clone());
     if !r.is_set("node.name") && !is_name(&name) {
-        r.refuse(
-            "node.name",
-            format!("the host name \"{name}\" does not serve; set node.name to {NAME}"),
-        );
+        r.refuse("node.name", format!("the host name \"{name}\" does not serve; set node.name to {NAME}"));
     }
     let path = |text: &str| is_path(text).then(|| PathBuf::from(text));
     let data_dir = r.text("node.data_dir", "a path", path).or_else(|| {
         let default = default_data_dir(sources, &name);
         if default.is_none() && !r.is_set("node.data_dir") {
-            r.refuse(
-                "node.data_dir",
-                "neither HOME nor XDG_STATE_HOME says where it should be: set node.data_dir",
-            );
+            r.refuse("node.data_dir", "neither HOME nor XDG_STATE_HOME says where it should be: set node.data_dir");
         }
         default
     });
@@ -95,10 +89,7 @@ fn default_data_dir(sources: &Sources, name: &str) -> Option<PathBuf> {
         return Some(PathBuf::from("/var/lib/brokerd").join(name));
     }
     // The XDG specification ignores a path that is not absolute.
-    let state = sources
-        .variable("XDG_STATE_HOME")
-        .map(PathBuf::from)
-        .filter(|path| path.is_absolute());
+    let state = sources.variable("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let home = || Some(PathBuf::from(sources.variable("HOME")?).join(".local/state"));
     Some(state.or_else(home)?.join("brokerd").join(name))
 }
@@ -152,15 +143,9 @@ fn cluster(r: &mut Reader) -> Cluster {
             .text("cluster.name", NAME, |text| is_name(text).then(|| text.to_owned()))
             .unwrap_or_else(|| "brokerd".into()),
         bind: r.text("cluster.bind", ADDRESS, address).unwrap_or(loopback(7946)),
-        advertise: r.text("cluster.advertise", peer_address, |text| {
-            address(text).filter(reachable)
-        }),
-        seeds: r.list("cluster.seeds", seed, |text| {
-            is_host_and_port(text).then(|| text.to_owned())
-        }),
-        secret: r.text("cluster.secret", "a text of 16 bytes or more", |text| {
-            Some(Secret::new(text.to_owned()))
-        }),
+        advertise: r.text("cluster.advertise", peer_address, |text| address(text).filter(reachable)),
+        seeds: r.list("cluster.seeds", seed, |text| is_host_and_port(text).then(|| text.to_owned())),
+        secret: r.text("cluster.secret", "a text of 16 bytes or more", |text| Some(Secret::new(text.to_owned()))),
         subscribe_timeout: r.duration("cluster.subscribe_timeout", ms(500), ms(1)..=longest_wait),
         claim_timeout: r.duration("cluster.claim_timeout", ms(500), ms(1)..=longest_wait),
         join_timeout: r.duration("cluster.join_timeout", secs(5), ms(100)..=secs(3600)),
@@ -182,18 +167,15 @@ fn admin(r: &mut Reader) -> Admin {
         None if text == "auto" => Some(Endpoint::Auto),
         None => address(text).filter(|it| it.ip().is_loopback()).map(Endpoint::Tcp),
     };
-    Admin {
-        listen: r.text("admin.listen", allowed, parse).unwrap_or(Endpoint::Auto),
-    }
+    Admin { listen: r.text("admin.listen", allowed, parse).unwrap_or(Endpoint::Auto) }
 }
 
 fn log(r: &mut Reader) -> Log {
     let allowed = "a filter as in info, brokerd=debug or info,brokerd::cluster=trace";
     let parse = |text: &str| {
-        let readable = !text.is_empty() && tracing_subscriber::EnvFilter::try_new(text).is_ok();
+        // Its parser cuts the text at byte 4 of a directive: a character of several bytes there would make it panic.
+        let readable = !text.is_empty() && text.is_ascii() && tracing_subscriber::EnvFilter::try_new(text).is_ok();
         readable.then(|| text.to_owned())
     };
-    Log {
-        filter: r.text("log.filter", allowed, parse).unwrap_or_else(|| "info".into()),
-    }
+    Log { filter: r.text("log.filter", allowed, parse).unwrap_or_else(|| "info".into()) }
 }

@@ -28,9 +28,7 @@ impl Sources {
     /// The value of an environment variable, where it is text and not empty.
     pub(super) fn variable(&self, name: &str) -> Option<&str> {
         let found = self.environment.iter().find(|(key, _)| key == OsStr::new(name));
-        found
-            .and_then(|(_, value)| value.to_str())
-            .filter(|value| !value.is_empty())
+        found.and_then(|(_, value)| value.to_str()).filter(|value| !value.is_empty())
     }
 }
 
@@ -48,10 +46,7 @@ impl Machine {
     #[must_use]
     pub fn here() -> Self {
         let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Self {
-            host_name,
-            root: rustix::process::geteuid().is_root(),
-        }
+        Self { host_name, root: rustix::process::geteuid().is_root() }
     }
 }
 
@@ -87,9 +82,6 @@ impl FileText {
             return Err(problem("is over 1 MiB: this is not a configuration file".into()));
         }
         let text = String::from_utf8(bytes).map_err(|_| problem("is not UTF-8 text".into()))?;
-        Ok(Self {
-            path: path.to_owned(),
-            text,
-        })
+        Ok(Self { path: path.to_owned(), text })
     }
 }

@@ -14,38 +14,20 @@ mod secrets;
 
 fn machine() -> Sources {
     let environment = vec![("HOME".into(), "/home/ann".into())];
-    Sources {
-        environment,
-        machine: Machine {
-            host_name: "pump-7".into(),
-            root: false,
-        },
-        ..Sources::default()
-    }
+    Sources { environment, machine: Machine { host_name: "pump-7".into(), root: false }, ..Sources::default() }
 }
 
 fn with_file(text: &str) -> Sources {
-    Sources {
-        file: Some(FileText {
-            path: "b.toml".into(),
-            text: text.into(),
-        }),
-        ..machine()
-    }
+    Sources { file: Some(FileText { path: "b.toml".into(), text: text.into() }), ..machine() }
 }
 
 fn with_set(assignments: &[&str]) -> Sources {
-    Sources {
-        set: assignments.iter().map(ToString::to_string).collect(),
-        ..machine()
-    }
+    Sources { set: assignments.iter().map(ToString::to_string).collect(), ..machine() }
 }
 
 fn with_variables(variables: &[(&str, &str)]) -> Sources {
     let mut sources = machine();
-    sources
-        .environment
-        .extend(variables.iter().map(|(name, value)| (name.into(), value.into())));
+    sources.environment.extend(variables.iter().map(|(name, value)| (name.into(), value.into())));
     sources
 }
 
@@ -70,10 +52,7 @@ fn binds(config: &Config) -> Vec<String> {
 fn nothing_given_is_a_loopback_broker_named_after_the_host() {
     let config = accepted(&machine());
     assert_eq!(config.node.name, "pump-7");
-    assert_eq!(
-        config.node.data_dir,
-        PathBuf::from("/home/ann/.local/state/brokerd/pump-7")
-    );
+    assert_eq!(config.node.data_dir, PathBuf::from("/home/ann/.local/state/brokerd/pump-7"));
     assert_eq!(binds(&config), ["listeners.tcp.default 127.0.0.1:1883"]);
     assert_eq!(config.admin.listen, Endpoint::Auto);
     assert_eq!(config.cluster.secret, None);
@@ -85,15 +64,9 @@ fn the_data_directory_follows_root_then_xdg_then_home() {
     assert_eq!(accepted(&sources).node.data_dir, PathBuf::from("/state/brokerd/pump-7"));
     sources.environment.push(("XDG_STATE_HOME".into(), "relative".into()));
     sources.environment.remove(1);
-    assert_eq!(
-        accepted(&sources).node.data_dir,
-        PathBuf::from("/home/ann/.local/state/brokerd/pump-7")
-    );
+    assert_eq!(accepted(&sources).node.data_dir, PathBuf::from("/home/ann/.local/state/brokerd/pump-7"));
     sources.machine.root = true;
-    assert_eq!(
-        accepted(&sources).node.data_dir,
-        PathBuf::from("/var/lib/brokerd/pump-7")
-    );
+    assert_eq!(accepted(&sources).node.data_dir, PathBuf::from("/var/lib/brokerd/pump-7"));
     sources.node_name = Some("b2".into());
     assert_eq!(accepted(&sources).node.data_dir, PathBuf::from("/var/lib/brokerd/b2"));
 }
@@ -102,27 +75,12 @@ fn the_data_directory_follows_root_then_xdg_then_home() {
 fn later_layers_win_key_by_key() {
     let mut sources =
         with_file("[mqtt]\nmax_inflight = 1\nreceive_maximum = 1\nmax_topic_levels = 1\n[node]\nname = 'f'");
-    sources
-        .environment
-        .push(("BROKERD_MQTT__RECEIVE_MAXIMUM".into(), "2".into()));
-    sources
-        .environment
-        .push(("BROKERD_MQTT__MAX_TOPIC_LEVELS".into(), "2".into()));
-    sources.set = vec![
-        "mqtt.max_topic_levels=3".into(),
-        "node.name=s".into(),
-        "mqtt.max_topic_levels=4".into(),
-    ];
+    sources.environment.push(("BROKERD_MQTT__RECEIVE_MAXIMUM".into(), "2".into()));
+    sources.environment.push(("BROKERD_MQTT__MAX_TOPIC_LEVELS".into(), "2".into()));
+    sources.set = vec!["mqtt.max_topic_levels=3".into(), "node.name=s".into(), "mqtt.max_topic_levels=4".into()];
     sources.node_name = Some("flag".into());
     let config = accepted(&sources);
-    assert_eq!(
-        (
-            config.mqtt.max_inflight,
-            config.mqtt.receive_maximum,
-            config.mqtt.max_topic_levels
-        ),
-        (1, 2, 4)
-    );
+    assert_eq!((config.mqtt.max_inflight, config.mqtt.receive_maximum, config.mqtt.max_topic_levels), (1, 2, 4));
     assert_eq!(config.node.name, "flag");
 }
 
@@ -217,10 +175,7 @@ fn seeds_are_a_list_by_commas_by_toml_or_by_flags() {
     assert_eq!(seeds(&with_set(&["cluster.seeds='a:1,b:2'", secret])), ["a:1", "b:2"]);
     assert_eq!(seeds(&with_set(&["cluster.seeds=", secret])), [""; 0]);
     assert_eq!(seeds(&with_set(&["cluster.seeds=[::1]:7946", secret])), ["[::1]:7946"]);
-    let flags = Sources {
-        seeds: vec!["c:3".into(), "d:4".into()],
-        ..with_set(&["cluster.seeds=a:1", secret])
-    };
+    let flags = Sources { seeds: vec!["c:3".into(), "d:4".into()], ..with_set(&["cluster.seeds=a:1", secret]) };
     assert_eq!(seeds(&flags), ["c:3", "d:4"]);
     let file = with_file("[cluster]\nsecret = 'sixteen bytes or more'\nseeds = ['a:1', 'b.example.org:2']");
     assert_eq!(seeds(&file), ["a:1", "b.example.org:2"]);
@@ -241,14 +196,8 @@ fn durations_and_sizes_have_units() {
     assert_eq!(config.mqtt.connect_timeout, Duration::from_secs(60));
     assert_eq!(config.cluster.subscribe_timeout, Duration::from_millis(250));
     assert_eq!(config.cluster.route_grace, Duration::from_secs(7200));
-    assert_eq!(
-        (config.mqtt.max_packet_size, config.mqtt.write_buffer),
-        (65_536, 1_000_000)
-    );
-    assert_eq!(
-        (config.persistence.queue_bytes, config.persistence.when_full),
-        (65_536, WhenFull::DropNewest)
-    );
+    assert_eq!((config.mqtt.max_packet_size, config.mqtt.write_buffer), (65_536, 1_000_000));
+    assert_eq!((config.persistence.queue_bytes, config.persistence.when_full), (65_536, WhenFull::DropNewest));
     assert!(config.persistence.queue_qos0);
 }
 
@@ -258,37 +207,23 @@ fn the_admin_endpoint_is_automatic_a_socket_or_loopback() {
     assert_eq!(listen("unix:/run/b.sock"), Ok(Endpoint::Unix("/run/b.sock".into())));
     assert_eq!(listen("127.0.0.1:0"), Ok(Endpoint::Tcp("127.0.0.1:0".parse().unwrap())));
     assert_eq!(listen("auto"), Ok(Endpoint::Auto));
-    for wrong in [
-        "unix:",
-        "0.0.0.0:7000",
-        "127.0.0.1",
-        &format!("unix:/{}", "x".repeat(107)),
-    ] {
+    for wrong in ["unix:", "0.0.0.0:7000", "127.0.0.1", &format!("unix:/{}", "x".repeat(107))] {
         assert!(listen(wrong).is_err(), "{wrong}");
     }
 }
 
 #[test]
 fn a_low_limit_on_session_expiry_lowers_its_default() {
-    assert_eq!(
-        accepted(&with_set(&["mqtt.max_session_expiry=60"])).mqtt.session_expiry,
-        60
-    );
+    assert_eq!(accepted(&with_set(&["mqtt.max_session_expiry=60"])).mqtt.session_expiry, 60);
 }
 
 #[test]
 fn variables_that_kubernetes_makes_for_a_service_named_brokerd_are_left_alone() {
-    let kubernetes = [
-        ("BROKERD_PORT", "tcp://10.0.0.1:1883"),
-        ("BROKERD_SERVICE_HOST", "10.0.0.1"),
-    ];
+    let kubernetes = [("BROKERD_PORT", "tcp://10.0.0.1:1883"), ("BROKERD_SERVICE_HOST", "10.0.0.1")];
     assert_eq!(accepted(&with_variables(&kubernetes)), accepted(&machine()));
     let unreadable = (OsString::from("OTHER"), OsString::from_vec(vec![0xff]));
     assert_eq!(
-        accepted(&Sources {
-            environment: vec![unreadable, ("HOME".into(), "/home/ann".into())],
-            ..machine()
-        }),
+        accepted(&Sources { environment: vec![unreadable, ("HOME".into(), "/home/ann".into())], ..machine() }),
         accepted(&machine())
     );
 }
@@ -321,10 +256,7 @@ fn depth_and_size_are_bounded() {
         format!("{}a = 1", "a.".repeat(many)),
         format!("[{}a]", "a.".repeat(many)),
         (0..many).map(|n| format!("k{n} = 1\n")).collect(),
-        format!(
-            "[listeners.tcp]\n{}",
-            (0..many).map(|n| format!("k{n} = {{}}\n")).collect::<String>()
-        ),
+        format!("[listeners.tcp]\n{}", (0..many).map(|n| format!("k{n} = {{}}\n")).collect::<String>()),
     ] {
         let problems = load(&with_file(&text)).expect_err("nonsense is refused");
         assert!(problems.len() < 500, "{} problems", problems.len());

@@ -37,10 +37,7 @@ fn a_path_that_cannot_be_a_directory_is_named_with_its_key() {
     let file = parent.path().join("file");
     std::fs::write(&file, "").unwrap();
     let told = DataDir::open(&file.join("data")).unwrap_err().to_string();
-    assert!(
-        told.starts_with(&format!("node.data_dir = {}/data: cannot make", file.display())),
-        "{told}"
-    );
+    assert!(told.starts_with(&format!("node.data_dir = {}/data: cannot make", file.display())), "{told}");
 }
 
 #[test]
@@ -98,17 +95,7 @@ fn the_seeds_are_bounded_and_the_oldest_goes() {
 fn what_is_no_seed_is_refused_and_does_not_reach_the_file() {
     let parent = parent();
     let dir = DataDir::open(parent.path()).unwrap();
-    for wrong in [
-        "",
-        "a",
-        ":1",
-        "a:",
-        "a:0",
-        "a:65536",
-        "a b:1",
-        "a\n:1",
-        &format!("{}:1", "x".repeat(300)),
-    ] {
+    for wrong in ["", "a", ":1", "a:", "a:0", "a:65536", "a b:1", "a\n:1", &format!("{}:1", "x".repeat(300))] {
         assert!(matches!(dir.remember_seed(wrong), Err(Error::BadSeed(_))), "{wrong:?}");
     }
     assert_eq!(dir.seeds(), [""; 0]);

@@ -83,6 +83,14 @@ impl Listener {
     pub fn id(&self) -> String {
         format!("{}:{}", self.config.kind.name(), self.config.name)
     }
+    /// Its address, unless it is a Unix socket.
+    #[must_use]
+    pub const fn address(&self) -> Option<SocketAddr> {
+        match &self.config.bind {
+            Bind::Address(address) => Some(*address),
+            Bind::Path { .. } => None,
+        }
+    }
     /// What it does now.
     pub fn state(&self) -> State {
         match self.state.load(Ordering::Relaxed) {

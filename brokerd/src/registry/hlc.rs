@@ -23,10 +23,7 @@ impl Clock {
     /// Starts above `high_water`, the highest stamp of this node's earlier life; 0 if there was none.
     #[must_use]
     pub const fn new(high_water: u64, max_skew: Duration) -> Self {
-        Self {
-            last: AtomicU64::new(high_water),
-            max_skew,
-        }
+        Self { last: AtomicU64::new(high_water), max_skew }
     }
 
     /// A new stamp, above every one given or heard so far.
@@ -37,9 +34,8 @@ impl Clock {
     /// A new stamp that is also above `floor`.
     pub fn above(&self, floor: u64) -> u64 {
         let wall = wall_micros().max(floor.saturating_add(1));
-        let before = self.last.fetch_update(Ordering::AcqRel, Ordering::Acquire, |last| {
-            Some(wall.max(last.saturating_add(1)))
-        });
+        let before =
+            self.last.fetch_update(Ordering::AcqRel, Ordering::Acquire, |last| Some(wall.max(last.saturating_add(1))));
         wall.max(before.unwrap_or_default().saturating_add(1))
     }
 

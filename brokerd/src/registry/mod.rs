@@ -49,6 +49,8 @@ pub trait Elsewhere: Send + Sync {
 pub trait Owners: Send + Sync {
     /// Another node owns the id from `epoch` on: a session here with a lower epoch is closed (5.0: DISCONNECT 0x8E)
     /// and dropped, its will sent by the rules of a takeover.
+    /// May come while a claim of the id is under way here, or granted and its session not yet made: a session that is
+    /// then made with a lower epoch has lost already.
     fn superseded(&self, client_id: &Arc<str>, epoch: Epoch);
     /// All ids with a session here, with their epochs: for announcing them to new registrars. Pages of at most
     /// `limit`, a worker at a time, `cursor` from 0 until `None` comes back.

@@ -80,11 +80,7 @@ impl Retained {
     /// An empty store.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self {
-            limits,
-            inner: RwLock::default(),
-            refused: AtomicU64::new(0),
-        }
+        Self { limits, inner: RwLock::default(), refused: AtomicU64::new(0) }
     }
 
     /// Retains a message in place of the one its topic has; one without payload deletes that [MQTT-3.3.1-6]. What a
@@ -128,12 +124,10 @@ impl Retained {
         let mut seeker = Seeker::new(filter);
         let mut messages = Vec::new();
         let inner = self.inner.read();
-        let mut range = inner
-            .topics
-            .range::<dyn Topic, _>(match &after.map(|topic| Probe(topic.as_bytes())) {
-                Some(probe) => (Bound::Excluded(probe as &dyn Topic), Bound::Unbounded),
-                None => (Bound::Unbounded, Bound::Unbounded),
-            });
+        let mut range = inner.topics.range::<dyn Topic, _>(match &after.map(|topic| Probe(topic.as_bytes())) {
+            Some(probe) => (Bound::Excluded(probe as &dyn Topic), Bound::Unbounded),
+            None => (Bound::Unbounded, Bound::Unbounded),
+        });
         let mut steps = 0;
         while let Some(kept) = range.next() {
             steps += 1;
@@ -147,10 +141,7 @@ impl Retained {
                 Verdict::NoMore => break,
             }
             if messages.len() >= limit.max(1) || steps >= STEPS {
-                return Page {
-                    messages,
-                    next: Some(kept.message.topic().to_owned()),
-                };
+                return Page { messages, next: Some(kept.message.topic().to_owned()) };
             }
         }
         Page { messages, next: None }
@@ -172,11 +163,7 @@ impl Retained {
     #[must_use]
     pub fn counts(&self) -> Counts {
         let inner = self.inner.read();
-        Counts {
-            messages: inner.topics.len(),
-            bytes: inner.bytes,
-            refused: self.refused.load(Ordering::Relaxed),
-        }
+        Counts { messages: inner.topics.len(), bytes: inner.bytes, refused: self.refused.load(Ordering::Relaxed) }
     }
 }
 
@@ -188,10 +175,7 @@ impl Inner {
         if let Some(at) = message.expires_at {
             self.deadlines.insert((at, self.serial), Arc::clone(&message));
         }
-        self.topics.insert(Kept {
-            message,
-            serial: self.serial,
-        });
+        self.topics.insert(Kept { message, serial: self.serial });
         replaced
     }
 

@@ -19,10 +19,7 @@ pub(super) enum Verdict<'a> {
 
 impl<'a> Seeker<'a> {
     pub(super) fn new(filter: &'a str) -> Self {
-        Self {
-            filter: filter.as_bytes().split(|byte| *byte == b'/').collect(),
-            target: Vec::new(),
-        }
+        Self { filter: filter.as_bytes().split(|byte| *byte == b'/').collect(), target: Vec::new() }
     }
 
     /// Judges the next topic. Topics come in the order of `order::by_level`.
@@ -53,11 +50,7 @@ impl<'a> Seeker<'a> {
             }
             at = end + 1;
         }
-        if at > topic.len() {
-            Verdict::Matches
-        } else {
-            self.leap_past(topic, sibling)
-        }
+        if at > topic.len() { Verdict::Matches } else { self.leap_past(topic, sibling) }
     }
 
     /// The topic is too short: what lies under it may match.

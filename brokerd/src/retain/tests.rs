@@ -4,10 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const UNLIMITED: Limits = Limits {
-    max_messages: usize::MAX,
-    max_bytes: usize::MAX,
-};
+const UNLIMITED: Limits = Limits { max_messages: usize::MAX, max_bytes: usize::MAX };
 const NOW: Time = Time(1_000);
 
 fn message(topic: &str, payload: &str) -> SharedMessage {
@@ -29,11 +26,7 @@ fn pages(store: &Retained, filter: &str, limit: usize) -> Vec<String> {
     let (mut found, mut after) = (Vec::new(), None);
     loop {
         let page = store.matching(filter, after.as_deref(), limit, NOW);
-        assert!(
-            page.messages.len() <= limit,
-            "a page of {} for a limit of {limit}",
-            page.messages.len()
-        );
+        assert!(page.messages.len() <= limit, "a page of {} for a limit of {limit}", page.messages.len());
         found.extend(topics(&page.messages));
         match page.next {
             Some(next) => after = Some(next),
@@ -67,9 +60,7 @@ fn level() -> impl Strategy<Value = &'static str> {
 }
 
 fn topic() -> impl Strategy<Value = String> {
-    prop::collection::vec(level(), 1..5)
-        .prop_map(|levels| levels.join("/"))
-        .prop_filter("empty", |t| !t.is_empty())
+    prop::collection::vec(level(), 1..5).prop_map(|levels| levels.join("/")).prop_filter("empty", |t| !t.is_empty())
 }
 
 fn filter() -> impl Strategy<Value = String> {
@@ -161,28 +152,12 @@ proptest! {
 #[test]
 fn a_full_store_refuses_new_topics_only_and_counts_them() {
     let size = message("a", "12345").heap_size();
-    for limits in [
-        Limits {
-            max_messages: 2,
-            ..UNLIMITED
-        },
-        Limits {
-            max_bytes: 2 * size,
-            ..UNLIMITED
-        },
-    ] {
+    for limits in [Limits { max_messages: 2, ..UNLIMITED }, Limits { max_bytes: 2 * size, ..UNLIMITED }] {
         let store = Retained::new(limits);
         store.set(message("a", "12345")).unwrap();
         store.set(message("b", "12345")).unwrap();
         assert_eq!(store.set(message("c", "12345")), Err(Full));
-        assert_eq!(
-            store.counts(),
-            Counts {
-                messages: 2,
-                bytes: 2 * size,
-                refused: 1
-            }
-        );
+        assert_eq!(store.counts(), Counts { messages: 2, bytes: 2 * size, refused: 1 });
         store.set(message("a", "a longer payload")).unwrap();
         assert_eq!(store.get("a", NOW).unwrap().payload(), b"a longer payload");
         store.set(message("a", "")).unwrap();
@@ -207,9 +182,7 @@ fn what_stays_is_on_one_page_though_others_come_and_go_between_pages() {
         if turn % 2 == 0 {
             store.set(message(&next, "")).unwrap();
         }
-        store
-            .set(message(&format!("a/{:03}x", (turn * 37) % 300), "x"))
-            .unwrap();
+        store.set(message(&format!("a/{:03}x", (turn * 37) % 300), "x")).unwrap();
         (after, turn) = (Some(next), turn + 1);
     }
     let stays: Vec<_> = (0..300).map(|i| format!("a/{i:03}")).collect();
@@ -236,10 +209,7 @@ fn a_search_that_finds_nothing_ends_its_page_and_goes_on() {
     }
     store.set(message("a/x/b", "x")).unwrap();
     let first = store.matching("+/+/b", None, 10, NOW);
-    assert!(
-        first.messages.is_empty() && first.next.is_some(),
-        "the first page looked at everything"
-    );
+    assert!(first.messages.is_empty() && first.next.is_some(), "the first page looked at everything");
     assert_eq!(pages(&store, "+/+/b", 10), ["a/x/b"]);
 }
 
@@ -250,10 +220,7 @@ fn all_that_expires_at_one_moment_goes_at_once() {
         store.set(expiring(&format!("a/{i}"), 5)).unwrap();
     }
     assert_eq!(store.expire(Time(4)), 0);
-    assert_eq!(
-        store.get("a/1", Time(4)).map(|kept| kept.topic().to_owned()).as_deref(),
-        Some("a/1")
-    );
+    assert_eq!(store.get("a/1", Time(4)).map(|kept| kept.topic().to_owned()).as_deref(), Some("a/1"));
     assert!(store.get("a/1", Time(5)).is_none() && store.matching("#", None, 9, Time(5)).messages.is_empty());
     assert_eq!(store.expire(Time(5)), 3 * CHUNK);
     assert_eq!(store.counts(), Counts::default());

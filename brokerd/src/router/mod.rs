@@ -66,8 +66,8 @@ impl PeerSet {
 pub struct Subscriber {
     /// The session's place in its worker.
     pub session: u32,
-    /// Tells this subscription from an earlier one: unique within the worker, rising. A delivery that comes through
-    /// another worker is checked against it, so that nothing is delivered after UNSUBACK.
+    /// Tells this subscription from an earlier one in the same place. A delivery that comes through another worker is
+    /// checked against it, so that nothing is delivered after UNSUBACK, nor to whoever has the place next.
     pub serial: u32,
     /// Subscription Identifier; 0 is none.
     pub subscription_id: u32,

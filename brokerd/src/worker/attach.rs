@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mqtt::packet::Packet;
-use mqtt::session::{Closing, Due, Event, Negotiated, Session};
+use mqtt::session::{Closing, Due, Event, Negotiated};
 use mqtt::{ReasonCode, Version, codec};
 
 use super::conn::{Conn, drive};
@@ -39,7 +39,13 @@ pub(super) async fn attach(shard: Handle, handover: Handover) {
         session_expiry: handover.negotiated.session_expiry,
         known,
     };
+    let client_id = claim.client_id.clone();
+    shard.borrow_mut().pending_claims.begin(&client_id);
     let grant = shared.elsewhere.claim(claim).await;
+    let superseded = shard.borrow_mut().pending_claims.end(&client_id);
+    if superseded > grant.epoch {
+        return; // another node got the id between the grant and now: this connection has lost already
+    }
     if handover.connected.is_cut_off() {
         return; // its listener was stopped meanwhile
     }
@@ -82,10 +88,7 @@ impl Shard {
                 self.counters.inc(Metric::SessionResumed);
                 slot
             }
-            None => {
-                let session = Session::new(negotiated.client_id.clone(), negotiated.version, self.turn.now);
-                self.insert(session, view.clone())
-            }
+            None => self.insert(negotiated.client_id.clone(), negotiated.version, view.clone()),
         };
         let terms = negotiated.clone();
         let (connack, limit) = (terms.connack(resumed.is_some()), terms.maximum_packet_size);
@@ -116,16 +119,16 @@ impl Shard {
             self.counters.inc(Metric::SessionTakenover);
             self.say_and_drop(slot, ReasonCode::SessionTakenOver); // [MQTT-3.1.4-3]
         } else {
-            self.offline -= 1;
+            self.session_due(slot); // its will or its end may be due, and its timer not have run
         }
         // A session of expiry 0 ended with its connection just now.
         let entry = self.sessions.get_mut(slot as usize)?;
         if clean_start {
-            self.offline += usize::from(entry.conn.is_none());
             self.end(slot, Metric::SessionDiscarded);
             return None;
         }
         entry.session.cancel_will();
+        self.offline = self.offline.saturating_sub(1);
         Some(slot)
     }
 
@@ -146,29 +149,28 @@ impl Shard {
                 Event::Publish(message, token) => self.publish(slot, message, token),
                 Event::Subscribe(packet_id, requested) => self.subscribe(slot, packet_id, requested),
                 Event::Unsubscribe(gone) => self.unsubscribe(slot, &gone),
+                Event::Close(Closing::Violation(violation)) => self.violated(slot, violation),
                 Event::Close(closing) => self.close(slot, closing),
             }
         }
         self.out.events = events;
     }
 
-    /// Begins to close a connection: 5.0 is told why, then the buffer is flushed, then the connection is dropped.
+    /// Closes a connection: 5.0 is told why, and the buffer is flushed. What the kernel does not take now is not waited
+    /// for: whoever does not read could keep a connection for good.
     pub(super) fn close(&mut self, slot: u32, closing: Closing) {
         let Some(entry) = self.sessions.get_mut(slot as usize) else {
             return;
         };
-        let version = entry.session.version();
-        let Some(conn) = entry.conn.as_mut().filter(|conn| conn.closing.is_none()) else {
+        if entry.conn.is_none() {
             return;
-        };
+        }
+        let version = entry.session.version();
         let reason = match closing {
             Closing::Violation(violation) => Some(violation.reason()),
             Closing::Server(reason) => Some(reason),
-            Closing::Normal | Closing::WithWill => None,
-            Closing::Lost => return self.drop_conn(slot, closing),
+            Closing::Normal | Closing::WithWill | Closing::Lost => None,
         };
-        conn.closing = Some(closing);
-        let is_blocked = conn.is_blocked;
         if let Some(reason) = reason.filter(|_| version == Version::V5) {
             self.counters.inc(Metric::DisconnectSent);
             self.counters.inc(Metric::PacketsSent);
@@ -177,21 +179,17 @@ impl Shard {
                 codec::disconnect(&mut out.wire, Version::V5, reason, None, limit);
             });
         }
-        if is_blocked {
-            self.drop_conn(slot, closing); // it takes nothing: it is not waited for
-        } else {
-            self.flush_one(slot);
-        }
+        self.write(slot);
+        self.drop_conn(slot, closing);
     }
 
-    /// Closes at once: what the kernel does not take now is not said.
+    /// Closes for a reason of the server's.
     pub(super) fn say_and_drop(&mut self, slot: u32, reason: ReasonCode) {
         self.close(slot, Closing::Server(reason));
-        self.drop_conn(slot, Closing::Server(reason));
     }
 
     /// The connection is over: the socket goes, the session stays or ends by its expiry.
-    pub(super) fn drop_conn(&mut self, slot: u32, closing: Closing) {
+    fn drop_conn(&mut self, slot: u32, closing: Closing) {
         let now = self.turn.now;
         let Some(entry) = self.sessions.get_mut(slot as usize) else {
             return;
@@ -212,7 +210,9 @@ impl Shard {
         if let Some(will) = will {
             self.publish_will(&client_id, will);
         }
-        if is_over || self.offline > self.shared.settings.max_offline_sessions {
+        // Who is taken over is back already, and takes no other's place.
+        let is_staying = closing != Closing::Server(ReasonCode::SessionTakenOver);
+        if is_over || (is_staying && self.offline > self.shared.settings.max_offline_sessions) {
             self.end(slot, Metric::SessionTerminated);
         } else {
             self.arm(slot);
@@ -224,10 +224,11 @@ impl Shard {
         let Some(entry) = self.sessions.get_mut(slot as usize) else {
             return;
         };
-        let will = entry.session.take_will();
+        let will = entry.session.take_will(self.turn.now);
         let client_id = entry.session.client_id().clone();
         let filters: Vec<Arc<str>> = entry.session.subscriptions().map(|granted| granted.filter.clone()).collect();
         let epoch = entry.epoch;
+        self.turn.paused.remove(&(slot, entry.incarnation));
         for filter in &filters {
             self.unindex(slot, filter);
         }
@@ -251,7 +252,7 @@ impl Shard {
         match entry.session.due(now) {
             Due::Nothing => {}
             // A client that we do not read is not silent.
-            Due::KeepAlive if entry.conn.as_ref().is_some_and(|conn| conn.is_paused) => entry.session.heard(now),
+            Due::KeepAlive if entry.conn.as_ref().is_some_and(Conn::is_paused) => entry.session.heard(now),
             Due::KeepAlive => self.close(slot, Closing::Server(ReasonCode::KeepAliveTimeout)),
             Due::Will(message) => {
                 let client_id = entry.session.client_id().clone();
@@ -264,6 +265,7 @@ impl Shard {
     /// Another node owns the client id from `epoch` on.
     pub(super) fn superseded(&mut self, client_id: &str, epoch: Epoch) {
         self.begin_turn();
+        self.pending_claims.superseded(client_id, epoch);
         let Some(slot) = self.by_id.get(client_id).copied() else {
             return;
         };

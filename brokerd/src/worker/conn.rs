@@ -22,15 +22,18 @@ pub(super) struct Conn {
     /// How many of them the kernel has taken.
     written: usize,
     /// The begin of a packet whose rest has not come; without memory while there is none.
-    partial: Vec<u8>,
+    pub(super) partial: Vec<u8>,
     /// Whether it is on the list of the next flush.
     pub(super) is_dirty: bool,
     /// Whether the kernel takes no more: the task waits for it to.
     pub(super) is_blocked: bool,
-    /// Whether nothing is read until there is room elsewhere.
-    pub(super) is_paused: bool,
-    /// Set when the last bytes are in `wire`: flush, then close.
-    pub(super) closing: Option<Closing>,
+    /// Whether nothing is read because it published into what is full.
+    is_congested: bool,
+    /// Whether nothing is read because too much is owed to it.
+    is_owed: bool,
+    /// Whether a write has failed: nothing is written any more. What the client sent before it went is read to its
+    /// end, for a DISCONNECT there deletes the will.
+    is_broken: bool,
     waker: Option<Waker>,
     /// Counts as a connection of its listener until dropped.
     pub(super) connected: Connected,
@@ -45,11 +48,23 @@ impl Conn {
             partial: Vec::new(),
             is_dirty: false,
             is_blocked: false,
-            is_paused: false,
-            closing: None,
+            is_congested: false,
+            is_owed: false,
+            is_broken: false,
             waker: None,
             connected,
         }
+    }
+
+    /// Whether nothing is read until there is room elsewhere.
+    pub(super) const fn is_paused(&self) -> bool {
+        self.is_congested || self.is_owed
+    }
+
+    /// Whether so much waits for the kernel that no more answers may join it: messages stop at `write_buffer`, beyond
+    /// twice of that there are acknowledgements that the client asks for and does not take.
+    const fn is_stuffed(&self, write_buffer: usize) -> bool {
+        self.is_blocked && self.wire.len() > 2 * write_buffer
     }
 
     /// Lets its task look again.
@@ -72,6 +87,7 @@ pub(super) async fn drive(shard: Handle, transport: Rc<Transport>, slot: u32, in
     loop {
         let ready = poll_fn(|cx| {
             let mut shard = shard.borrow_mut();
+            let write_buffer = shard.shared.settings.session.write_buffer;
             let conn = shard.entry(slot, incarnation).and_then(|entry| entry.conn.as_mut());
             let Some(conn) = conn.filter(|conn| Rc::ptr_eq(&conn.transport, &transport)) else {
                 return Poll::Ready(Ready::Gone);
@@ -79,7 +95,7 @@ pub(super) async fn drive(shard: Handle, transport: Rc<Transport>, slot: u32, in
             if conn.is_blocked && transport.poll_write_ready(cx).is_ready() {
                 return Poll::Ready(Ready::Write);
             }
-            let is_reading = !conn.is_paused && conn.closing.is_none();
+            let is_reading = conn.is_broken || !(conn.is_paused() || conn.is_stuffed(write_buffer));
             if is_reading && transport.poll_read_ready(cx).is_ready() {
                 return Poll::Ready(Ready::Read);
             }
@@ -190,8 +206,7 @@ impl Shard {
         }
         let mut used = 0;
         while let Some(entry) = self.sessions.get(slot as usize) {
-            let is_open = entry.conn.as_ref().is_some_and(|conn| conn.closing.is_none());
-            if !is_open {
+            if entry.conn.is_none() {
                 break;
             }
             let version = entry.session.version();
@@ -213,7 +228,7 @@ impl Shard {
         used
     }
 
-    fn violated(&mut self, slot: u32, violation: Violation) {
+    pub(super) fn violated(&mut self, slot: u32, violation: Violation) {
         self.counters.inc(Metric::ProtocolErrors);
         tracing::debug!(%violation, client = &*self.client_id(slot), "protocol error");
         self.close(slot, Closing::Violation(violation));
@@ -225,11 +240,12 @@ impl Shard {
         let Some(entry) = self.sessions.get_mut(slot as usize) else {
             return;
         };
-        let owes = entry.session.owes_too_many();
-        if let Some(conn) = entry.conn.as_mut().filter(|_| is_congested || owes) {
-            conn.is_paused = true;
+        let is_owed = entry.session.owes_too_many();
+        if let Some(conn) = &mut entry.conn {
+            conn.is_owed = is_owed;
             if is_congested {
-                self.turn.paused.push((slot, entry.incarnation));
+                conn.is_congested = true;
+                self.turn.paused.insert((slot, entry.incarnation));
             }
         }
     }
@@ -239,21 +255,37 @@ impl Shard {
         let Some(entry) = self.sessions.get_mut(slot as usize) else {
             return;
         };
-        if entry.session.owes_too_many() {
+        let Some(conn) = entry.conn.as_mut().filter(|conn| conn.is_owed) else {
             return;
-        }
-        if let Some(conn) = entry.conn.as_mut().filter(|conn| conn.is_paused) {
-            conn.is_paused = false;
+        };
+        if !entry.session.owes_too_many() {
+            conn.is_owed = false;
             conn.kick();
+            entry.session.heard(self.turn.now);
         }
     }
 
-    /// Writes what a connection's buffer holds. Answers whether all of it went.
+    /// There is room again: those who published into what was full are read on.
+    pub(super) fn resume_paused(&mut self) {
+        let now = self.turn.now;
+        for (slot, incarnation) in std::mem::take(&mut self.turn.paused) {
+            if let Some(entry) = self.entry(slot, incarnation)
+                && let Some(conn) = &mut entry.conn
+            {
+                conn.is_congested = false;
+                conn.kick();
+                entry.session.heard(now);
+            }
+        }
+    }
+
+    /// Writes what a connection's buffer holds. Answers whether all of it went. A write that fails does not end the
+    /// connection: reading what came before it does.
     pub(super) fn write(&mut self, slot: u32) -> bool {
         let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) else {
             return false;
         };
-        loop {
+        while !conn.is_broken {
             // TLS and WebSocket may hold bytes back that they took: those count as not written.
             let outcome = match &conn.wire[conn.written..] {
                 [] => match conn.transport.flush() {
@@ -276,15 +308,17 @@ impl Shard {
                     return false;
                 }
                 Err(_) => {
-                    self.drop_conn(slot, Closing::Lost);
-                    return false;
+                    conn.is_broken = true;
+                    conn.kick();
+                    break;
                 }
             }
         }
         conn.written = 0;
+        let is_broken = conn.is_broken;
         let buffer = std::mem::take(&mut conn.wire);
         self.recycle(buffer);
-        true
+        !is_broken
     }
 
     /// What the transport itself has to say (a pong, an answer of TLS) waits for the kernel.
@@ -296,7 +330,14 @@ impl Shard {
 
     /// The kernel takes more again.
     fn unblock(&mut self, slot: u32) {
-        if let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) {
+        let (now, write_buffer) = (self.turn.now, self.shared.settings.session.write_buffer);
+        let Some(entry) = self.sessions.get_mut(slot as usize) else {
+            return;
+        };
+        if let Some(conn) = &mut entry.conn {
+            if conn.is_stuffed(write_buffer) {
+                entry.session.heard(now); // it is not read, but it takes what we send
+            }
             conn.is_blocked = false;
             self.flush_one(slot);
         }

@@ -33,8 +33,8 @@ impl Shard {
         }
     }
 
-    /// Writes a connection's buffer, lets its session fill it again for as long as the kernel takes everything (within
-    /// reason), and closes it where that was the last of it.
+    /// Writes a connection's buffer, and lets its session fill it again for as long as the kernel takes everything
+    /// (within reason).
     pub(super) fn flush_one(&mut self, slot: u32) {
         const ROUNDS: usize = 4;
         for _ in 0..ROUNDS {
@@ -44,9 +44,6 @@ impl Shard {
             let Some(entry) = self.sessions.get(slot as usize) else {
                 return;
             };
-            if let Some(closing) = entry.conn.as_ref().and_then(|conn| conn.closing) {
-                return self.drop_conn(slot, closing);
-            }
             if !entry.session.has_backlog() && entry.replays.is_empty() {
                 return;
             }

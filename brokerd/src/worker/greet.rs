@@ -185,7 +185,11 @@ fn decide(shard: &Handle, connected: &Connected, packet: &[u8]) -> Result<Negoti
     let mut server = shard.shared.settings.server;
     server.max_packet_size = limits.max_packet_size;
     shard.shared.access.authenticate(connected, &connect).map_err(|reason| refusal(version, reason))?;
-    negotiate(&connect, &server, assigned_client_id).map_err(|reason| refusal(version, reason))
+    let negotiated = negotiate(&connect, &server, assigned_client_id).map_err(|reason| refusal(version, reason))?;
+    // A client that takes no packet of the size of its CONNACK cannot be served [MQTT-3.1.2-24]; known here, it takes
+    // over nobody.
+    let fits = codec::connack(&mut Vec::new(), version, &negotiated.connack(false), negotiated.maximum_packet_size);
+    if fits { Ok(negotiated) } else { Err(Vec::new()) }
 }
 
 /// A client id nobody else has: 120 random bits.

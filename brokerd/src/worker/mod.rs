@@ -1,6 +1,7 @@
 //! The threads that own connections and sessions. Never waits for a store, a peer or another worker.
 
 mod attach;
+mod claims;
 mod conn;
 mod flush;
 mod greet;
@@ -10,6 +11,8 @@ mod route;
 mod shard;
 mod start;
 mod subscribe;
+#[cfg(test)]
+mod tests;
 mod timers;
 pub mod view;
 

@@ -144,7 +144,7 @@ impl Shard {
     fn walk(&self, place: u32, limit: usize, mut look: impl FnMut(&Entry)) -> Option<u32> {
         let mut seen = 0;
         for at in place as usize..self.sessions.capacity() {
-            if seen == limit {
+            if seen == limit.max(1) {
                 return u32::try_from(at).ok();
             }
             if let Some(entry) = self.sessions.get(at) {

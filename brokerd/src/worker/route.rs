@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use mqtt::message::SharedMessage;
 use mqtt::session::{Delivery, Session};
-use mqtt::{Message, Qos, ReasonCode, Time};
+use mqtt::{Message, Qos, ReasonCode, Time, Version};
 
 use super::shard::Shard;
 use crate::access::Action;
@@ -20,7 +20,7 @@ pub(super) struct Turn {
     /// Connections with something to write.
     pub(super) dirty: Vec<(u32, u32)>,
     /// Connections that are not read until there is room.
-    pub(super) paused: Vec<(u32, u32)>,
+    pub(super) paused: HashSet<(u32, u32), foldhash::fast::RandomState>,
     /// Peers that are up, and those that are to get everything, as of the last socket read.
     up: PeerSet,
     flood: PeerSet,
@@ -48,7 +48,7 @@ impl Turn {
         Self {
             now: Time(0),
             dirty: Vec::new(),
-            paused: Vec::new(),
+            paused: HashSet::default(),
             up: PeerSet::default(),
             flood: PeerSet::default(),
             matches: Matches::default(),
@@ -99,12 +99,14 @@ impl Shard {
         };
         entry.view.received_msgs += 1;
         let incarnation = entry.incarnation;
+        let can_be_refused = token.is_some() && entry.session.version() == Version::V5;
         if !self.shared.access.authorize(entry.session.client_id(), Action::Publish(message.topic())) {
             return self.settle(slot, incarnation, token, ReasonCode::NotAuthorized);
         }
         self.identify(&mut message);
         let message = Arc::new(message);
-        if message.retain && !self.retain(&message) {
+        // Whoever cannot be told gets it delivered at least to those who are there.
+        if message.retain && !self.retain(&message) && can_be_refused {
             return self.settle(slot, incarnation, token, ReasonCode::QuotaExceeded);
         }
         let ticket = |turn: &mut Self, remaining| {
@@ -126,9 +128,13 @@ impl Shard {
         }
         self.identify(&mut message);
         let message = Arc::new(message);
-        if !message.retain || self.retain(&message) {
-            self.route(&message, None, |_, _| None);
+        if message.retain {
+            self.retain(&message);
         }
+        let own = self.by_id.get(client_id).copied(); // for No Local
+        let under_pressure = self.turn.under_pressure;
+        self.route(&message, own, |_, _| None);
+        self.turn.under_pressure = under_pressure; // a client that is gone is not read anyway
     }
 
     fn retain(&self, message: &SharedMessage) -> bool {
@@ -149,6 +155,8 @@ impl Shard {
         self.shared.index.matches(message.topic(), &mut matches);
         if matches.local_filters > 1 {
             matches.local.sort_unstable_by_key(|subscriber| (subscriber.worker, subscriber.session, subscriber.serial));
+        } else if self.shared.boxes.workers() > 1 {
+            matches.local.sort_unstable_by_key(|subscriber| subscriber.worker); // one batch a worker
         }
         let peers = matches.remote.intersection(self.turn.up).union(self.turn.flood);
         if matches.local.is_empty() && peers.is_empty() {
@@ -266,15 +274,6 @@ impl Shard {
                 }
                 Some(Waiting::Live { slot, incarnation, answer }) => self.answer_subscribe(slot, incarnation, *answer),
                 None => {}
-            }
-        }
-    }
-
-    /// There is room again: paused publishers are read on.
-    pub(super) fn resume_paused(&mut self) {
-        for (slot, incarnation) in std::mem::take(&mut self.turn.paused) {
-            if self.entry(slot, incarnation).is_some() {
-                self.resume_reading(slot);
             }
         }
     }

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use hashbrown::HashMap;
 use mqtt::codec::Limits;
 use mqtt::session::{Outputs, ServerLimits, Session, SessionLimits, Tally};
-use mqtt::{Message, MessageId, Time};
+use mqtt::{Message, MessageId, Time, Version};
 use slab::Slab;
 use tokio::sync::Notify;
 
+use super::claims::PendingClaims;
 use super::conn::Conn;
 use super::mailbox::Boxes;
 use super::route::Turn;
@@ -80,6 +81,7 @@ pub(crate) struct Shard {
     pub(super) sessions: Slab<Entry>,
     pub(super) by_id: HashMap<Arc<str>, u32, foldhash::fast::RandomState>,
     pub(super) offline: usize,
+    pub(super) pending_claims: PendingClaims,
     pub(super) timers: Timers,
     pub(super) turn: Turn,
     /// Scratch for one step of one session: its wire buffer is the connection's for the time of the step.
@@ -110,6 +112,7 @@ impl Shard {
             sessions: Slab::new(),
             by_id: HashMap::default(),
             offline: 0,
+            pending_claims: PendingClaims::default(),
             timers: Timers::default(),
             turn: Turn::new(workers),
             out: Outputs::default(),
@@ -123,9 +126,9 @@ impl Shard {
     }
 
     /// A session's place, for a new session.
-    pub(super) fn insert(&mut self, session: Session, view: ClientView) -> u32 {
+    pub(super) fn insert(&mut self, client_id: Arc<str>, version: Version, view: ClientView) -> u32 {
         self.last_incarnation = self.last_incarnation.wrapping_add(1);
-        let client_id = session.client_id().clone();
+        let session = Session::new(client_id.clone(), version, self.last_incarnation, self.turn.now);
         let slot = self.sessions.insert(Entry {
             session,
             incarnation: self.last_incarnation,
@@ -170,13 +173,11 @@ impl Shard {
         step(&mut entry.session, &self.shared.settings.session, now, &mut self.out);
         if let Some(conn) = &mut entry.conn {
             std::mem::swap(&mut conn.wire, &mut self.out.wire);
-            let has_news = !conn.wire.is_empty();
-            if has_news && !conn.is_dirty && !conn.is_blocked {
-                conn.is_dirty = true;
-                if self.turn.dirty.is_empty() {
-                    self.dirty_notify.notify_one();
-                }
-                self.turn.dirty.push((slot, entry.incarnation));
+            if conn.wire.is_empty() {
+                let unused = std::mem::take(&mut conn.wire); // an idle connection holds no buffer
+                self.recycle(unused);
+            } else if !conn.is_blocked {
+                self.note_dirty(slot);
             }
         } else {
             self.out.wire.clear();
@@ -187,8 +188,25 @@ impl Shard {
         }
     }
 
+    /// Has the next flush look at a connection.
+    pub(super) fn note_dirty(&mut self, slot: u32) {
+        let Some(entry) = self.sessions.get_mut(slot as usize) else {
+            return;
+        };
+        if let Some(conn) = entry.conn.as_mut().filter(|conn| !conn.is_dirty) {
+            conn.is_dirty = true;
+            if self.turn.dirty.is_empty() {
+                self.dirty_notify.notify_one();
+            }
+            self.turn.dirty.push((slot, entry.incarnation));
+        }
+    }
+
     /// Keeps an emptied wire buffer for another connection.
     pub(super) fn recycle(&mut self, mut buffer: Vec<u8>) {
+        if buffer.capacity() == 0 {
+            return;
+        }
         if self.spare.len() < SPARE_BUFFERS && buffer.capacity() <= SPARE_CAPACITY {
             buffer.clear();
             self.spare.push(buffer);

@@ -1,7 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE: the index, the wait for the peers, the answer, and the retained messages after it.
 //! Never sends a retained message faster than the client takes it: what waits is a place in the store, not a copy.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mqtt::packet::SubscriptionOptions;
@@ -12,16 +12,22 @@ use super::route::Waiting;
 use super::shard::Shard;
 use crate::access::Action;
 use crate::metrics::Metric;
+use crate::registry::Epoch;
 use crate::router::Subscriber;
 
 /// Retained messages read from the store at a time.
 const PAGE: usize = 64;
+/// Pages read for one client before others have their turn.
+const PAGES: usize = 8;
 
 /// A SUBACK in the making.
 pub(super) struct Answer {
     packet_id: PacketId,
+    /// Of the connection that asked.
+    epoch: Epoch,
     codes: Vec<ReasonCode>,
-    replays: Vec<Replay>,
+    /// Subscriptions that get what is retained.
+    replays: Vec<Granted>,
 }
 
 /// Retained messages that a subscription is still to get.
@@ -30,15 +36,22 @@ struct Replay {
     granted: Granted,
     /// The topic after which the next page begins.
     after: Option<String>,
+    /// How many messages are read next: as many as there was room for last.
+    page: usize,
 }
 
-/// All of a session's, one after another.
+/// All of a session's, one a subscription at most: by serial.
 #[derive(Debug, Default)]
-pub(super) struct Replays(VecDeque<Replay>);
+pub(super) struct Replays(BTreeMap<u32, Replay>);
 
 impl Replays {
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 }
 
@@ -47,7 +60,11 @@ impl Shard {
     /// changed: another client's change of the same row may still be on its way (trap 2).
     pub(super) fn subscribe(&mut self, slot: u32, packet_id: PacketId, requested: Vec<Requested>) {
         self.counters.inc(Metric::SubscribeReceived);
-        let mut answer = Answer { packet_id, codes: Vec::with_capacity(requested.len()), replays: Vec::new() };
+        let Some(epoch) = self.sessions.get(slot as usize).map(|entry| entry.epoch) else {
+            return;
+        };
+        let codes = Vec::with_capacity(requested.len());
+        let mut answer = Answer { packet_id, epoch, codes, replays: Vec::new() };
         let mut version = 0;
         for one in requested {
             match self.subscribe_one(slot, one, &mut answer) {
@@ -95,7 +112,7 @@ impl Shard {
             RetainHandling::Never => false,
         };
         if wants_retained {
-            answer.replays.push(Replay { granted, after: None });
+            answer.replays.push(granted);
         }
         Ok(version)
     }
@@ -105,13 +122,18 @@ impl Shard {
         let Some(entry) = self.entry(slot, incarnation) else {
             return;
         };
-        if entry.conn.is_none() {
-            return;
+        if entry.conn.is_none() || entry.epoch != answer.epoch {
+            return; // who asked is gone
         }
-        entry.replays.0.extend(answer.replays);
+        for granted in answer.replays {
+            if entry.session.is_subscribed(granted.serial) {
+                entry.replays.0.insert(granted.serial, Replay { granted, after: None, page: PAGE });
+            }
+        }
         self.counters.inc(Metric::SubackSent);
         self.counters.inc(Metric::PacketsSent);
         self.step(slot, |session, _, _, out| session.suback(answer.packet_id, &answer.codes, out));
+        self.resume_reading(slot);
         self.refill(slot);
     }
 
@@ -121,7 +143,9 @@ impl Shard {
         }
         if let Some(entry) = self.sessions.get_mut(slot as usize) {
             entry.view.subscriptions = entry.session.subscriptions().len() as u64;
-            entry.replays.0.retain(|replay| entry.session.is_subscribed(replay.granted.serial));
+            for granted in gone {
+                entry.replays.0.remove(&granted.serial);
+            }
         }
     }
 
@@ -135,29 +159,57 @@ impl Shard {
     /// Sends on what waits for a client: its queue first, then retained messages, as far as there is room.
     pub(super) fn refill(&mut self, slot: u32) {
         self.step(slot, |session, limits, now, out| session.pump(limits, now, out));
-        while let Some(entry) = self.sessions.get_mut(slot as usize) {
-            let room = self.shared.settings.session.write_buffer;
-            let has_room = entry.conn.as_ref().is_some_and(|conn| conn.wire.len() < room && conn.closing.is_none());
-            if !has_room || entry.session.has_backlog() {
+        for _ in 0..PAGES {
+            if !self.has_room(slot) || !self.replay_page(slot) {
                 return;
-            }
-            let Some(replay) = entry.replays.0.front_mut() else {
-                return;
-            };
-            let granted = replay.granted.clone();
-            let after = replay.after.as_deref();
-            let page = self.shared.retained.matching(&granted.filter, after, PAGE, self.turn.now);
-            replay.after = page.next;
-            if replay.after.is_none() {
-                entry.replays.0.pop_front();
-            }
-            for message in page.messages {
-                let qos = message.qos.min(granted.options.qos);
-                let subscription_ids = if granted.id == 0 { Box::default() } else { Box::from([granted.id]) };
-                let delivery = Delivery { message, qos, retain: true, subscription_ids }; // [MQTT-3.3.1-8]
-                self.step(slot, |session, limits, now, out| session.deliver(delivery, limits, now, out));
             }
         }
+        self.note_dirty(slot);
+    }
+
+    /// Whether a message would leave at once, as far as the wire buffer and the queue are concerned.
+    fn has_room(&self, slot: u32) -> bool {
+        let room = self.shared.settings.session.write_buffer;
+        self.sessions.get(slot as usize).is_some_and(|entry| {
+            entry.conn.as_ref().is_some_and(|conn| conn.wire.len() < room) && !entry.session.has_backlog()
+        })
+    }
+
+    /// Sends a page of retained messages, or as much of it as there is room for: what does not leave at once is not
+    /// taken from the store, but for one message, for the queue may be shorter than a page. Answers false where none
+    /// waits.
+    fn replay_page(&mut self, slot: u32) -> bool {
+        let Some(entry) = self.sessions.get(slot as usize) else {
+            return false;
+        };
+        let Some(replay) = entry.replays.0.values().next() else {
+            return false;
+        };
+        let granted = replay.granted.clone();
+        let now = self.turn.now;
+        let page = self.shared.retained.matching(&granted.filter, replay.after.as_deref(), replay.page, now);
+        let (mut after, mut sent, count) = (page.next, 0, page.messages.len());
+        for message in page.messages {
+            let qos = message.qos.min(granted.options.qos);
+            let subscription_ids = if granted.id == 0 { Box::default() } else { Box::from([granted.id]) };
+            let delivery = Delivery { message: message.clone(), qos, retain: true, subscription_ids }; // [MQTT-3.3.1-8]
+            self.step(slot, |session, limits, now, out| session.deliver(delivery, limits, now, out));
+            sent += 1;
+            if sent < count && !self.has_room(slot) {
+                after = Some(message.topic().to_owned());
+                break;
+            }
+        }
+        if let Some(entry) = self.sessions.get_mut(slot as usize) {
+            let is_cut = sent < count;
+            match (after, entry.replays.0.get_mut(&granted.serial)) {
+                (Some(after), Some(replay)) => {
+                    (replay.after, replay.page) = (Some(after), if is_cut { sent } else { PAGE });
+                }
+                _ => drop(entry.replays.0.remove(&granted.serial)),
+            }
+        }
+        true
     }
 }
 

@@ -105,11 +105,7 @@ fn show_in_json_is_one_object_with_the_fields_of_the_table() {
 
 #[test]
 fn counts_are_by_node_and_in_all() {
-    let mut counts = Counts {
-        total: 5,
-        connected: 3,
-        ..Counts::default()
-    };
+    let mut counts = Counts { total: 5, connected: 3, ..Counts::default() };
     counts.nodes.insert("n2".into(), NodeCount { total: 4, connected: 2 });
     counts.nodes.insert("n1".into(), NodeCount { total: 1, connected: 1 });
     let mut out = Vec::new();

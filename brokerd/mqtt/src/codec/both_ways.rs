@@ -63,11 +63,7 @@ pub fn disconnect(
     let properties = reason_string.map_or(0, |text| 3 + text.len());
     out.push(0xE0);
     put_variable(out, 1 + variable_len(properties) + properties);
-    out.push(if is_from_server(reason) {
-        reason
-    } else {
-        ReasonCode::UnspecifiedError
-    } as u8);
+    out.push(if is_from_server(reason) { reason } else { ReasonCode::UnspecifiedError } as u8);
     put_variable(out, properties);
     if let Some(text) = reason_string {
         out.push(REASON_STRING);

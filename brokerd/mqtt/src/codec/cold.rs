@@ -91,12 +91,7 @@ pub fn connack(out: &mut Vec<u8>, version: Version, connack: &ConnAck<'_>, limit
     let write = |reason_string: Option<&str>, buf: &mut BytesMut| {
         // Without properties mqttbytes leaves out their length too: the packet would be malformed.
         let properties = Some(connack_properties(connack, reason_string));
-        v5::ConnAck {
-            session_present,
-            code: connect_code(connack.reason),
-            properties,
-        }
-        .write(buf)
+        v5::ConnAck { session_present, code: connect_code(connack.reason), properties }.write(buf)
     };
     let reason_string = connack.reason_string.filter(|_| fits(connack.reason_string));
     (reason_string.is_some() && append(out, limit, |buf| write(reason_string, buf)))
@@ -163,17 +158,11 @@ pub fn suback(out: &mut Vec<u8>, version: Version, packet_id: PacketId, codes: &
             .iter()
             .map(|&code| v5::SubscribeReasonCode::try_from(code as u8).unwrap_or(v5::SubscribeReasonCode::Unspecified))
             .collect();
-        let suback = v5::SubAck {
-            pkid: packet_id.get(),
-            return_codes,
-            properties: None,
-        };
+        let suback = v5::SubAck { pkid: packet_id.get(), return_codes, properties: None };
         append(out, None, |buf| suback.write(buf));
     } else {
         let return_codes = codes.iter().map(|&code| suback_code_v3(code)).collect();
-        append(out, None, |buf| {
-            v4::SubAck::new(packet_id.get(), return_codes).write(buf)
-        });
+        append(out, None, |buf| v4::SubAck::new(packet_id.get(), return_codes).write(buf));
     }
 }
 
@@ -190,11 +179,7 @@ const fn suback_code_v3(code: ReasonCode) -> v4::SubscribeReasonCode {
 pub fn unsuback(out: &mut Vec<u8>, version: Version, packet_id: PacketId, codes: &[ReasonCode]) {
     if version == Version::V5 {
         let reasons = codes.iter().map(|&code| unsuback_code(code)).collect();
-        let unsuback = v5::UnsubAck {
-            pkid: packet_id.get(),
-            reasons,
-            properties: None,
-        };
+        let unsuback = v5::UnsubAck { pkid: packet_id.get(), reasons, properties: None };
         append(out, None, |buf| unsuback.write(buf));
     } else {
         append(out, None, |buf| v4::UnsubAck::new(packet_id.get()).write(buf));

@@ -20,10 +20,7 @@ pub struct ConnectError {
 
 impl ConnectError {
     const fn silent(violation: Violation) -> Self {
-        Self {
-            violation,
-            answer: None,
-        }
+        Self { violation, answer: None }
     }
 
     /// 5.0 answers what it can (4.13.1); 3.x has a code for the identifier alone (3.1.1, table 3.1).
@@ -38,16 +35,9 @@ impl ConnectError {
     /// [MQTT-3.1.2-2]: in the form that the client can read, as far as its level tells. Levels above 5 are taken for
     /// successors of 5.0; those with the top bit, which bridges set on 3.x levels, for 3.x.
     const fn unsupported(level: u8) -> Self {
-        let version = if matches!(level, 6..=0x7F) {
-            Version::V5
-        } else {
-            Version::V311
-        };
+        let version = if matches!(level, 6..=0x7F) { Version::V5 } else { Version::V311 };
         let answer = Some((version, ReasonCode::UnsupportedProtocolVersion));
-        Self {
-            violation: Violation::UnsupportedVersion,
-            answer,
-        }
+        Self { violation: Violation::UnsupportedVersion, answer }
     }
 }
 
@@ -110,12 +100,7 @@ impl Flags {
         if bit(6) && !bit(7) && version != Version::V5 {
             return Err(Violation::PasswordWithoutUserName);
         }
-        Ok(Self {
-            clean_start: bit(1),
-            will: bit(2).then_some((qos, retain)),
-            password: bit(6),
-            username: bit(7),
-        })
+        Ok(Self { clean_start: bit(1), will: bit(2).then_some((qos, retain)), password: bit(6), username: bit(7) })
     }
 }
 
@@ -206,15 +191,7 @@ fn will<'a>(
     if topic.is_empty() {
         return Err(Violation::TopicEmpty);
     }
-    Ok(Will {
-        topic,
-        payload: reader.binary()?,
-        qos,
-        retain,
-        delay,
-        expiry,
-        properties,
-    })
+    Ok(Will { topic, payload: reader.binary()?, qos, retain, delay, expiry, properties })
 }
 
 /// 3.1: 1 to 23 characters. 3.1.1: empty with a clean session only [MQTT-3.1.3-8]. 5.0: the server assigns one.

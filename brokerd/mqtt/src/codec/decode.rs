@@ -35,11 +35,8 @@ pub fn decode<'a>(version: Version, packet: &'a [u8], limits: &Limits) -> Result
 /// 3.14.
 fn disconnect(version: Version, body: &[u8]) -> Result<Disconnect<'_>, Violation> {
     let mut reader = Reader::new(body);
-    let mut disconnect = Disconnect {
-        reason: ReasonCode::Success,
-        session_expiry: None,
-        properties: Properties::default(),
-    };
+    let mut disconnect =
+        Disconnect { reason: ReasonCode::Success, session_expiry: None, properties: Properties::default() };
     if version == Version::V5 && !reader.is_empty() {
         disconnect.reason = disconnect_reason(reader.byte()?)?;
         // The properties may be left out after the reason code (3.14.2.2.1).
@@ -83,12 +80,7 @@ fn auth(body: &[u8]) -> Result<Auth<'_>, Violation> {
         return Err(Violation::AuthMethodMissing);
     }
     let mut section = Section::open(&mut reader, Allowed::AUTH)?;
-    let mut auth = Auth {
-        reason,
-        method: None,
-        data: None,
-        properties: section.properties(),
-    };
+    let mut auth = Auth { reason, method: None, data: None, properties: section.properties() };
     while let Some(property) = section.next()? {
         match property {
             Property::AuthenticationMethod(method) => auth.method = Some(method),

@@ -79,9 +79,7 @@ impl Lengths {
 /// [MQTT-3.1.2-24]. `usize::MAX` where it cannot be written at all.
 #[must_use]
 pub fn publish_len(version: Version, publish: &PublishOut<'_>) -> usize {
-    Lengths::of(version, publish).map_or(usize::MAX, |lengths| {
-        1 + variable_len(lengths.remaining) + lengths.remaining
-    })
+    Lengths::of(version, publish).map_or(usize::MAX, |lengths| 1 + variable_len(lengths.remaining) + lengths.remaining)
 }
 
 /// Appends a PUBLISH (3.3). Writes nothing and says `false` where MQTT cannot carry it: a topic over 65,535 bytes,

@@ -49,11 +49,7 @@ pub fn frame(buf: &[u8], version: Option<Version>, limits: &Limits) -> Result<Fr
         return Err(Violation::IntegerNotMinimal);
     }
     let len = header.len + header.remaining;
-    if buf.len() < len {
-        Ok(Framed::Incomplete { needed: len })
-    } else {
-        Ok(Framed::Packet { len })
-    }
+    if buf.len() < len { Ok(Framed::Incomplete { needed: len }) } else { Ok(Framed::Packet { len }) }
 }
 
 /// The body of `packet`, which must be one whole frame and nothing more; and whether its length was minimal.
@@ -78,11 +74,7 @@ fn header(buf: &[u8], limits: &Limits) -> Result<Option<Header>, Violation> {
     let Some(length) = variable(buf.get(1..).unwrap_or_default())? else {
         return Ok(None);
     };
-    let header = Header {
-        len: 1 + length.width,
-        remaining: length.value as usize,
-        minimal: length.minimal,
-    };
+    let header = Header { len: 1 + length.width, remaining: length.value as usize, minimal: length.minimal };
     if header.len + header.remaining > limits.max_packet_size as usize {
         return Err(Violation::PacketTooLarge);
     }

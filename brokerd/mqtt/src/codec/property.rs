@@ -102,11 +102,7 @@ impl<'a> Section<'a> {
     }
 
     const fn over(bytes: &'a [u8], allowed: Allowed) -> Self {
-        Self {
-            reader: Reader::new(bytes),
-            allowed,
-            seen: 0,
-        }
+        Self { reader: Reader::new(bytes), allowed, seen: 0 }
     }
 
     /// All of it, before any is read.
@@ -176,20 +172,12 @@ fn flag(reader: &mut Reader<'_>) -> Result<bool, Violation> {
 }
 
 fn not_zero<T: Default + PartialEq>(value: T) -> Result<T, Violation> {
-    if value == T::default() {
-        Err(Violation::PropertyValueInvalid)
-    } else {
-        Ok(value)
-    }
+    if value == T::default() { Err(Violation::PropertyValueInvalid) } else { Ok(value) }
 }
 
 fn response_topic<'a>(reader: &mut Reader<'a>) -> Result<&'a str, Violation> {
     let name = reader.text()?;
-    if topic::valid_name(name) {
-        Ok(name)
-    } else {
-        Err(Violation::ResponseTopicInvalid)
-    }
+    if topic::valid_name(name) { Ok(name) } else { Err(Violation::ResponseTopicInvalid) }
 }
 
 impl<'a> Properties<'a> {

@@ -19,11 +19,7 @@ pub(crate) fn publish<'a>(
     let mut reader = Reader::new(body);
     let topic = reader.topic_name(limits)?;
     let qos = Qos::from_bits((first >> 1) & 0b11).ok_or(Violation::QosInvalid)?;
-    let packet_id = if qos == Qos::AtMostOnce {
-        None
-    } else {
-        Some(reader.packet_id()?)
-    };
+    let packet_id = if qos == Qos::AtMostOnce { None } else { Some(reader.packet_id()?) };
     let mut publish = Publish {
         dup: first & 0b1000 != 0,
         qos,
@@ -75,12 +71,7 @@ pub(crate) fn ack<'a>(version: Version, packet_type: u8, body: &'a [u8]) -> Resu
     };
     let mut reader = Reader::new(body);
     let packet_id = reader.packet_id()?;
-    let mut ack = Ack {
-        kind,
-        packet_id,
-        reason: ReasonCode::Success,
-        properties: Properties::default(),
-    };
+    let mut ack = Ack { kind, packet_id, reason: ReasonCode::Success, properties: Properties::default() };
     // The reason code may be left out, and the properties after it (5.0, 3.4.2.1 and 3.4.2.2.1).
     if version != Version::V5 || reader.is_empty() {
         reader.finish()?;
@@ -104,7 +95,5 @@ fn ack_reason(kind: AckKind, byte: u8) -> Result<ReasonCode, Violation> {
         }
         AckKind::PubRel | AckKind::PubComp => matches!(byte, 0x00 | 0x92),
     };
-    ReasonCode::from_byte(byte)
-        .filter(|_| allowed)
-        .ok_or(Violation::ReasonCodeInvalid)
+    ReasonCode::from_byte(byte).filter(|_| allowed).ok_or(Violation::ReasonCodeInvalid)
 }

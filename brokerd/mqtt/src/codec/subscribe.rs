@@ -33,12 +33,7 @@ pub(crate) fn subscribe<'a>(version: Version, body: &'a [u8], limits: &Limits) -
             return Err(Violation::NoLocalOnShared);
         }
     }
-    Ok(Subscribe {
-        packet_id,
-        subscription_id,
-        properties,
-        filters,
-    })
+    Ok(Subscribe { packet_id, subscription_id, properties, filters })
 }
 
 /// 3.10.
@@ -58,20 +53,12 @@ pub(crate) fn unsubscribe<'a>(version: Version, body: &'a [u8], limits: &Limits)
     while !reader.is_empty() {
         reader.topic_filter(limits)?;
     }
-    Ok(Unsubscribe {
-        packet_id,
-        properties,
-        filters,
-    })
+    Ok(Unsubscribe { packet_id, properties, filters })
 }
 
 /// The byte after a filter: 3.x has the QoS alone (3.8.3), 5.0 four options (3.8.3.1).
 fn options(version: Version, byte: u8) -> Result<SubscriptionOptions, Violation> {
-    let reserved = if version == Version::V5 {
-        0b1100_0000
-    } else {
-        0b1111_1100
-    };
+    let reserved = if version == Version::V5 { 0b1100_0000 } else { 0b1111_1100 };
     if byte & reserved != 0 {
         return Err(Violation::SubscriptionOptionsReserved);
     }

@@ -28,11 +28,7 @@ impl<'a> Reader<'a> {
 
     /// Nothing may follow the last field.
     pub(crate) const fn finish(self) -> Result<(), Violation> {
-        if self.rest.is_empty() {
-            Ok(())
-        } else {
-            Err(Violation::TrailingBytes)
-        }
+        if self.rest.is_empty() { Ok(()) } else { Err(Violation::TrailingBytes) }
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Violation> {
@@ -134,18 +130,10 @@ pub(crate) fn variable(bytes: &[u8]) -> Result<Option<Variable>, Violation> {
     for (at, &byte) in bytes.iter().take(4).enumerate() {
         value |= u32::from(byte & 0x7F) << (7 * at);
         if byte & 0x80 == 0 {
-            return Ok(Some(Variable {
-                value,
-                width: at + 1,
-                minimal: at == 0 || byte != 0,
-            }));
+            return Ok(Some(Variable { value, width: at + 1, minimal: at == 0 || byte != 0 }));
         }
     }
-    if bytes.len() < 4 {
-        Ok(None)
-    } else {
-        Err(Violation::IntegerTooLong)
-    }
+    if bytes.len() < 4 { Ok(None) } else { Err(Violation::IntegerTooLong) }
 }
 
 /// How many bytes a Variable Byte Integer takes.

@@ -16,6 +16,10 @@ pub(super) struct Inbound {
     owed: VecDeque<Owed>,
     /// QoS 2 identifiers whose PUBREL has not come. A PUBLISH that repeats one is a duplicate, not news.
     awaiting_release: BTreeSet<PacketId>,
+    /// QoS 1 messages in `owed`.
+    owed_qos1: usize,
+    /// How many ids were awaiting release when the connection began: the client's quota does not count them.
+    carried: usize,
     last_token: u64,
 }
 
@@ -47,12 +51,15 @@ impl Inbound {
             self.repeated(id, connection.version, out);
             return Ok(());
         }
-        let unfinished = self.owed.len() + self.awaiting_release.len();
-        if connection.version == Version::V5 && unfinished >= usize::from(connection.our_receive_maximum) {
+        let unfinished = self.owed_qos1 + self.awaiting_release.len();
+        let most = self.carried + usize::from(connection.our_receive_maximum);
+        if connection.version == Version::V5 && unfinished >= most {
             return Err(Violation::ReceiveMaximumExceeded); // [MQTT-3.3.4-9]
         }
         if publish.qos == Qos::ExactlyOnce {
             self.awaiting_release.insert(id); // before the fan-out, so that a repeat is known as one
+        } else {
+            self.owed_qos1 += 1;
         }
         self.last_token += 1;
         let token = self.last_token;
@@ -75,9 +82,12 @@ impl Inbound {
         let Some(owed) = self.owed.iter_mut().find(|owed| owed.token == token) else { return };
         owed.answer = Some(reason);
         while let Some((owed, answer)) = self.owed.front().and_then(|owed| Some((owed, owed.answer?))) {
-            let is_refused = answer.is_error();
-            if owed.qos == Qos::ExactlyOnce && is_refused {
-                self.awaiting_release.remove(&owed.id); // the exchange ends with this PUBREC
+            match owed.qos {
+                Qos::ExactlyOnce if answer.is_error() => {
+                    self.awaiting_release.remove(&owed.id); // the exchange ends with this PUBREC
+                }
+                Qos::ExactlyOnce => {}
+                _ => self.owed_qos1 -= 1,
             }
             if let Some(version) = version.filter(|_| owed.is_asked) {
                 let kind = if owed.qos == Qos::ExactlyOnce { AckKind::PubRec } else { AckKind::PubAck };
@@ -98,8 +108,14 @@ impl Inbound {
         send(AckKind::PubComp, id, reason, version, out);
     }
 
+    /// A connection begins. The client's quota begins anew (5.0 section 4.9).
+    pub(super) fn attach(&mut self) {
+        self.carried = self.awaiting_release.len();
+    }
+
     /// The connection ended. A QoS 1 message will come again as a new one; a QoS 2 message is still the same.
     pub(super) fn detach(&mut self) {
+        self.owed_qos1 = 0;
         self.owed.retain_mut(|owed| {
             owed.is_asked = false;
             owed.qos == Qos::ExactlyOnce

@@ -8,6 +8,9 @@ mod outbound;
 mod subscriptions;
 mod will;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use crate::codec::{self, Violation};
@@ -108,12 +111,15 @@ pub struct Session {
     subscriptions: Subscriptions,
     inbound: Inbound,
     outbound: Outbound,
+    /// SUBSCRIBEs of this connection that have no SUBACK yet.
+    subscribing: usize,
 }
 
 impl Session {
-    /// A session without state or connection.
+    /// A session without state or connection. `incarnation` tells it from those that had its place before: serials of
+    /// their subscriptions are not used again.
     #[must_use]
-    pub fn new(client_id: Arc<str>, version: Version, now: Time) -> Self {
+    pub fn new(client_id: Arc<str>, version: Version, incarnation: u32, now: Time) -> Self {
         Self {
             client_id,
             version,
@@ -121,9 +127,10 @@ impl Session {
             connection: None,
             detached_at: now,
             will: None,
-            subscriptions: Subscriptions::default(),
+            subscriptions: Subscriptions::new(incarnation),
             inbound: Inbound::default(),
             outbound: Outbound::default(),
+            subscribing: 0,
         }
     }
 
@@ -134,6 +141,8 @@ impl Session {
         self.expiry = negotiated.session_expiry;
         self.will = negotiated.will.take().map(Box::new);
         self.connection = Some(Box::new(Connection::new(negotiated, now)));
+        self.subscribing = 0;
+        self.inbound.attach();
         self.outbound.restart();
         self.pump(limits, now, out);
     }
@@ -148,13 +157,13 @@ impl Session {
             self.will = None; // [MQTT-3.14.4-3]
         }
         let is_due = self.will.as_ref().is_some_and(|will| will.delay == 0);
-        if is_due || self.expiry == 0 { self.take_will() } else { None }
+        if is_due || self.expiry == 0 { self.take_will(now) } else { None }
     }
 
-    /// The will, which is then no longer the session's.
+    /// The will as it is published now, which is then no longer the session's.
     #[must_use]
-    pub fn take_will(&mut self) -> Option<Message> {
-        self.will.take().map(|will| will.message)
+    pub fn take_will(&mut self, now: Time) -> Option<Message> {
+        self.will.take().map(|will| will.publish(now))
     }
 
     /// Forgets the will: the client came back in time (5.0 section 3.1.3.2.2).
@@ -174,6 +183,7 @@ impl Session {
             }
             Packet::Subscribe(subscribe) => {
                 let requested = self.subscriptions.request(&subscribe, limits.max_subscriptions);
+                self.subscribing += 1;
                 out.events.push(Event::Subscribe(subscribe.packet_id, requested));
                 Ok(())
             }
@@ -242,6 +252,7 @@ impl Session {
     /// The subscriptions of this SUBSCRIBE are live, with these answers.
     pub fn suback(&mut self, id: PacketId, codes: &[ReasonCode], out: &mut Outputs) {
         if self.connection.is_some() {
+            self.subscribing = self.subscribing.saturating_sub(1);
             codec::suback(&mut out.wire, self.version, id, codes);
         }
     }
@@ -286,7 +297,7 @@ impl Session {
         }
         let will_is_due =
             self.will.as_ref().is_some_and(|will| self.detached_at.after_secs(u64::from(will.delay)) <= now);
-        match will_is_due.then(|| self.take_will()).flatten() {
+        match will_is_due.then(|| self.take_will(now)).flatten() {
             Some(message) => Due::Will(message),
             None => Due::Nothing,
         }
@@ -345,13 +356,13 @@ impl Session {
         self.subscriptions.has(serial)
     }
 
-    /// Whether so many acknowledgements are owed that no more may be read from the client (3.x has no Receive
-    /// Maximum, so there it is back-pressure).
+    /// Whether so many acknowledgements or SUBACKs are owed that no more may be read from the client (3.x has no
+    /// Receive Maximum, so there it is back-pressure).
     #[must_use]
     pub fn owes_too_many(&self) -> bool {
-        self.connection
-            .as_ref()
-            .is_some_and(|connection| self.inbound.owed() >= usize::from(connection.our_receive_maximum))
+        self.connection.as_ref().is_some_and(|connection| {
+            self.inbound.owed().max(self.subscribing) >= usize::from(connection.our_receive_maximum)
+        })
     }
 
     /// Numbers for the management API: (in flight, awaiting PUBREL, queued messages, queued bytes).

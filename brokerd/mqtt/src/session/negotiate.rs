@@ -18,7 +18,7 @@ pub struct ServerLimits {
     pub max_packet_size: u32,
     /// Our Topic Alias Maximum.
     pub topic_alias_maximum: u16,
-    /// Seconds; 0 is no limit.
+    /// Seconds, for 5.0; 0 is no limit.
     pub max_keep_alive: u16,
     /// Seconds a 3.x session with clean session 0 lasts.
     pub session_expiry: u32,
@@ -89,7 +89,9 @@ pub fn negotiate(
         (false, true) => 0,
         (false, false) => limits.session_expiry.min(limits.max_session_expiry),
     };
-    let is_over = limits.max_keep_alive != 0 && (connect.keep_alive == 0 || connect.keep_alive > limits.max_keep_alive);
+    // 3.x has no way to be told, and its own keep alive is what it may rely on [MQTT-3.1.2-24].
+    let is_over =
+        is_v5 && limits.max_keep_alive != 0 && (connect.keep_alive == 0 || connect.keep_alive > limits.max_keep_alive);
     Ok(Negotiated {
         version: connect.version,
         client_id,

@@ -55,14 +55,15 @@ struct InFlight {
 /// The window and the queue.
 #[derive(Debug, Default)]
 pub(super) struct Outbound {
-    /// In the order of first sending, which is the order of sending again [MQTT-4.6.0-1]. Identifiers are given in
-    /// turn, so those in flight stand in cyclic order too.
+    /// In the order of first sending, which is the order of sending again [MQTT-4.6.0-1].
     in_flight: VecDeque<InFlight>,
     /// How many of `in_flight`, from the front, were sent on this connection.
     sent: usize,
     queue: VecDeque<Delivery>,
     queued_bytes: usize,
     last_id: u16,
+    /// How many identifiers after `last_id` are known to be free.
+    free_ids: u16,
 }
 
 impl Outbound {
@@ -95,7 +96,7 @@ impl Outbound {
             if delivery.qos == Qos::AtMostOnce && !limits.queue.qos0 {
                 out.tally.qos0_away += 1;
             } else {
-                self.enqueue(delivery, &limits.queue, out);
+                self.enqueue(delivery, &limits.queue, now, out);
             }
             return;
         };
@@ -105,13 +106,17 @@ impl Outbound {
         if goes_at_once {
             self.send_new(delivery, connection, now, out);
         } else {
-            self.enqueue(delivery, &limits.queue, out);
+            self.enqueue(delivery, &limits.queue, now, out);
         }
     }
 
-    fn enqueue(&mut self, delivery: Delivery, limits: &QueueLimits, out: &mut Outputs) {
+    fn enqueue(&mut self, delivery: Delivery, limits: &QueueLimits, now: Time, out: &mut Outputs) {
         let size = delivery.message.heap_size();
         let is_full = |queue: &Self| queue.queue.len() >= limits.depth || queue.queued_bytes + size > limits.bytes;
+        while is_full(self) && self.queue.front().is_some_and(|oldest| oldest.message.seconds_left(now) == Some(0)) {
+            self.dequeue();
+            out.tally.expired += 1; // before anything that lives is dropped
+        }
         if limits.when_full == WhenFull::DropOldest && size <= limits.bytes && limits.depth > 0 {
             while is_full(self) {
                 if self.dequeue().is_none() {
@@ -168,30 +173,31 @@ impl Outbound {
             out.tally.expired += 1; // [MQTT-3.3.2-5]
             return;
         }
-        let id = (delivery.qos != Qos::AtMostOnce).then(|| self.next_id());
+        let id = if delivery.qos == Qos::AtMostOnce { None } else { Some(self.next_id()) };
         if !send(&delivery, id, false, connection, now, out) {
             return;
         }
         if let Some(id) = id {
             self.last_id = id.get();
+            self.free_ids -= 1;
             self.in_flight.push_back(InFlight { id, delivery: Some(delivery) });
             self.sent += 1;
         }
     }
 
-    /// The next free identifier. Those in flight stand in cyclic order, so only the oldest can be in the way; the
-    /// window is smaller than the identifiers are many, so there is a free one.
-    fn next_id(&self) -> PacketId {
-        let mut candidate = self.last_id;
-        let mut oldest = self.in_flight.iter().map(|in_flight| in_flight.id.get()).peekable();
-        loop {
-            candidate = candidate.checked_add(1).unwrap_or(1);
-            if oldest.next_if_eq(&candidate).is_none()
-                && let Some(id) = PacketId::new(candidate)
-            {
-                return id;
+    /// The next free identifier in turn. What is in flight is looked through only when the count comes to the nearest
+    /// one that is taken: identifiers are only taken here, so those known to be free stay so. The window is smaller
+    /// than the identifiers are many, so there is a free one.
+    fn next_id(&mut self) -> PacketId {
+        while self.free_ids == 0 {
+            let next = following(self.last_id);
+            let taken = self.in_flight.iter().map(|in_flight| distance(next.get(), in_flight.id.get()));
+            self.free_ids = taken.min().unwrap_or(u16::MAX);
+            if self.free_ids == 0 {
+                self.last_id = next.get();
             }
         }
+        following(self.last_id)
     }
 
     /// PUBACK, PUBREC or PUBCOMP from the client.
@@ -203,7 +209,8 @@ impl Outbound {
         version: Version,
         out: &mut Outputs,
     ) {
-        let position = self.in_flight.iter().take(self.sent).position(|in_flight| in_flight.id == id);
+        // Also of what was not sent again yet: the client may have had it on its last connection.
+        let position = self.in_flight.iter().position(|in_flight| in_flight.id == id);
         let qos = |at: usize| self.in_flight[at].delivery.as_ref().map(|delivery| delivery.qos);
         match (kind, position, position.map(qos)) {
             (AckKind::PubAck, Some(at), Some(Some(Qos::AtLeastOnce))) => self.finish(at, out),
@@ -224,12 +231,22 @@ impl Outbound {
 
     fn finish(&mut self, at: usize, out: &mut Outputs) {
         self.in_flight.remove(at);
-        self.sent -= 1;
+        self.sent -= usize::from(at < self.sent);
         out.tally.acked += 1;
         if self.in_flight.is_empty() {
             self.in_flight = VecDeque::new();
         }
     }
+}
+
+/// The identifier after `id`; 0 is none.
+fn following(id: u16) -> PacketId {
+    PacketId::new(id.wrapping_add(1)).unwrap_or(PacketId::MIN)
+}
+
+/// Steps of [`following`] from `from` to `to`.
+const fn distance(from: u16, to: u16) -> u16 {
+    if to >= from { to - from } else { u16::MAX - from + to }
 }
 
 fn release(id: PacketId, reason: ReasonCode, version: Version, out: &mut Outputs) {
@@ -269,13 +286,12 @@ fn send(
         subscription_ids: &delivery.subscription_ids,
         topic_alias: None,
     };
-    if connection.maximum_packet_size != u32::MAX
-        && codec::publish_len(connection.version, &publish) > connection.maximum_packet_size as usize
-    {
+    let fits = connection.maximum_packet_size == u32::MAX
+        || codec::publish_len(connection.version, &publish) <= connection.maximum_packet_size as usize;
+    if !fits || !codec::publish(&mut out.wire, connection.version, &publish) {
         out.tally.too_large += 1;
         return false;
     }
-    codec::publish(&mut out.wire, connection.version, &publish);
     out.tally.published[delivery.qos as usize] += 1;
     true
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::ReasonCode;
-use crate::packet::{Subscribe, SubscriptionOptions};
+use crate::packet::{Subscribe, Subscription, SubscriptionOptions};
 
 /// Above so many subscriptions a session looks its filters up in a map instead of along the list.
 const MANY: usize = 16;
@@ -19,7 +19,9 @@ pub struct Granted {
     pub options: SubscriptionOptions,
     /// Subscription Identifier; 0 is none.
     pub id: u32,
-    /// Unique within the session, rising: a later subscription to the same filter has a higher one.
+    /// Names the subscription from SUBSCRIBE to UNSUBSCRIBE; a replacement keeps it, so that what was matched before
+    /// and is still on its way is delivered [MQTT-3.8.4-3]. Not used again, neither here nor, but for a chance of one
+    /// in millions, by the session that next has this one's place.
     pub serial: u32,
 }
 
@@ -32,69 +34,107 @@ pub struct Requested {
     pub is_new: bool,
 }
 
-/// The list, by serial, and where it is long a map beside it.
-#[derive(Debug, Default)]
+/// The subscriptions. A few are searched one by one; many have their places in maps.
+#[derive(Debug)]
 pub(super) struct Subscriptions {
     list: Vec<Granted>,
-    by_filter: Option<Box<HashMap<Arc<str>, u32, foldhash::fast::RandomState>>>,
-    last_serial: u32,
+    places: Option<Box<Places>>,
+    /// Serials count from here.
+    first_serial: u32,
+    /// How many were given.
+    serials: u32,
+}
+
+/// Where each subscription stands in the list.
+#[derive(Debug, Default)]
+struct Places {
+    by_filter: HashMap<Arc<str>, usize, foldhash::fast::RandomState>,
+    by_serial: HashMap<u32, usize, foldhash::fast::RandomState>,
 }
 
 impl Subscriptions {
+    pub(super) const fn new(incarnation: u32) -> Self {
+        // The golden ratio spreads the beginnings of any run of sessions as evenly as can be.
+        let first_serial = incarnation.wrapping_mul(0x9E37_79B1);
+        Self { list: Vec::new(), places: None, first_serial, serials: 0 }
+    }
+
     /// Settles every filter of a SUBSCRIBE. A refused one does not stop the others.
     pub(super) fn request(&mut self, subscribe: &Subscribe<'_>, most: usize) -> Vec<Requested> {
         let id = subscribe.subscription_id.unwrap_or(0);
-        let settle = |asked: crate::packet::Subscription<'_>| {
-            if asked.filter.starts_with("$share/") {
-                let outcome = Err(ReasonCode::SharedSubscriptionsNotSupported);
-                return Requested { outcome, is_new: false };
-            }
-            let known = self.remove(asked.filter); // replaced: [MQTT-3.8.4-3]
-            if known.is_none() && most != 0 && self.list.len() >= most {
-                return Requested { outcome: Err(ReasonCode::QuotaExceeded), is_new: false };
-            }
-            let is_new = known.is_none();
-            let filter = known.map_or_else(|| asked.filter.into(), |known| known.filter);
-            self.last_serial += 1;
-            let granted = Granted { filter, options: asked.options, id, serial: self.last_serial };
-            self.insert(granted.clone());
-            Requested { outcome: Ok(granted), is_new }
+        subscribe.filters().map(|asked| self.settle(&asked, id, most)).collect()
+    }
+
+    fn settle(&mut self, asked: &Subscription<'_>, id: u32, most: usize) -> Requested {
+        let refused = |reason| Requested { outcome: Err(reason), is_new: false };
+        if asked.filter.starts_with("$share/") {
+            return refused(ReasonCode::SharedSubscriptionsNotSupported);
+        }
+        if let Some(known) = self.place(asked.filter).and_then(|place| self.list.get_mut(place)) {
+            (known.options, known.id) = (asked.options, id);
+            return Requested { outcome: Ok(known.clone()), is_new: false };
+        }
+        let is_full = most != 0 && self.list.len() >= most;
+        let Some(serials) = self.serials.checked_add(1).filter(|_| !is_full) else {
+            return refused(ReasonCode::QuotaExceeded);
         };
-        subscribe.filters().map(settle).collect()
+        self.serials = serials;
+        let serial = self.first_serial.wrapping_add(serials);
+        let granted = Granted { filter: asked.filter.into(), options: asked.options, id, serial };
+        self.insert(granted.clone());
+        Requested { outcome: Ok(granted), is_new: true }
+    }
+
+    fn place(&self, filter: &str) -> Option<usize> {
+        match &self.places {
+            Some(places) => places.by_filter.get(filter).copied(),
+            None => self.list.iter().position(|one| &*one.filter == filter),
+        }
     }
 
     fn insert(&mut self, granted: Granted) {
-        if let Some(map) = &mut self.by_filter {
-            map.insert(granted.filter.clone(), granted.serial);
-        } else if self.list.len() == MANY {
-            let all = self.list.iter().chain([&granted]);
-            let map = all.map(|one| (one.filter.clone(), one.serial)).collect();
-            self.by_filter = Some(Box::new(map));
+        self.list.push(granted);
+        if self.places.is_none() && self.list.len() > MANY {
+            let mut places = Box::new(Places::default());
+            self.list.iter().enumerate().for_each(|(place, one)| places.put(one, place));
+            self.places = Some(places);
+        } else if let (Some(places), Some(last)) = (&mut self.places, self.list.last()) {
+            places.put(last, self.list.len() - 1);
         }
-        self.list.push(granted); // serials rise, so the list stays sorted by them
     }
 
     pub(super) fn remove(&mut self, filter: &str) -> Option<Granted> {
-        let at = match &mut self.by_filter {
-            Some(map) => {
-                let serial = map.remove(filter)?;
-                self.list.binary_search_by_key(&serial, |one| one.serial).ok()?
+        let place = self.place(filter)?;
+        let gone = self.list.swap_remove(place);
+        if let Some(places) = &mut self.places {
+            places.by_filter.remove(filter);
+            places.by_serial.remove(&gone.serial);
+            if let Some(moved) = self.list.get(place) {
+                places.put(moved, place);
             }
-            None => self.list.iter().position(|one| &*one.filter == filter)?,
-        };
-        let gone = self.list.remove(at);
+        }
         if self.list.is_empty() {
             self.list = Vec::new();
-            self.by_filter = None;
+            self.places = None;
         }
         Some(gone)
     }
 
     pub(super) fn has(&self, serial: u32) -> bool {
-        self.list.binary_search_by_key(&serial, |one| one.serial).is_ok()
+        match &self.places {
+            Some(places) => places.by_serial.contains_key(&serial),
+            None => self.list.iter().any(|one| one.serial == serial),
+        }
     }
 
     pub(super) fn iter(&self) -> std::slice::Iter<'_, Granted> {
         self.list.iter()
+    }
+}
+
+impl Places {
+    fn put(&mut self, granted: &Granted, place: usize) {
+        self.by_filter.insert(granted.filter.clone(), place);
+        self.by_serial.insert(granted.serial, place);
     }
 }

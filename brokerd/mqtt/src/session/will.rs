@@ -1,7 +1,7 @@
 //! A will, from CONNECT until it is sent or deleted. Never decides when: the session does.
 
 use crate::packet;
-use crate::{Message, Qos};
+use crate::{Message, Qos, Time};
 
 /// A will.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,13 @@ impl Will {
         message.qos = will.qos;
         message.retain = will.retain;
         Self { message, delay: will.delay, expiry: will.expiry }
+    }
+
+    /// What is published at `now`.
+    #[must_use]
+    pub fn publish(mut self, now: Time) -> Message {
+        self.message.expires_at = self.expiry.map(|seconds| now.after_secs(u64::from(seconds)));
+        self.message
     }
 
     /// QoS of the will.

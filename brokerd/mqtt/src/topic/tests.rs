@@ -7,31 +7,10 @@ use super::*;
 
 #[test]
 fn a_name_has_no_wildcard_no_nul_and_a_character() {
-    for name in [
-        "a",
-        "/",
-        "//",
-        " ",
-        "a/b",
-        "$SYS/a",
-        "é/ü",
-        "sport/tennis/player1",
-        "\u{feff}",
-    ] {
+    for name in ["a", "/", "//", " ", "a/b", "$SYS/a", "é/ü", "sport/tennis/player1", "\u{feff}"] {
         assert!(valid_name(name), "{name:?}");
     }
-    for name in [
-        "",
-        "#",
-        "+",
-        "a/+",
-        "a/#",
-        "a+b",
-        "sport/tennis/player1#",
-        "a\0",
-        "\0",
-        "0123456789abc\0ef",
-    ] {
+    for name in ["", "#", "+", "a/+", "a/#", "a+b", "sport/tennis/player1#", "a\0", "\0", "0123456789abc\0ef"] {
         assert!(!valid_name(name), "{name:?}");
     }
     assert!(valid_name(&"x".repeat(MAX_TEXT)));
@@ -40,25 +19,11 @@ fn a_name_has_no_wildcard_no_nul_and_a_character() {
 
 #[test]
 fn a_wildcard_of_a_filter_is_alone_in_its_level_and_number_sign_is_last() {
-    for filter in [
-        "#",
-        "+",
-        "/",
-        "+/+",
-        "/+",
-        "/#",
-        "a/#",
-        "+/a/#",
-        "sport/+/player1",
-        "$SYS/#",
-        "$share",
-        "$shared/a",
-    ] {
+    for filter in ["#", "+", "/", "+/+", "/+", "/#", "a/#", "+/a/#", "sport/+/player1", "$SYS/#", "$share", "$shared/a"]
+    {
         assert!(valid_filter(filter), "{filter:?}");
     }
-    for filter in [
-        "", "a#", "#/a", "a/#/b", "a+", "+a", "a/b+/c", "##", "++", "+#", "#/", "a/#/", "a\0b", "+/\0",
-    ] {
+    for filter in ["", "a#", "#/a", "a/#/b", "a+", "+a", "a/b+/c", "##", "++", "+#", "#/", "a/#/", "a\0b", "+/\0"] {
         assert!(!valid_filter(filter), "{filter:?}");
     }
 }
@@ -69,16 +34,9 @@ fn a_share_has_a_group_without_wildcards_and_a_filter() {
     assert_eq!(parse_share("$share/g//"), Some(("g", "/")));
     assert_eq!(parse_share("$share/g/$SYS/a"), Some(("g", "$SYS/a")));
     assert_eq!(parse_share("a/b"), None);
-    for filter in [
-        "$share/",
-        "$share/g",
-        "$share/g/",
-        "$share//a",
-        "$share/+/a",
-        "$share/#/a",
-        "$share/g+/a",
-        "$share/g/a#",
-    ] {
+    for filter in
+        ["$share/", "$share/g", "$share/g/", "$share//a", "$share/+/a", "$share/#/a", "$share/g+/a", "$share/g/a#"]
+    {
         assert!(parse_share(filter).is_none() && !valid_filter(filter), "{filter:?}");
     }
 }

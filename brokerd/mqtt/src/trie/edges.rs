@@ -15,17 +15,13 @@ pub(super) struct Edges {
 
 impl Default for Edges {
     fn default() -> Self {
-        Self {
-            parts: (0..PARTS).map(|_| HashTable::new()).collect(),
-        }
+        Self { parts: (0..PARTS).map(|_| HashTable::new()).collect() }
     }
 }
 
 impl Edges {
     pub(super) fn find(&self, hash: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
-        self.parts[part(hash)]
-            .find(spread(hash), |child| is_it(*child))
-            .copied()
+        self.parts[part(hash)].find(spread(hash), |child| is_it(*child)).copied()
     }
 
     /// `hash_of` answers the hash of any child.

@@ -50,12 +50,7 @@ impl<V> Trie<V> {
     }
 
     fn push(&mut self, filter: &Arc<str>, home: u32, make: impl FnOnce() -> V) -> u32 {
-        let entry = Entry {
-            filter: Arc::clone(filter),
-            home,
-            hash: 0,
-            value: make(),
-        };
+        let entry = Entry { filter: Arc::clone(filter), home, hash: 0, value: make() };
         self.entries.push(entry);
         self.entries.len() as u32 - 1
     }
@@ -123,9 +118,7 @@ impl<V> Trie<V> {
             Some(true) => place.plus = child,
             Some(false) => place.multi = child,
             None => {
-                let Self {
-                    edges, entries, nodes, ..
-                } = self;
+                let Self { edges, entries, nodes, .. } = self;
                 edges.insert(hash, child, |child| hash_of(entries, nodes, child));
             }
         }
@@ -141,12 +134,8 @@ impl<V> Trie<V> {
         } else if place.multi == child {
             place.multi = NONE;
         } else {
-            let Self {
-                edges, entries, nodes, ..
-            } = self;
-            edges.remove(hash_of(entries, nodes, child), child, |child| {
-                hash_of(entries, nodes, child)
-            });
+            let Self { edges, entries, nodes, .. } = self;
+            edges.remove(hash_of(entries, nodes, child), child, |child| hash_of(entries, nodes, child));
         }
     }
 
@@ -220,11 +209,7 @@ impl<V> Trie<V> {
     fn rebuild(&mut self) {
         let entries = std::mem::take(&mut self.entries);
         let hasher = self.hasher.clone();
-        *self = Self {
-            entries: Vec::with_capacity(entries.len()),
-            hasher,
-            ..Self::default()
-        };
+        *self = Self { entries: Vec::with_capacity(entries.len()), hasher, ..Self::default() };
         for entry in entries {
             self.place(&entry.filter, || entry.value);
         }
@@ -232,9 +217,5 @@ impl<V> Trie<V> {
 }
 
 fn hash_of<V>(entries: &[Entry<V>], nodes: &[Node], child: u32) -> u32 {
-    if child & NODE == 0 {
-        entries[child as usize].hash
-    } else {
-        nodes[(child & !NODE) as usize].hash
-    }
+    if child & NODE == 0 { entries[child as usize].hash } else { nodes[(child & !NODE) as usize].hash }
 }

@@ -7,8 +7,7 @@ pub(super) fn first_level(text: &str) -> &str {
 
 /// Whether the levels of `text` begin with all of `levels`.
 pub(super) fn begins_with(text: &str, levels: &str) -> bool {
-    text.strip_prefix(levels)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    text.strip_prefix(levels).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// How many bytes of text two sequences have in common in whole levels, given that their first level is the same.

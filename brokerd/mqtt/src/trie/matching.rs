@@ -28,9 +28,7 @@ impl<V> Trie<V> {
             let level = super::first_level(rest);
             // A topic holds no wildcard; were it to, it must not meet one twice.
             if level != "+" && level != "#" {
-                next = self
-                    .child(node, level)
-                    .and_then(|child| self.follow(child, topic, at, &mut visit));
+                next = self.child(node, level).and_then(|child| self.follow(child, topic, at, &mut visit));
             }
         }
     }

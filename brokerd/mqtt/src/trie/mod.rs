@@ -70,17 +70,7 @@ struct Node {
 
 impl Node {
     fn new(label: Box<str>, depth: u32) -> Self {
-        Self {
-            label,
-            parent: ROOT,
-            hash: 0,
-            depth,
-            own: NONE,
-            plus: NONE,
-            multi: NONE,
-            children: 0,
-            mixed: 0,
-        }
+        Self { label, parent: ROOT, hash: 0, depth, own: NONE, plus: NONE, multi: NONE, children: 0, mixed: 0 }
     }
 }
 
@@ -159,9 +149,7 @@ impl<V> Trie<V> {
 
     /// As [`Trie::at`], to change the value.
     pub fn at_mut(&mut self, position: usize) -> Option<(&Arc<str>, &mut V)> {
-        self.entries
-            .get_mut(position)
-            .map(|entry| (&entry.filter, &mut entry.value))
+        self.entries.get_mut(position).map(|entry| (&entry.filter, &mut entry.value))
     }
 
     fn find(&self, filter: &str) -> Option<u32> {
@@ -188,9 +176,7 @@ impl<V> Trie<V> {
         match level {
             "+" => Some(place.plus).filter(|child| *child != NONE),
             "#" => Some(place.multi).filter(|child| *child != NONE),
-            _ => self
-                .edges
-                .find(self.hash(node, level), |child| self.is_under(child, node, level)),
+            _ => self.edges.find(self.hash(node, level), |child| self.is_under(child, node, level)),
         }
     }
 

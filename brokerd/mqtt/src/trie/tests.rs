@@ -60,21 +60,10 @@ fn check_shape<V>(trie: &Trie<V>) {
         next = trie.nodes[next as usize].parent;
     }
     let live = trie.nodes.len() - free;
-    assert!(
-        live <= trie.entries.len().max(1),
-        "{live} nodes for {} filters",
-        trie.entries.len()
-    );
-    let wild = trie
-        .nodes
-        .iter()
-        .map(|node| usize::from(node.plus != NONE) + usize::from(node.multi != NONE));
+    assert!(live <= trie.entries.len().max(1), "{live} nodes for {} filters", trie.entries.len());
+    let wild = trie.nodes.iter().map(|node| usize::from(node.plus != NONE) + usize::from(node.multi != NONE));
     let children: u32 = trie.nodes.iter().map(|node| node.children).sum();
-    assert_eq!(
-        trie.edges.len() + wild.sum::<usize>(),
-        children as usize,
-        "a child is lost or counted twice"
-    );
+    assert_eq!(trie.edges.len() + wild.sum::<usize>(), children as usize, "a child is lost or counted twice");
 }
 
 #[derive(Clone, Debug)]
@@ -169,10 +158,7 @@ fn memory_comes_back_when_filters_go() {
     assert!(trie.entries.capacity() <= 16, "entries: {}", trie.entries.capacity());
     assert!(trie.nodes.capacity() <= 64, "nodes: {}", trie.nodes.capacity());
     assert!(trie.edges.capacity() <= 32 * 16, "edges: {}", trie.edges.capacity());
-    assert!(
-        filters.iter().all(|filter| Arc::strong_count(filter) == 1),
-        "a text is still held"
-    );
+    assert!(filters.iter().all(|filter| Arc::strong_count(filter) == 1), "a text is still held");
 }
 
 #[test]

@@ -22,11 +22,7 @@ fn read(version: mqtt::Version, frame_bytes: &[u8]) -> Result<(), Violation> {
 fn valid_packets_are_taken() {
     for (versions, clause, what, text) in VALID {
         for &version in *versions {
-            assert_eq!(
-                read(version, &bytes(text)),
-                Ok(()),
-                "{version:?} {clause}: {what}: {text}"
-            );
+            assert_eq!(read(version, &bytes(text)), Ok(()), "{version:?} {clause}: {what}: {text}");
         }
     }
 }
@@ -35,11 +31,7 @@ fn valid_packets_are_taken() {
 fn invalid_packets_are_refused_by_name() {
     for (versions, clause, what, text, violation) in INVALID_V3.iter().chain(INVALID_V5) {
         for &version in *versions {
-            assert_eq!(
-                read(version, &bytes(text)),
-                Err(*violation),
-                "{version:?} {clause}: {what}: {text}"
-            );
+            assert_eq!(read(version, &bytes(text)), Err(*violation), "{version:?} {clause}: {what}: {text}");
         }
     }
 }
@@ -63,38 +55,23 @@ fn invalid_first_packets_are_refused_by_name_and_answered_in_a_form_the_client_c
     for (clause, what, text, violation, answer) in CONNECT_INVALID {
         let frame_bytes = bytes(text);
         let refused = match frame(&frame_bytes, None, &LIMITS) {
-            Err(violation) => ConnectError {
-                violation,
-                answer: None,
-            },
+            Err(violation) => ConnectError { violation, answer: None },
             Ok(Framed::Packet { len }) => decode_connect(&frame_bytes[..len], &LIMITS).unwrap_err(),
             Ok(Framed::Incomplete { .. }) => panic!("{clause}: {what}: taken for a part: {text}"),
         };
-        assert_eq!(
-            refused,
-            ConnectError {
-                violation: *violation,
-                answer: *answer
-            },
-            "{clause}: {what}: {text}"
-        );
+        assert_eq!(refused, ConnectError { violation: *violation, answer: *answer }, "{clause}: {what}: {text}");
     }
 }
 
 #[test]
 fn a_part_of_a_valid_packet_is_incomplete_and_never_an_error() {
-    let later = VALID
-        .iter()
-        .flat_map(|row| row.0.iter().map(move |&version| (Some(version), row.3)));
+    let later = VALID.iter().flat_map(|row| row.0.iter().map(move |&version| (Some(version), row.3)));
     for (version, text) in later.chain(CONNECT_VALID.iter().map(|row| (None, row.2))) {
         let frame_bytes = bytes(text);
         for len in 0..frame_bytes.len() {
             match frame(&frame_bytes[..len], version, &LIMITS) {
                 Ok(Framed::Incomplete { needed }) => {
-                    assert!(
-                        needed == 0 || needed == frame_bytes.len(),
-                        "{needed} of {len} bytes of {text}"
-                    );
+                    assert!(needed == 0 || needed == frame_bytes.len(), "{needed} of {len} bytes of {text}");
                 }
                 other => panic!("{other:?} for {len} bytes of {text}"),
             }
@@ -107,34 +84,16 @@ fn what_follows_a_packet_is_not_part_of_it() {
     let mut two = bytes("30 <'a' 31>");
     let len = two.len();
     two.extend(bytes("E0 <>"));
-    assert_eq!(
-        frame(&two, Some(mqtt::Version::V311), &LIMITS),
-        Ok(Framed::Packet { len })
-    );
-    assert_eq!(
-        decode(mqtt::Version::V311, &two, &LIMITS),
-        Err(Violation::TrailingBytes)
-    );
-    assert_eq!(
-        decode(mqtt::Version::V311, &two[..len - 1], &LIMITS),
-        Err(Violation::Truncated)
-    );
+    assert_eq!(frame(&two, Some(mqtt::Version::V311), &LIMITS), Ok(Framed::Packet { len }));
+    assert_eq!(decode(mqtt::Version::V311, &two, &LIMITS), Err(Violation::TrailingBytes));
+    assert_eq!(decode(mqtt::Version::V311, &two[..len - 1], &LIMITS), Err(Violation::Truncated));
 }
 
 #[test]
 fn the_limit_counts_the_header_and_is_met_before_the_body_arrives() {
-    let limits = mqtt::codec::Limits {
-        max_packet_size: 100,
-        ..LIMITS
-    };
-    assert_eq!(
-        frame(&[0x30, 98], Some(mqtt::Version::V5), &limits),
-        Ok(Framed::Incomplete { needed: 100 })
-    );
-    assert_eq!(
-        frame(&[0x30, 99], Some(mqtt::Version::V5), &limits),
-        Err(Violation::PacketTooLarge)
-    );
+    let limits = mqtt::codec::Limits { max_packet_size: 100, ..LIMITS };
+    assert_eq!(frame(&[0x30, 98], Some(mqtt::Version::V5), &limits), Ok(Framed::Incomplete { needed: 100 }));
+    assert_eq!(frame(&[0x30, 99], Some(mqtt::Version::V5), &limits), Err(Violation::PacketTooLarge));
     assert_eq!(frame(&[0x10, 99], None, &limits), Err(Violation::PacketTooLarge));
 }
 
@@ -145,11 +104,7 @@ fn a_length_that_is_not_minimal_is_refused_by_frame_and_by_decode_in_5_and_by_ne
     for (version, framed, decoded) in [
         (mqtt::Version::V31, whole, Ok(Packet::PingReq)),
         (mqtt::Version::V311, whole, Ok(Packet::PingReq)),
-        (
-            mqtt::Version::V5,
-            Err(Violation::IntegerNotMinimal),
-            Err(Violation::IntegerNotMinimal),
-        ),
+        (mqtt::Version::V5, Err(Violation::IntegerNotMinimal), Err(Violation::IntegerNotMinimal)),
     ] {
         assert_eq!(frame(&packet, Some(version), &LIMITS), framed, "{version:?}");
         assert_eq!(decode(version, &packet, &LIMITS), decoded, "{version:?}");

@@ -23,32 +23,15 @@ fn a_connect_has_its_fields() {
                 'c' <18 00000005 02 00000007> 'w' (00) 'u' (FF)>";
     let packet = bytes(text);
     let connect = decode_connect(&packet, &LIMITS).unwrap();
-    assert_eq!(
-        (connect.client_id, connect.clean_start, connect.keep_alive),
-        ("c", true, 30)
-    );
+    assert_eq!((connect.client_id, connect.clean_start, connect.keep_alive), ("c", true, 30));
     assert_eq!((connect.session_expiry, connect.receive_maximum), (Some(1), 20));
-    assert_eq!(
-        (connect.maximum_packet_size, connect.topic_alias_maximum),
-        (Some(65_536), 10)
-    );
+    assert_eq!((connect.maximum_packet_size, connect.topic_alias_maximum), (Some(65_536), 10));
     assert!(!connect.request_problem_information && connect.request_response_information);
-    assert_eq!(
-        (connect.authentication_method, connect.authentication_data),
-        (Some("M"), Some(&[1][..]))
-    );
+    assert_eq!((connect.authentication_method, connect.authentication_data), (Some("M"), Some(&[1][..])));
     assert_eq!((connect.username, connect.password), (Some("u"), Some(&[0xFF][..])));
-    assert!(
-        connect
-            .properties
-            .iter()
-            .any(|property| property == Property::User("k", "v"))
-    );
+    assert!(connect.properties.iter().any(|property| property == Property::User("k", "v")));
     let will = connect.will.unwrap();
-    assert_eq!(
-        (will.topic, will.payload, will.qos, will.retain),
-        ("w", &[0][..], Qos::ExactlyOnce, true)
-    );
+    assert_eq!((will.topic, will.payload, will.qos, will.retain), ("w", &[0][..], Qos::ExactlyOnce, true));
     assert_eq!((will.delay, will.expiry), (5, Some(7)));
 }
 
@@ -64,9 +47,7 @@ fn present_but_empty_is_not_absent() {
 #[test]
 fn subscription_options_are_read_bit_by_bit() {
     let packet = bytes("82 <000A <0B 8001> 'a' 2E 'b' 1D '$share/g/c' 00>");
-    let Ok(Packet::Subscribe(subscribe)) = decode(Version::V5, &packet, &LIMITS) else {
-        panic!()
-    };
+    let Ok(Packet::Subscribe(subscribe)) = decode(Version::V5, &packet, &LIMITS) else { panic!() };
     assert_eq!((subscribe.packet_id.get(), subscribe.subscription_id), (10, Some(128)));
     let read: Vec<_> = subscribe.filters().map(|one| (one.filter, one.options)).collect();
     let options = |qos, no_local, retain_as_published, retain_handling| SubscriptionOptions {
@@ -96,9 +77,7 @@ fn disconnect_and_auth_have_their_fields_in_short_and_long_form() {
     assert_eq!(read("E0 <04>"), (ReasonCode::DisconnectWithWill, None));
     assert_eq!(read("E0 <00 <11 00000E10>>"), (ReasonCode::Success, Some(3600)));
     let packet = bytes("F0 <19 <15 'SCRAM' 16 (00FF)>>");
-    let Ok(Packet::Auth(auth)) = decode(Version::V5, &packet, &LIMITS) else {
-        panic!()
-    };
+    let Ok(Packet::Auth(auth)) = decode(Version::V5, &packet, &LIMITS) else { panic!() };
     assert_eq!(
         (auth.reason, auth.method, auth.data),
         (ReasonCode::ReAuthenticate, Some("SCRAM"), Some(&[0, 0xFF][..]))

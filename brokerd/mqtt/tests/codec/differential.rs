@@ -14,11 +14,7 @@ fn mqttbytes_reads_each_valid_packet_as_we_do() {
         for &version in *versions {
             let frame = bytes(text);
             let packet = decode(version, &frame, &LIMITS).unwrap();
-            assert_eq!(
-                oracle::differs(version, &frame, &packet),
-                None,
-                "{version:?} {clause}: {what}: {text}"
-            );
+            assert_eq!(oracle::differs(version, &frame, &packet), None, "{version:?} {clause}: {what}: {text}");
         }
     }
 }
@@ -28,10 +24,6 @@ fn mqttbytes_reads_each_valid_connect_as_we_do() {
     for (clause, what, text, version) in CONNECT_VALID {
         let frame = bytes(text);
         let packet = Packet::Connect(Box::new(decode_connect(&frame, &LIMITS).unwrap()));
-        assert_eq!(
-            oracle::differs(*version, &frame, &packet),
-            None,
-            "{clause}: {what}: {text}"
-        );
+        assert_eq!(oracle::differs(*version, &frame, &packet), None, "{clause}: {what}: {text}");
     }
 }

@@ -34,11 +34,7 @@ fn connack_of_3x_has_two_bytes_and_tells_session_present_only_in_3_1_1_and_with_
         for version in [Version::V31, Version::V311] {
             let out = written(|out| connack(out, version, &ConnAck::new(reason, true), Some(2))).unwrap();
             let present = u8::from(version == Version::V311 && !reason.is_error());
-            assert_eq!(
-                out,
-                [0x20, 2, present, reason.connack_code_v3()],
-                "{version:?} {reason:?}"
-            );
+            assert_eq!(out, [0x20, 2, present, reason.connack_code_v3()], "{version:?} {reason:?}");
             assert!(matches!(read_v4(&out), Ok(v4::Packet::ConnAck(_))));
         }
     }
@@ -82,9 +78,7 @@ fn connack_of_5_states_each_property_that_is_given() {
         ..ConnAck::new(ReasonCode::Success, true)
     };
     let out = written(|out| connack(out, Version::V5, &full, None)).unwrap();
-    let Ok(v5::Packet::ConnAck(read)) = read_v5(&out) else {
-        panic!("{out:02x?}")
-    };
+    let Ok(v5::Packet::ConnAck(read)) = read_v5(&out) else { panic!("{out:02x?}") };
     let expected = v5::ConnAckProperties {
         session_expiry_interval: Some(3600),
         receive_max: Some(20),
@@ -108,10 +102,7 @@ fn connack_of_5_states_each_property_that_is_given() {
 
 #[test]
 fn a_reason_string_goes_before_the_clients_limit_is_broken_and_then_the_packet() {
-    let with = ConnAck {
-        reason_string: Some("because"),
-        ..ConnAck::new(ReasonCode::NotAuthorized, false)
-    };
+    let with = ConnAck { reason_string: Some("because"), ..ConnAck::new(ReasonCode::NotAuthorized, false) };
     let (long, short) = (bytes("20 <00 87 <1F 'because'>>"), bytes("20 <00 87 <>>"));
     let limited = |limit| written(|out| connack(out, Version::V5, &with, Some(limit)));
     assert_eq!(limited(15), Some(long));
@@ -119,15 +110,9 @@ fn a_reason_string_goes_before_the_clients_limit_is_broken_and_then_the_packet()
     assert_eq!(limited(5), Some(short.clone()));
     assert_eq!(limited(4), None);
     let huge = "x".repeat(65_536);
-    let with = ConnAck {
-        reason_string: Some(&huge),
-        ..with
-    };
+    let with = ConnAck { reason_string: Some(&huge), ..with };
     assert_eq!(written(|out| connack(out, Version::V5, &with, None)), Some(short));
-    let with = ConnAck {
-        assigned_client_id: Some(&huge),
-        ..with
-    };
+    let with = ConnAck { assigned_client_id: Some(&huge), ..with };
     assert_eq!(written(|out| connack(out, Version::V5, &with, None)), None);
 
     let limited =
@@ -150,9 +135,7 @@ fn disconnect_of_5_says_its_reason_in_a_form_that_mqttbytes_can_read_and_3x_has_
         );
         let code = if from_server { reason as u8 } else { 0x80 };
         assert_eq!(out, [0xE0, 2, code, 0], "{reason:?}");
-        let Ok(v5::Packet::Disconnect(read)) = read_v5(&out) else {
-            panic!("{reason:?}")
-        };
+        let Ok(v5::Packet::Disconnect(read)) = read_v5(&out) else { panic!("{reason:?}") };
         assert_eq!((read.reason_code as u8, read.properties), (code, None));
         for version in [Version::V31, Version::V311] {
             assert_eq!(written(|out| disconnect(out, version, reason, None, None)), None);
@@ -162,25 +145,14 @@ fn disconnect_of_5_says_its_reason_in_a_form_that_mqttbytes_can_read_and_3x_has_
 
 #[test]
 fn suback_has_a_code_for_each_filter_and_3x_one_for_all_failures() {
-    let codes = [
-        ReasonCode::Success,
-        ReasonCode::GrantedQos1,
-        ReasonCode::GrantedQos2,
-        ReasonCode::NotAuthorized,
-    ];
+    let codes = [ReasonCode::Success, ReasonCode::GrantedQos1, ReasonCode::GrantedQos2, ReasonCode::NotAuthorized];
     for (version, expected) in
-        VERSIONS
-            .iter()
-            .zip(["90 <000A 00010280>", "90 <000A 00010280>", "90 <000A <> 00010287>"])
+        VERSIONS.iter().zip(["90 <000A 00010280>", "90 <000A 00010280>", "90 <000A <> 00010287>"])
     {
         let mut out = Vec::new();
         suback(&mut out, *version, id(10), &codes);
         assert_eq!(out, bytes(expected), "{version:?}");
-        assert!(if *version == Version::V5 {
-            read_v5(&out).is_ok()
-        } else {
-            read_v4(&out).is_ok()
-        });
+        assert!(if *version == Version::V5 { read_v5(&out).is_ok() } else { read_v4(&out).is_ok() });
     }
     for code in self::codes().filter(|code| code.is_error()) {
         let mut out = Vec::new();
@@ -192,21 +164,12 @@ fn suback_has_a_code_for_each_filter_and_3x_one_for_all_failures() {
 
 #[test]
 fn unsuback_has_a_code_for_each_filter_in_5_and_none_in_3x() {
-    let codes = [
-        ReasonCode::Success,
-        ReasonCode::NoSubscriptionExisted,
-        ReasonCode::NotAuthorized,
-        ReasonCode::Banned,
-    ];
+    let codes = [ReasonCode::Success, ReasonCode::NoSubscriptionExisted, ReasonCode::NotAuthorized, ReasonCode::Banned];
     for (version, expected) in VERSIONS.iter().zip(["B0 <FFFF>", "B0 <FFFF>", "B0 <FFFF <> 00118780>"]) {
         let mut out = Vec::new();
         unsuback(&mut out, *version, id(65_535), &codes);
         assert_eq!(out, bytes(expected), "{version:?}");
-        assert!(if *version == Version::V5 {
-            read_v5(&out).is_ok()
-        } else {
-            read_v4(&out).is_ok()
-        });
+        assert!(if *version == Version::V5 { read_v5(&out).is_ok() } else { read_v4(&out).is_ok() });
     }
 }
 
@@ -215,25 +178,11 @@ fn pingresp_and_auth_are_written() {
     let mut out = Vec::new();
     pingresp(&mut out);
     assert_eq!(out, [0xD0, 0]);
-    let step = AuthOut {
-        reason: ReasonCode::ContinueAuthentication,
-        method: "SCRAM",
-        data: Some(&[0xFF]),
-    };
-    assert_eq!(
-        written(|out| auth(out, &step)),
-        Some(bytes("F0 <18 <15 'SCRAM' 16 (FF)>>"))
-    );
-    let done = AuthOut {
-        reason: ReasonCode::Success,
-        data: None,
-        ..step
-    };
+    let step = AuthOut { reason: ReasonCode::ContinueAuthentication, method: "SCRAM", data: Some(&[0xFF]) };
+    assert_eq!(written(|out| auth(out, &step)), Some(bytes("F0 <18 <15 'SCRAM' 16 (FF)>>")));
+    let done = AuthOut { reason: ReasonCode::Success, data: None, ..step };
     assert_eq!(written(|out| auth(out, &done)), Some(bytes("F0 <00 <15 'SCRAM'>>")));
-    let long = AuthOut {
-        data: Some(&[0; 65_536]),
-        ..step
-    };
+    let long = AuthOut { data: Some(&[0; 65_536]), ..step };
     assert_eq!(written(|out| auth(out, &long)), None);
 }
 
@@ -247,11 +196,7 @@ fn acks_have_their_shortest_form() {
             ack(&mut out, version, kind, id(258), ReasonCode::Success);
             ack(&mut out, version, kind, id(258), error);
             let second = if version == Version::V5 { "<0102 92>" } else { "<0102>" };
-            assert_eq!(
-                out,
-                bytes(&format!("{first} <0102> {first} {second}")),
-                "{version:?} {kind:?}"
-            );
+            assert_eq!(out, bytes(&format!("{first} <0102> {first} {second}")), "{version:?} {kind:?}");
         }
     }
 }
@@ -281,89 +226,31 @@ fn publish_leaves_out_what_3x_does_not_have_and_appends_ours_to_the_publishers_p
         assert_eq!(out, Some(bytes(&expected)), "{version:?}");
         assert_eq!(publish_len(*version, &message), bytes(&expected).len());
     }
-    let qos0 = PublishOut {
-        qos: Qos::AtMostOnce,
-        ..message
-    };
+    let qos0 = PublishOut { qos: Qos::AtMostOnce, ..message };
     let out = written(|out| publish(out, Version::V311, &qos0));
-    assert_eq!(
-        out,
-        Some(bytes("31 <'a/b' 6869>")),
-        "no DUP and no packet id with QoS 0"
-    );
-    let alias = PublishOut {
-        topic: b"",
-        properties: &[],
-        expiry: None,
-        subscription_ids: &[],
-        ..qos0
-    };
-    assert_eq!(
-        written(|out| publish(out, Version::V5, &alias)),
-        Some(bytes("31 <'' <23 0005> 6869>"))
-    );
+    assert_eq!(out, Some(bytes("31 <'a/b' 6869>")), "no DUP and no packet id with QoS 0");
+    let alias = PublishOut { topic: b"", properties: &[], expiry: None, subscription_ids: &[], ..qos0 };
+    assert_eq!(written(|out| publish(out, Version::V5, &alias)), Some(bytes("31 <'' <23 0005> 6869>")));
 }
 
 #[test]
 fn a_publish_that_mqtt_cannot_carry_is_not_begun() {
-    let good = PublishOut {
-        topic: b"a",
-        ..PublishOut::default()
-    };
+    let good = PublishOut { topic: b"a", ..PublishOut::default() };
     let long_topic = vec![b'a'; 65_536];
     let payload = vec![0; MAX_PACKET_LEN - 5 - 3 + 1];
     let cases = [
-        (
-            "topic too long",
-            PublishOut {
-                topic: &long_topic,
-                ..good
-            },
-        ),
+        ("topic too long", PublishOut { topic: &long_topic, ..good }),
         ("no topic and no alias", PublishOut { topic: b"", ..good }),
-        (
-            "no packet id",
-            PublishOut {
-                qos: Qos::ExactlyOnce,
-                ..good
-            },
-        ),
-        (
-            "alias 0",
-            PublishOut {
-                topic_alias: Some(0),
-                ..good
-            },
-        ),
-        (
-            "identifier 0",
-            PublishOut {
-                subscription_ids: &[1, 0],
-                ..good
-            },
-        ),
-        (
-            "identifier too large",
-            PublishOut {
-                subscription_ids: &[268_435_456],
-                ..good
-            },
-        ),
-        (
-            "packet one byte too long",
-            PublishOut {
-                payload: &payload[1..],
-                ..good
-            },
-        ),
+        ("no packet id", PublishOut { qos: Qos::ExactlyOnce, ..good }),
+        ("alias 0", PublishOut { topic_alias: Some(0), ..good }),
+        ("identifier 0", PublishOut { subscription_ids: &[1, 0], ..good }),
+        ("identifier too large", PublishOut { subscription_ids: &[268_435_456], ..good }),
+        ("packet one byte too long", PublishOut { payload: &payload[1..], ..good }),
     ];
     for (what, case) in cases {
         assert_eq!(written(|out| publish(out, Version::V5, &case)), None, "{what}");
         assert_eq!(publish_len(Version::V5, &case), usize::MAX, "{what}");
     }
-    let longest = PublishOut {
-        payload: &payload[1..],
-        ..good
-    };
+    let longest = PublishOut { payload: &payload[1..], ..good };
     assert_eq!(publish_len(Version::V311, &longest), MAX_PACKET_LEN);
 }

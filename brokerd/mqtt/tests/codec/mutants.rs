@@ -12,9 +12,7 @@ use crate::{LIMITS, notation, oracle};
 
 const VERSIONS: [Option<Version>; 4] = [None, Some(Version::V31), Some(Version::V311), Some(Version::V5)];
 /// Lengths, flags, identifiers and bytes of UTF-8 at which decoders go wrong.
-const INTERESTING: [u8; 16] = [
-    0, 1, 2, 3, 0x0B, 0x10, 0x1F, 0x23, 0x24, 0x26, 0x2B, 0x7F, 0x80, 0xC0, 0xED, 0xFF,
-];
+const INTERESTING: [u8; 16] = [0, 1, 2, 3, 0x0B, 0x10, 0x1F, 0x23, 0x24, 0x26, 0x2B, 0x7F, 0x80, 0xC0, 0xED, 0xFF];
 
 /// xorshift64*: the same mutants on every machine.
 struct Random(u64);
@@ -78,11 +76,7 @@ fn run(seed: u64, count: usize) -> Counts {
     let mut mutant = Vec::new();
     for _ in 0..count {
         let (version, origin) = &corpus[random.below(corpus.len())];
-        let version = if random.below(4) == 0 {
-            VERSIONS[random.below(4)]
-        } else {
-            *version
-        };
+        let version = if random.below(4) == 0 { VERSIONS[random.below(4)] } else { *version };
         let other = &corpus[random.below(corpus.len())].1;
         mutant.clone_from(origin);
         for _ in 0..=random.below(3) {
@@ -99,11 +93,7 @@ fn run(seed: u64, count: usize) -> Counts {
             }
             Ok(Framed::Packet { len }) => {
                 assert!((2..=mutant.len()).contains(&len), "{len} of {mutant:02x?}");
-                *(if read(version, &mutant[..len]) {
-                    &mut counts.taken
-                } else {
-                    &mut counts.refused
-                }) += 1;
+                *(if read(version, &mutant[..len]) { &mut counts.taken } else { &mut counts.refused }) += 1;
             }
         }
         // Whole or not, with the wrong length: still no panic.
@@ -157,13 +147,8 @@ fn write(version: Version, frame: &[u8], packet: &Packet<'_>) -> Option<Vec<u8>>
         }
         Packet::Ack(from) => {
             ack(&mut out, version, from.kind, from.packet_id, from.reason);
-            let Ok(Packet::Ack(again)) = decode(version, &out, &LIMITS) else {
-                panic!("{out:02x?}")
-            };
-            assert_eq!(
-                (again.kind, again.packet_id, again.reason),
-                (from.kind, from.packet_id, from.reason)
-            );
+            let Ok(Packet::Ack(again)) = decode(version, &out, &LIMITS) else { panic!("{out:02x?}") };
+            assert_eq!((again.kind, again.packet_id, again.reason), (from.kind, from.packet_id, from.reason));
             // Longer forms have properties, or spell out what may be left out; 3.1 has a DUP that is not kept.
             return (out.len() == frame.len() && frame[0] & 0b1000 == 0).then_some(out);
         }
@@ -237,8 +222,5 @@ fn mutants_neither_panic_nor_pass_as_what_mqttbytes_would_not_read() {
     let counts = run(seed, count);
     println!("seed {seed}: {counts:?}");
     // Mutants that all fail, or all pass, would prove nothing.
-    assert!(
-        counts.taken > count / 50 && counts.refused > count / 4 && counts.incomplete > count / 50,
-        "{counts:?}"
-    );
+    assert!(counts.taken > count / 50 && counts.refused > count / 4 && counts.incomplete > count / 50, "{counts:?}");
 }

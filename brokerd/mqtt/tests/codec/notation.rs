@@ -53,9 +53,7 @@ fn two_byte_length(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Written otherwise than in the codec, so that one mistake cannot hide the other.
 pub(crate) fn variable(out: &mut Vec<u8>, value: usize) {
-    let width = (1..=4)
-        .find(|width| value < 1 << (7 * width))
-        .expect("at most 268,435,455");
+    let width = (1..=4).find(|width| value < 1 << (7 * width)).expect("at most 268,435,455");
     for at in 0..width {
         let more = if at + 1 < width { 0x80 } else { 0 };
         out.push((value >> (7 * at)) as u8 & 0x7F | more);

@@ -34,11 +34,7 @@ fn is_exception(version: Version, frame: &[u8], packet: &Packet<'_>) -> bool {
         // 3.1 is unknown to it.
         Packet::Connect(connect) if connect.version == Version::V31 => Some(Error::InvalidProtocol),
         // A password is a string to it, not binary data.
-        Packet::Connect(connect)
-            if connect
-                .password
-                .is_some_and(|bytes| std::str::from_utf8(bytes).is_err()) =>
-        {
+        Packet::Connect(connect) if connect.password.is_some_and(|bytes| std::str::from_utf8(bytes).is_err()) => {
             Some(Error::TopicNotUtf8)
         }
         // The two short forms of DISCONNECT.
@@ -50,11 +46,7 @@ fn is_exception(version: Version, frame: &[u8], packet: &Packet<'_>) -> bool {
     let Some(expected) = expected else {
         return false;
     };
-    let theirs = if version == Version::V5 {
-        read_v5(frame).err()
-    } else {
-        read_v4(frame).err()
-    };
+    let theirs = if version == Version::V5 { read_v5(frame).err() } else { read_v4(frame).err() };
     assert_eq!(theirs, Some(expected), "the exception for {packet:?} is no longer one");
     true
 }
@@ -110,10 +102,7 @@ fn as_v4(packet: &Packet<'_>) -> v4::Packet {
             pkid: subscribe.packet_id.get(),
             filters: subscribe
                 .filters()
-                .map(|one| v4::SubscribeFilter {
-                    path: one.filter.to_owned(),
-                    qos: qos(one.options.qos),
-                })
+                .map(|one| v4::SubscribeFilter { path: one.filter.to_owned(), qos: qos(one.options.qos) })
                 .collect(),
         }),
         Packet::Unsubscribe(unsubscribe) => v4::Packet::Unsubscribe(v4::Unsubscribe {
@@ -142,9 +131,8 @@ fn as_v5(packet: &Packet<'_>) -> v5::Packet {
         Packet::Unsubscribe(unsubscribe) => v5::Packet::Unsubscribe(v5::Unsubscribe {
             pkid: unsubscribe.packet_id.get(),
             filters: unsubscribe.filters().map(str::to_owned).collect(),
-            properties: some(unsubscribe.properties).map(|properties| v5::UnsubscribeProperties {
-                user_properties: users(properties),
-            }),
+            properties: some(unsubscribe.properties)
+                .map(|properties| v5::UnsubscribeProperties { user_properties: users(properties) }),
         }),
         Packet::PingReq => v5::Packet::PingReq,
         Packet::Disconnect(disconnect) => v5::Packet::Disconnect(v5::Disconnect {

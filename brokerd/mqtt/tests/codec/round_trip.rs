@@ -40,22 +40,10 @@ fn forwarded() -> impl Strategy<Value = Vec<Vec<u8>>> {
     let data = proptest::collection::vec(any::<u8>(), 0..9).prop_map(|data| with_length(&[9], &[&data]));
     let users = proptest::collection::vec((text(), text()), 0..3);
     let option = proptest::option::of::<BoxedStrategy<Vec<u8>>>;
-    (
-        option(format.boxed()),
-        option(content.boxed()),
-        option(response.boxed()),
-        option(data.boxed()),
-        users,
-    )
+    (option(format.boxed()), option(content.boxed()), option(response.boxed()), option(data.boxed()), users)
         .prop_map(|(format, content, response, data, users)| {
-            let users = users
-                .iter()
-                .map(|(name, value)| with_length(&[38], &[name.as_bytes(), value.as_bytes()]));
-            [format, content, response, data]
-                .into_iter()
-                .flatten()
-                .chain(users)
-                .collect::<Vec<_>>()
+            let users = users.iter().map(|(name, value)| with_length(&[38], &[name.as_bytes(), value.as_bytes()]));
+            [format, content, response, data].into_iter().flatten().chain(users).collect::<Vec<_>>()
         })
         .prop_shuffle()
 }
@@ -164,9 +152,7 @@ proptest! {
 #[test]
 fn a_property_between_those_that_are_cut_out_is_borrowed() {
     let packet = bytes("30 <'t' <23 0001 26 'k' 'v' 26 'l' 'w' 02 00000001>>");
-    let Ok(Packet::Publish(read)) = decode(Version::V5, &packet, &LIMITS) else {
-        panic!()
-    };
+    let Ok(Packet::Publish(read)) = decode(Version::V5, &packet, &LIMITS) else { panic!() };
     assert!(matches!(forwardable(read.properties), Cow::Borrowed(run) if run == bytes("26 'k' 'v' 26 'l' 'w'")));
     assert!(matches!(forwardable(Properties::default()), Cow::Borrowed([])));
 }

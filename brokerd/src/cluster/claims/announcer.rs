@@ -21,9 +21,9 @@ const RETRY_GAP: Duration = Duration::from_secs(1);
 
 /// Why an announcement stopped before its end.
 enum Stopped {
-    /// There is a newer view, or the peer started anew: begin again.
+    /// There is a newer view, or the peer is met for the first time: begin again.
     Overtaken,
-    /// The peer did not answer.
+    /// The peer did not answer, or started anew: begin again in a moment.
     Silent,
 }
 
@@ -72,16 +72,9 @@ impl Claims {
         let done = {
             let engine = self.engine.lock();
             let (wanted, instance) = (engine.wants(peer), engine.instance);
-            AnnounceDone {
-                view: what.view.hash,
-                wanted,
-                instance,
-                to: what.to,
-            }
+            AnnounceDone { view: what.view.hash, wanted, instance, to: what.to }
         };
-        let answer = self
-            .ask(peer, request::What::AnnounceDone(done), Instant::now() + PATIENCE)
-            .await;
+        let answer = self.ask(peer, request::What::AnnounceDone(done), Instant::now() + PATIENCE).await;
         answer.map(|_| ()).ok_or(Stopped::Silent)
     }
 
@@ -102,7 +95,8 @@ impl Claims {
         if instance != what.to {
             // This task is the one that announces to it.
             let _ = self.engine.lock().meet(peer, instance);
-            return Err(Stopped::Overtaken);
+            // At once where it is the first contact; a peer that changes again and again is not followed in a hot loop.
+            return Err(if what.to == 0 { Stopped::Overtaken } else { Stopped::Silent });
         }
         for (client_id, epoch) in from_wire(stale) {
             if self.clock.merge(epoch.0).is_ok() {

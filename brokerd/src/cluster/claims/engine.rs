@@ -80,15 +80,7 @@ impl Engine {
         let view = Arc::new(View::new(vec![node.clone()]));
         let instance = clock.now();
         let (rows, peers, pending) = (Rows::new(), HashMap::new(), HashMap::new());
-        Self {
-            node,
-            clock,
-            instance,
-            view,
-            rows,
-            peers,
-            pending,
-        }
+        Self { node, clock, instance, view, rows, peers, pending }
     }
 
     pub(super) fn view(&self) -> Arc<View> {
@@ -102,14 +94,8 @@ impl Engine {
         if view == *self.view {
             return Vec::new();
         }
-        self.peers
-            .retain(|name, peer| view.contains(name) || peer.is_announcing);
-        for peer in self
-            .peers
-            .iter_mut()
-            .filter(|(name, _)| !view.contains(name))
-            .map(|(_, peer)| peer)
-        {
+        self.peers.retain(|name, peer| view.contains(name) || peer.is_announcing);
+        for peer in self.peers.iter_mut().filter(|(name, _)| !view.contains(name)).map(|(_, peer)| peer) {
             (peer.announced, peer.done) = (None, None);
             peer.distrusted += 1;
         }
@@ -126,11 +112,7 @@ impl Engine {
     /// Whether every live peer has announced what it owns for this view: no row then means no owner.
     pub(super) fn is_complete(&self) -> bool {
         let mut others = self.others();
-        others.all(|name| {
-            self.peers
-                .get(name)
-                .is_some_and(|peer| peer.done == Some(self.view.hash))
-        })
+        others.all(|name| self.peers.get(name).is_some_and(|peer| peer.done == Some(self.view.hash)))
     }
 
     // --- claims
@@ -147,10 +129,7 @@ impl Engine {
     /// Grants above everything that is known for the id.
     pub(super) fn decide(&mut self, claimant: &str, claim: &Claim, found: &[Found]) -> Decided {
         let row = self.rows.get(&claim.client_id);
-        let row = row.map(|(owner, row)| Found {
-            owner: owner.to_string(),
-            epoch: row.epoch,
-        });
+        let row = row.map(|(owner, row)| Found { owner: owner.to_string(), epoch: row.epoch });
         let mut known: Vec<&Found> = row.iter().chain(found).collect();
         known.sort_by_key(|found| std::cmp::Reverse(found.epoch));
         let floor = known.first().map_or(Epoch(0), |found| found.epoch).max(claim.known);
@@ -162,47 +141,22 @@ impl Engine {
             }
         }
         let (expiry, clean_start) = (claim.session_expiry, claim.clean_start);
-        self.rows.set(
-            &claim.client_id,
-            &Ownership {
-                owner: claimant,
-                epoch,
-                expiry,
-                clean_start,
-            },
-        );
-        Decided {
-            epoch,
-            previous: losers.first().cloned(),
-            losers,
-        }
+        self.rows.set(&claim.client_id, &Ownership { owner: claimant, epoch, expiry, clean_start });
+        Decided { epoch, previous: losers.first().cloned(), losers }
     }
 
     /// A loser holds the id at a higher epoch than was granted: the grant rises above it, unless a later one overtook it.
     pub(super) fn raise(&mut self, claimant: &str, claim: &Claim, granted: Epoch, held: Epoch) -> Option<Epoch> {
-        self.rows
-            .get(&claim.client_id)
-            .filter(|(_, row)| row.epoch == granted)?;
+        self.rows.get(&claim.client_id).filter(|(_, row)| row.epoch == granted)?;
         let epoch = Epoch(self.clock.above(held.0.max(granted.0)));
         let (expiry, clean_start) = (claim.session_expiry, claim.clean_start);
-        self.rows.set(
-            &claim.client_id,
-            &Ownership {
-                owner: claimant,
-                epoch,
-                expiry,
-                clean_start,
-            },
-        );
+        self.rows.set(&claim.client_id, &Ownership { owner: claimant, epoch, expiry, clean_start });
         Some(epoch)
     }
 
     pub(super) fn found(&self, client_id: &str) -> Option<Found> {
         let (owner, row) = self.rows.get(client_id)?;
-        Some(Found {
-            owner: owner.to_string(),
-            epoch: row.epoch,
-        })
+        Some(Found { owner: owner.to_string(), epoch: row.epoch })
     }
 
     /// This node begins to claim an id; each is followed by [`Engine::claim_ended`].
@@ -254,22 +208,10 @@ impl Engine {
                     continue;
                 }
                 if self.view.contains(&row.owner) {
-                    lost.push(Lost {
-                        owner: row.owner,
-                        client_id: client_id.clone(),
-                        epoch,
-                    });
+                    lost.push(Lost { owner: row.owner, client_id: client_id.clone(), epoch });
                 }
             }
-            self.rows.set(
-                &client_id,
-                &Ownership {
-                    owner: from,
-                    epoch,
-                    expiry: 0,
-                    clean_start: false,
-                },
-            );
+            self.rows.set(&client_id, &Ownership { owner: from, epoch, expiry: 0, clean_start: false });
         }
         (stale, lost)
     }
@@ -281,15 +223,7 @@ impl Engine {
             return row.epoch;
         }
         let (owner, epoch) = (row.owner.as_str(), Epoch(self.clock.above(epoch.0)));
-        self.rows.set(
-            client_id,
-            &Ownership {
-                owner,
-                epoch,
-                expiry: 0,
-                clean_start: false,
-            },
-        );
+        self.rows.set(client_id, &Ownership { owner, epoch, expiry: 0, clean_start: false });
         epoch
     }
 
@@ -338,12 +272,7 @@ impl Engine {
             return None;
         }
         let (base, to, distrusted) = (peer.announced.clone(), peer.instance, peer.distrusted);
-        Some(Announcement {
-            view,
-            base,
-            to,
-            distrusted,
-        })
+        Some(Announcement { view, base, to, distrusted })
     }
 
     /// The peer has everything of an announcement.
@@ -356,9 +285,7 @@ impl Engine {
 
     /// Whether we lack a peer's ids for our view.
     pub(super) fn wants(&self, peer: &str) -> bool {
-        self.peers
-            .get(peer)
-            .is_none_or(|peer| peer.done != Some(self.view.hash))
+        self.peers.get(peer).is_none_or(|peer| peer.done != Some(self.view.hash))
     }
 
     /// Drops one part's rows whose registrar is another node by now. Only once every owner has told that one.

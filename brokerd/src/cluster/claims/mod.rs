@@ -6,6 +6,7 @@
 //! their ids to the new registrars; until all have, a registrar without a row asks all before it says "none" (trap 5).
 
 mod announcer;
+mod claimant;
 mod engine;
 mod registrar;
 mod rows;
@@ -22,7 +23,7 @@ use parking_lot::Mutex;
 use proto::claims::{self as pb, Done, Refused, reply, request};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use self::engine::{Engine, Found};
 use self::wire::{from_wire, to_wire};
@@ -75,12 +76,7 @@ impl Claims {
     /// Alone until [`Claims::on_view`] says otherwise. To be called on the runtime that is to run its tasks.
     #[must_use]
     pub fn new(settings: ClaimSettings, peers: Arc<dyn Peers>) -> Arc<Self> {
-        let ClaimSettings {
-            node,
-            claim_timeout,
-            clock,
-            counters,
-        } = settings;
+        let ClaimSettings { node, claim_timeout, clock, counters } = settings;
         let (released, releases) = mpsc::channel(MAX_RELEASES);
         let claims = Arc::new_cyclic(|this| Self {
             engine: Mutex::new(Engine::new(node.clone(), clock.clone())),
@@ -111,6 +107,12 @@ impl Claims {
         for peer in unannounced {
             claims.spawn_announcer(peer, Duration::ZERO);
         }
+    }
+
+    /// Whether every live node has announced its ids for the current view: this node is in sync on the registry.
+    #[must_use]
+    pub fn is_in_sync(&self) -> bool {
+        self.engine.lock().is_complete()
     }
 
     /// How many rows this node holds as a registrar.
@@ -150,10 +152,7 @@ impl Claims {
                 let (stale, lost) = self.engine.lock().announced_by(from, from_wire(owned));
                 self.tell_all(lost).await;
                 let instance = self.engine.lock().instance;
-                reply::What::Announced(pb::Announced {
-                    stale: to_wire(stale),
-                    instance,
-                })
+                reply::What::Announced(pb::Announced { stale: to_wire(stale), instance })
             }
             request::What::AnnounceDone(announced) => self.on_announce_done(from, &announced),
             request::What::Release(pb::Release { owned }) => {
@@ -167,9 +166,7 @@ impl Claims {
         let view = self.engine.lock().view();
         let registrar = view.registrar(&claim.client_id);
         if registrar != self.node && !claim.redirected {
-            return reply::What::Redirect(pb::Redirect {
-                registrar: registrar.to_owned(),
-            });
+            return reply::What::Redirect(pb::Redirect { registrar: registrar.to_owned() });
         }
         let patience = Duration::from_millis(u64::from(claim.patience_ms)).min(self.timeout);
         let claim = Claim {
@@ -179,10 +176,7 @@ impl Claims {
             known: Epoch(claim.known),
         };
         let Grant { epoch, previous } = self.grant(from, &claim, patience).await;
-        reply::What::Granted(pb::Granted {
-            epoch: epoch.0,
-            previous: previous.unwrap_or_default(),
-        })
+        reply::What::Granted(pb::Granted { epoch: epoch.0, previous: previous.unwrap_or_default() })
     }
 
     fn on_announce_done(self: &Arc<Self>, from: &str, announced: &pb::AnnounceDone) -> reply::What {
@@ -198,9 +192,7 @@ impl Claims {
         }
         match is_done {
             None => {
-                return reply::What::Refused(Refused {
-                    reason: "this node has started anew".to_owned(),
-                });
+                return reply::What::Refused(Refused { reason: "this node has started anew".to_owned() });
             }
             Some(true) => self.spawn_sweep(),
             Some(false) => {}
@@ -210,16 +202,10 @@ impl Claims {
 
     /// The highest that this node knows for an id: of its own sessions and its rows. Without an owner nothing is known.
     async fn find(&self, client_id: Arc<str>) -> Found {
-        let here = self.epoch_here(&client_id).await.map(|epoch| Found {
-            owner: self.node.clone(),
-            epoch,
-        });
+        let here = self.epoch_here(&client_id).await.map(|epoch| Found { owner: self.node.clone(), epoch });
         let row = self.engine.lock().found(&client_id);
         let found = here.into_iter().chain(row).max_by_key(|found| found.epoch);
-        found.unwrap_or_else(|| Found {
-            owner: String::new(),
-            epoch: Epoch(0),
-        })
+        found.unwrap_or_else(|| Found { owner: String::new(), epoch: Epoch(0) })
     }
 
     /// The epoch of this node's own session of an id.
@@ -238,67 +224,6 @@ impl Claims {
     fn count(&self, metric: Metric) {
         self.counters.lock().inc(metric);
     }
-
-    // --- the claimant's side
-
-    async fn claim_here(self: Arc<Self>, mut claim: Claim) -> Grant {
-        let until = Instant::now() + self.timeout;
-        let _pending = Pending::new(self.clone(), claim.client_id.clone());
-        loop {
-            let grant = self.claim_once(&claim, until).await;
-            // Another node got the id after this grant was made and before it came here. That node was told nothing of
-            // a session here, so this one claims again, above it: the last claim wins.
-            let fence = self.engine.lock().fence_of(&claim.client_id);
-            if fence < grant.epoch || Instant::now() >= until {
-                return grant;
-            }
-            claim.known = fence;
-        }
-    }
-
-    async fn claim_once(self: &Arc<Self>, claim: &Claim, until: Instant) -> Grant {
-        let mut registrar = self.engine.lock().view().registrar(&claim.client_id).to_owned();
-        for redirected in [false, true] {
-            let patience = until.saturating_duration_since(Instant::now()) * 4 / 5;
-            if registrar == self.node {
-                return self.grant(&self.node, claim, patience).await;
-            }
-            let request = pb::Claim {
-                client_id: claim.client_id.to_string(),
-                clean_start: claim.clean_start,
-                session_expiry: claim.session_expiry,
-                known: claim.known.0,
-                redirected,
-                patience_ms: u32::try_from(patience.as_millis()).unwrap_or(u32::MAX),
-            };
-            match self.ask(&registrar, request::What::Claim(request), until).await {
-                Some(reply::What::Redirect(redirect)) => registrar = redirect.registrar,
-                Some(reply::What::Granted(pb::Granted { epoch, previous }))
-                    if epoch > claim.known.0 && self.clock.merge(epoch).is_ok() =>
-                {
-                    let previous = Some(previous).filter(|previous| !previous.is_empty());
-                    return Grant {
-                        epoch: Epoch(epoch),
-                        previous,
-                    };
-                }
-                _ => break,
-            }
-        }
-        self.count(Metric::ClaimsTimedOut);
-        self.announce_again(&registrar);
-        Grant {
-            epoch: Epoch(self.clock.above(claim.known.0)),
-            previous: None,
-        }
-    }
-
-    /// A registrar does not know what was granted without it.
-    fn announce_again(self: &Arc<Self>, registrar: &str) {
-        if self.engine.lock().distrust(registrar) {
-            self.spawn_announcer(registrar.to_owned(), self.timeout);
-        }
-    }
 }
 
 impl Elsewhere for Claims {
@@ -313,24 +238,5 @@ impl Elsewhere for Claims {
     fn release(&self, client_id: &Arc<str>, epoch: Epoch) {
         // Full: the row stays until the id is claimed again.
         let _ = self.released.try_send((client_id.clone(), epoch));
-    }
-}
-
-/// Marks an id as being claimed here, however the claim ends.
-struct Pending {
-    claims: Arc<Claims>,
-    client_id: Arc<str>,
-}
-
-impl Pending {
-    fn new(claims: Arc<Claims>, client_id: Arc<str>) -> Self {
-        claims.engine.lock().claim_began(&client_id);
-        Self { claims, client_id }
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        self.claims.engine.lock().claim_ended(&self.client_id);
     }
 }

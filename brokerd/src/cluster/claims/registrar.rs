@@ -43,10 +43,7 @@ impl Claims {
             epoch = raised;
         }
         self.count(Metric::ClaimsGranted);
-        Grant {
-            epoch,
-            previous: decided.previous,
-        }
+        Grant { epoch, previous: decided.previous }
     }
 
     /// Asks all of `peers`, and this node's own sessions, who owns an id.
@@ -54,29 +51,19 @@ impl Claims {
         let mut asked = JoinSet::new();
         for peer in peers {
             let (claims, client_id) = (self.clone(), client_id.to_string());
-            let ask = async move {
-                claims
-                    .ask(&peer, request::What::Lookup(Lookup { client_id }), until)
-                    .await
-            };
+            let ask = async move { claims.ask(&peer, request::What::Lookup(Lookup { client_id }), until).await };
             asked.spawn_on(ask, &self.runtime);
         }
         let mut found = Vec::new();
         if let Ok(Some(epoch)) = timeout_at(until, self.epoch_here(client_id)).await {
-            found.push(Found {
-                owner: self.node.clone(),
-                epoch,
-            });
+            found.push(Found { owner: self.node.clone(), epoch });
         }
         while let Some(answer) = asked.join_next().await {
             let Ok(Some(reply::What::Found(FoundWire { owner, epoch }))) = answer else {
                 continue;
             };
             if !owner.is_empty() && self.clock.merge(epoch).is_ok() {
-                found.push(Found {
-                    owner,
-                    epoch: Epoch(epoch),
-                });
+                found.push(Found { owner, epoch: Epoch(epoch) });
             }
         }
         found
@@ -87,11 +74,7 @@ impl Claims {
     async fn tell(self: &Arc<Self>, losers: &[String], client_id: &Arc<str>, epoch: Epoch, until: Instant) -> Epoch {
         let mut told = JoinSet::new();
         for loser in losers {
-            let lost = Lost {
-                owner: loser.clone(),
-                client_id: client_id.clone(),
-                epoch,
-            };
+            let lost = Lost { owner: loser.clone(), client_id: client_id.clone(), epoch };
             let claims = self.clone();
             let tell = async move {
                 let held = claims.tell_one(&lost, until).await;
@@ -112,18 +95,10 @@ impl Claims {
     /// The epoch at which the loser holds the id all the same; 0 if it let go; `None` if it did not answer.
     async fn tell_one(&self, lost: &Lost, until: Instant) -> Option<Epoch> {
         if lost.owner == self.node {
-            return timeout_at(until, self.supersede_here(&lost.client_id, lost.epoch))
-                .await
-                .ok();
+            return timeout_at(until, self.supersede_here(&lost.client_id, lost.epoch)).await.ok();
         }
-        let superseded = Superseded {
-            client_id: lost.client_id.to_string(),
-            epoch: lost.epoch.0,
-        };
-        match self
-            .ask(&lost.owner, request::What::Superseded(superseded), until)
-            .await
-        {
+        let superseded = Superseded { client_id: lost.client_id.to_string(), epoch: lost.epoch.0 };
+        match self.ask(&lost.owner, request::What::Superseded(superseded), until).await {
             Some(reply::What::Done(Done { held })) if self.clock.merge(held).is_ok() => Some(Epoch(held)),
             _ => None,
         }
@@ -131,10 +106,7 @@ impl Claims {
 
     fn tell_later(self: &Arc<Self>, lost: Lost) {
         let Ok(permit) = self.background.clone().try_acquire_owned() else {
-            return tracing::warn!(
-                node = lost.owner,
-                "too many losers to be told: it learns by its next announcement"
-            );
+            return tracing::warn!(node = lost.owner, "too many losers to be told: it learns by its next announcement");
         };
         let claims = Arc::downgrade(self);
         self.runtime.spawn(async move {

@@ -37,10 +37,7 @@ pub(super) struct Rows {
 impl Rows {
     pub(super) fn new() -> Self {
         let shards = std::iter::repeat_with(HashMap::default).take(SHARDS).collect();
-        Self {
-            shards,
-            ..Self::default()
-        }
+        Self { shards, ..Self::default() }
     }
 
     fn shard(&self, client_id: &str) -> usize {
@@ -59,12 +56,7 @@ impl Rows {
             return false;
         };
         let shard = self.shard(client_id);
-        let row = Row {
-            epoch: to.epoch,
-            expiry: to.expiry,
-            owner,
-            clean_start: to.clean_start,
-        };
+        let row = Row { epoch: to.epoch, expiry: to.expiry, owner, clean_start: to.clean_start };
         self.shards[shard].insert(client_id.clone(), row);
         true
     }
@@ -90,14 +82,10 @@ impl Rows {
     }
 
     fn intern(&mut self, name: &str) -> Option<u16> {
-        let at = self
-            .owners
-            .iter()
-            .position(|owner| **owner == *name)
-            .unwrap_or_else(|| {
-                self.owners.push(Arc::from(name));
-                self.owners.len() - 1
-            });
+        let at = self.owners.iter().position(|owner| **owner == *name).unwrap_or_else(|| {
+            self.owners.push(Arc::from(name));
+            self.owners.len() - 1
+        });
         let index = u16::try_from(at).ok();
         if index.is_none() {
             self.owners.truncate(at);
@@ -108,6 +96,7 @@ impl Rows {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -115,18 +104,10 @@ mod tests {
         assert_eq!(size_of::<Row>(), 16);
         let mut rows = Rows::new();
         let id: Arc<str> = Arc::from("pump");
-        assert!(rows.set(
-            &id,
-            &Ownership {
-                owner: "a",
-                epoch: Epoch(5),
-                expiry: 60,
-                clean_start: true
-            }
-        ));
+        assert!(rows.set(&id, &Ownership { owner: "a", epoch: Epoch(5), expiry: 60, clean_start: true }));
         rows.release("pump", Epoch(4));
         rows.release("pump", Epoch(6));
-        let (owner, row) = rows.get("pump").expect("released at another epoch");
+        let (owner, row) = rows.get("pump").unwrap();
         assert_eq!((&**owner, row.expiry, row.clean_start), ("a", 60, true));
         rows.release("pump", Epoch(5));
         assert_eq!(rows.len(), 0);

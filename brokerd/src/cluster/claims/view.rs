@@ -14,9 +14,7 @@ impl View {
     pub(super) fn new(mut names: Vec<String>) -> Self {
         names.sort_unstable();
         names.dedup();
-        let hash = mix(names
-            .iter()
-            .fold(FNV_OFFSET, |hash, name| fnv(fnv(hash, name.as_bytes()), &[0xff])));
+        let hash = mix(names.iter().fold(FNV_OFFSET, |hash, name| fnv(fnv(hash, name.as_bytes()), &[0xff])));
         let nodes = names.into_iter().map(|name| (fnv(FNV_OFFSET, name.as_bytes()), name));
         let nodes = nodes.map(|(hash, name)| (name, mix(hash))).collect();
         Self { nodes, hash }
@@ -42,9 +40,7 @@ const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// FNV-1a.
 fn fnv(hash: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(hash, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// The finalizer of splitmix64: FNV alone leaves the high bits of short names alike.
@@ -88,13 +84,7 @@ mod tests {
     fn the_choice_is_the_same_in_every_version() {
         // Literals, not computed: a change of them is a change of the protocol.
         let view = view(&["c", "a", "b", "a"]);
-        let chosen: Vec<_> = ["pump", "fan", "valve", "", "é"]
-            .iter()
-            .map(|id| view.registrar(id))
-            .collect();
-        assert_eq!(
-            (chosen.join(" "), view.hash),
-            ("b a b b c".to_owned(), 1_220_888_558_286_029_193)
-        );
+        let chosen: Vec<_> = ["pump", "fan", "valve", "", "é"].iter().map(|id| view.registrar(id)).collect();
+        assert_eq!((chosen.join(" "), view.hash), ("b a b b c".to_owned(), 1_220_888_558_286_029_193));
     }
 }

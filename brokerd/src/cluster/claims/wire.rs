@@ -17,10 +17,7 @@ pub(super) const PAGE: usize = 1_000;
 impl Claims {
     /// What a node answers, if it does by then and is to be believed.
     pub(super) async fn ask(&self, node: &str, what: request::What, until: Instant) -> Option<reply::What> {
-        let request = Request {
-            hlc: self.clock.now(),
-            what: Some(what),
-        };
+        let request = Request { hlc: self.clock.now(), what: Some(what) };
         let patience = until.saturating_duration_since(Instant::now());
         if patience == Duration::ZERO {
             return None;
@@ -50,14 +47,10 @@ impl Claims {
         match &what {
             request::What::Claim(claim) => {
                 check_id(&claim.client_id)?;
-                self.clock
-                    .merge(claim.known)
-                    .map_err(|error| format!("the known epoch: {error}"))?;
+                self.clock.merge(claim.known).map_err(|error| format!("the known epoch: {error}"))?;
             }
             request::What::Superseded(superseded) => {
-                self.clock
-                    .merge(superseded.epoch)
-                    .map_err(|error| format!("the epoch: {error}"))?;
+                self.clock.merge(superseded.epoch).map_err(|error| format!("the epoch: {error}"))?;
             }
             request::What::Announce(announce) => check_page(&announce.owned)?,
             request::What::Release(release) => check_page(&release.owned)?,
@@ -67,21 +60,14 @@ impl Claims {
     }
 
     pub(super) fn reply(&self, what: reply::What) -> Bytes {
-        Bytes::from(
-            Reply {
-                hlc: self.clock.now(),
-                what: Some(what),
-            }
-            .encode_to_vec(),
-        )
+        Bytes::from(Reply { hlc: self.clock.now(), what: Some(what) }.encode_to_vec())
     }
 }
 
 fn check_id(client_id: &str) -> Result<(), String> {
     // [MQTT-1.5.3]: a string has at most 65,535 bytes.
     let fits = client_id.len() <= usize::from(u16::MAX);
-    fits.then_some(())
-        .ok_or_else(|| "a client id that MQTT does not have".to_owned())
+    fits.then_some(()).ok_or_else(|| "a client id that MQTT does not have".to_owned())
 }
 
 fn check_page(owned: &[Owned]) -> Result<(), String> {
@@ -92,18 +78,12 @@ fn check_page(owned: &[Owned]) -> Result<(), String> {
 }
 
 pub(super) fn to_wire(owned: impl IntoIterator<Item = (Arc<str>, Epoch)>) -> Vec<Owned> {
-    let to_wire = |(id, epoch): (Arc<str>, Epoch)| Owned {
-        client_id: id.to_string(),
-        epoch: epoch.0,
-    };
+    let to_wire = |(id, epoch): (Arc<str>, Epoch)| Owned { client_id: id.to_string(), epoch: epoch.0 };
     owned.into_iter().map(to_wire).collect()
 }
 
 pub(super) fn from_wire(owned: Vec<Owned>) -> Vec<(Arc<str>, Epoch)> {
-    owned
-        .into_iter()
-        .map(|owned| (Arc::from(owned.client_id), Epoch(owned.epoch)))
-        .collect()
+    owned.into_iter().map(|owned| (Arc::from(owned.client_id), Epoch(owned.epoch))).collect()
 }
 
 fn warn(node: &str, why: &dyn std::fmt::Display) {

@@ -40,14 +40,7 @@ impl Codec {
         let feeder_addr = feeder.local_addr()?;
         let encoded = vec![0; u16::MAX as usize].into_boxed_slice();
         feeder.writable().await?;
-        let mut codec = Self {
-            chitchat,
-            feeder,
-            chitchat_addr,
-            feeder_addr,
-            encoded,
-            expected_until: None,
-        };
+        let mut codec = Self { chitchat, feeder, chitchat_addr, feeder_addr, encoded, expected_until: None };
         codec.discard_what_came_before_connect();
         Ok(codec)
     }
@@ -111,9 +104,7 @@ impl Codec {
 async fn from_feeder(chitchat: &mut UdpSocket, feeder: SocketAddr) -> Option<anyhow::Result<ChitchatEnvelope>> {
     loop {
         match caught(chitchat.recv()).await? {
-            Ok(RecvOutcome {
-                from_addr, envelope, ..
-            }) if from_addr == feeder => return Some(Ok(envelope)),
+            Ok(RecvOutcome { from_addr, envelope, .. }) if from_addr == feeder => return Some(Ok(envelope)),
             Ok(_) => {} // another process of this machine found the port
             Err(error) => return Some(Err(error)),
         }
@@ -169,9 +160,7 @@ mod tests {
             extra_liveness_predicate: None,
             protocol_version: ProtocolVersion::V1,
         };
-        let _node = spawn_chitchat(config, Vec::new(), &chitchat::transport::UdpTransport)
-            .await
-            .unwrap();
+        let _node = spawn_chitchat(config, Vec::new(), &chitchat::transport::UdpTransport).await.unwrap();
         let mut bytes = vec![0; 65_536];
         let length = ear.recv(&mut bytes).await.unwrap();
         bytes.truncate(length);
@@ -198,11 +187,7 @@ mod tests {
         }
         assert_eq!(codec.decoded().await.unwrap(), None, "nothing was fed");
         assert!(codec.feed(b"not a message"));
-        assert_eq!(
-            codec.decoded().await.unwrap(),
-            None,
-            "a stranger's message was taken for ours"
-        );
+        assert_eq!(codec.decoded().await.unwrap(), None, "a stranger's message was taken for ours");
 
         for bytes in [&b"junk"[..], &syn[..syn.len() - 1]] {
             stranger.send_to(bytes, codec.chitchat_addr).await.unwrap();

@@ -74,18 +74,13 @@ impl Driver {
 
     async fn publish_head(&mut self) {
         let head = *self.head.borrow_and_update();
-        self.chitchat
-            .with_chitchat(|chitchat| chitchat.self_node_state().set(KEY_ROUTES, head))
-            .await;
+        self.chitchat.with_chitchat(|chitchat| chitchat.self_node_state().set(KEY_ROUTES, head)).await;
     }
 
     fn push_to_all(&self) {
         let own = self.chitchat.chitchat_id();
         let members = self.members.borrow().clone();
-        for member in members
-            .values()
-            .filter(|member| member.alive && *member.name != *own.node_id)
-        {
+        for member in members.values().filter(|member| member.alive && *member.name != *own.node_id) {
             // Fails only when chitchat's task has ended, which `Gossip::failed` reports.
             let _ = self.chitchat.gossip(member.address);
         }
@@ -102,11 +97,7 @@ struct Paced {
 impl Paced {
     fn new(gap: Duration) -> Self {
         let (not_before, is_requested) = (Instant::now(), false);
-        Self {
-            gap,
-            not_before,
-            is_requested,
-        }
+        Self { gap, not_before, is_requested }
     }
     const fn request(&mut self) {
         self.is_requested = true;

@@ -41,9 +41,7 @@ impl PublishedState {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::Joining, Self::Ready, Self::Leaving]
-            .into_iter()
-            .find(|state| state.as_str() == text)
+        [Self::Joining, Self::Ready, Self::Leaving].into_iter().find(|state| state.as_str() == text)
     }
 }
 
@@ -120,18 +118,13 @@ pub(super) fn view(chitchat: &Chitchat) -> (BTreeMap<String, GossipMember>, Unus
         }
         match read(id, state, alive.contains(id)) {
             Ok(member) => {
-                let is_newer = members
-                    .get(&member.name)
-                    .is_none_or(|known| known.generation < member.generation);
+                let is_newer = members.get(&member.name).is_none_or(|known| known.generation < member.generation);
                 if is_newer {
                     members.insert(member.name.clone(), member);
                 }
             }
             Err(reason) => {
-                unusable.insert(
-                    id.node_id.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect(),
-                    reason,
-                );
+                unusable.insert(id.node_id.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect(), reason);
             }
         }
     }
@@ -144,9 +137,7 @@ fn read(id: &ChitchatId, state: &NodeState, alive: bool) -> Result<GossipMember,
     if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
         return Err("its name is empty, too long, or holds control characters".to_owned());
     }
-    let protocol = key(KEY_PROTOCOL)?
-        .parse()
-        .map_err(|_| "`v` is not a number".to_owned())?;
+    let protocol = key(KEY_PROTOCOL)?.parse().map_err(|_| "`v` is not a number".to_owned())?;
     let published = PublishedState::parse(key(KEY_STATE)?).ok_or("`st` is not a state")?;
     let version = key(KEY_SOFTWARE)?;
     if version.len() > MAX_VERSION || !version.chars().all(|c| c.is_ascii_graphic()) {
@@ -170,20 +161,9 @@ mod tests {
 
     #[test]
     fn a_head_reads_back_and_nothing_else_reads_as_one() {
-        let head = RouteHead {
-            generation: 7,
-            version: 9,
-            hash: 0xabc,
-        };
+        let head = RouteHead { generation: 7, version: 9, hash: 0xabc };
         assert_eq!(head.to_string().parse(), Ok(head));
-        for wrong in [
-            "",
-            "1:2",
-            "1:2:3",
-            "+7:9:00000000000000000000000000000abc",
-            "7:9:x",
-            "7:9:00:1",
-        ] {
+        for wrong in ["", "1:2", "1:2:3", "+7:9:00000000000000000000000000000abc", "7:9:x", "7:9:00:1"] {
             assert!(wrong.parse::<RouteHead>().is_err(), "`{wrong}` was read as a head");
         }
     }

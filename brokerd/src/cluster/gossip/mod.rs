@@ -82,24 +82,9 @@ impl Gossip {
     /// If the loopback sockets of the codec do not open.
     pub async fn start(settings: GossipSettings) -> Result<Self, GossipError> {
         let config = chitchat_config(&settings);
-        let GossipSettings {
-            generation,
-            node,
-            seeds,
-            interval,
-            keys,
-            socket,
-            version,
-            counters,
-            ..
-        } = settings;
-        let transport = transport::SealedTransport::new(socket, &keys, counters)
-            .await
-            .map_err(GossipError)?;
-        let head = RouteHead {
-            generation,
-            ..RouteHead::default()
-        };
+        let GossipSettings { generation, seeds, interval, keys, socket, version, counters, .. } = settings;
+        let transport = transport::SealedTransport::new(socket, &keys, counters).await.map_err(GossipError)?;
+        let head = RouteHead { generation, ..RouteHead::default() };
         let keys = [
             (KEY_PROTOCOL, PROTOCOL.to_string()),
             (KEY_STATE, PublishedState::Joining.as_str().to_owned()),
@@ -109,20 +94,22 @@ impl Gossip {
         let keys = keys.map(|(key, value)| (key.to_owned(), value)).to_vec();
         let chitchat = Arc::new(spawn_chitchat(config, keys, &transport).await.map_err(GossipError)?);
 
+        Ok(Self::run(chitchat, head, seeds, interval).await)
+    }
+
+    /// Starts the tasks around a chitchat that runs.
+    async fn run(chitchat: Arc<ChitchatHandle>, head: RouteHead, seeds: Vec<String>, interval: Duration) -> Self {
         let (changed, push) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let notify = changed.clone();
         // The empty prefix: chitchat slices a key by its first byte for every other one.
         let on_change = move |_: chitchat::KeyChangeEvent<'_>| notify.notify_one();
-        let on_change = chitchat
-            .with_chitchat(|state| state.subscribe_event("", on_change.clone()))
-            .await;
+        let on_change = chitchat.with_chitchat(|state| state.subscribe_event("", on_change.clone())).await;
 
         let (head, head_rx) = watch::channel(head);
         let (members_tx, members) = watch::channel(Members::default());
         let (unusable_tx, unusable) = watch::channel(member::Unusable::new());
-        let chitchat_of_driver = chitchat.clone();
         let mut driver = driver::Driver {
-            chitchat: chitchat_of_driver,
+            chitchat: chitchat.clone(),
             changed,
             push: push.clone(),
             head: head_rx,
@@ -136,22 +123,13 @@ impl Gossip {
             chitchat: chitchat.clone(),
             seeds: seeds_rx,
             members: members.clone(),
-            own_name: node,
+            own_name: chitchat.chitchat_id().node_id.to_string(),
             alone: seeds::ALONE.min(interval * 4),
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(driver.run());
         tasks.spawn(resolver.run());
-        Ok(Self {
-            chitchat,
-            members,
-            unusable,
-            head,
-            seeds,
-            push,
-            tasks,
-            _on_change: on_change,
-        })
+        Self { chitchat, members, unusable, head, seeds, push, tasks, _on_change: on_change }
     }
 
     /// Who there is, this node included, and every change of it.
@@ -163,18 +141,12 @@ impl Gossip {
     /// Nodes that say of themselves what cannot be read, with the reason. They are not among the members.
     #[must_use]
     pub fn unusable(&self) -> Vec<(String, String)> {
-        self.unusable
-            .borrow()
-            .iter()
-            .map(|(name, why)| (name.clone(), why.clone()))
-            .collect()
+        self.unusable.borrow().iter().map(|(name, why)| (name.clone(), why.clone())).collect()
     }
 
     /// Tells all what this node's state is, at once.
     pub async fn set_state(&self, state: PublishedState) {
-        self.chitchat
-            .with_chitchat(|chitchat| chitchat.self_node_state().set(KEY_STATE, state.as_str()))
-            .await;
+        self.chitchat.with_chitchat(|chitchat| chitchat.self_node_state().set(KEY_STATE, state.as_str())).await;
         self.push.notify_one();
     }
 

@@ -67,9 +67,7 @@ impl Sealer {
         out.extend_from_slice(&self.session);
         out.extend_from_slice(&self.counter.to_be_bytes());
         let (header, mut body) = (out.clone(), plain.to_vec());
-        let sealed = self
-            .key
-            .seal_in_place_append_tag(nonce(self.counter), Aad::from(header), &mut body);
+        let sealed = self.key.seal_in_place_append_tag(nonce(self.counter), Aad::from(header), &mut body);
         out.extend_from_slice(&body);
         sealed.is_ok()
     }
@@ -94,12 +92,7 @@ impl Opener {
     /// `own` is the session of this node's [`Sealer`].
     pub(super) fn new(master: Prk, own: Session) -> Self {
         let (sessions, turn) = (HashMap::new(), 0);
-        Self {
-            master,
-            own,
-            sessions,
-            turn,
-        }
+        Self { master, own, sessions, turn }
     }
 
     /// The text of a datagram, in its place.
@@ -135,11 +128,7 @@ impl Opener {
 
     fn remember(&mut self, session: Session, sender: Sender) {
         if self.sessions.len() >= MAX_SESSIONS {
-            let oldest = self
-                .sessions
-                .iter()
-                .min_by_key(|(_, sender)| sender.used)
-                .map(|(session, _)| *session);
+            let oldest = self.sessions.iter().min_by_key(|(_, sender)| sender.used).map(|(session, _)| *session);
             if let Some(oldest) = oldest {
                 self.sessions.remove(&oldest);
             }
@@ -156,10 +145,7 @@ struct Window {
 
 impl Window {
     const fn starting_at(counter: u64) -> Self {
-        Self {
-            highest: counter,
-            seen: 1,
-        }
+        Self { highest: counter, seen: 1 }
     }
 
     const fn is_new(&self, counter: u64) -> bool {
@@ -228,16 +214,9 @@ mod tests {
         let (mut sealer, mut opener) = pair();
         let mut all: Vec<_> = (0..70).map(|_| sealed(&mut sealer, b"x")).collect();
         assert!(opener.open(&mut all[69].clone()).is_ok());
-        assert!(
-            opener.open(&mut all[6].clone()).is_ok(),
-            "63 behind the highest is in the window"
-        );
+        assert!(opener.open(&mut all[6].clone()).is_ok(), "63 behind the highest is in the window");
         assert_eq!(opener.open(&mut all[6].clone()), Err(Rejected::Replayed));
-        assert_eq!(
-            opener.open(&mut all[5]),
-            Err(Rejected::Replayed),
-            "64 behind cannot be told from a replay"
-        );
+        assert_eq!(opener.open(&mut all[5]), Err(Rejected::Replayed), "64 behind cannot be told from a replay");
     }
 
     #[test]
@@ -247,23 +226,14 @@ mod tests {
         for bit in 0..datagram.len() * 8 {
             let mut changed = datagram.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
-            assert!(
-                opener.open(&mut changed).is_err(),
-                "bit {bit} changed and was not noticed"
-            );
+            assert!(opener.open(&mut changed).is_err(), "bit {bit} changed and was not noticed");
         }
-        assert!(
-            opener.sessions.is_empty(),
-            "a stranger made this node remember something"
-        );
+        assert!(opener.sessions.is_empty(), "a stranger made this node remember something");
     }
 
     #[test]
     fn another_secret_and_another_cluster_do_not_open() {
-        for keys in [
-            Keys::derive("another secret of it", "one"),
-            Keys::derive("a secret of sixteen", "two"),
-        ] {
+        for keys in [Keys::derive("another secret of it", "one"), Keys::derive("a secret of sixteen", "two")] {
             let mut stranger = Sealer::new(keys.gossip()).unwrap();
             let (_, mut opener) = pair();
             assert_eq!(opener.open(&mut sealed(&mut stranger, b"x")), Err(Rejected::Forged));
@@ -289,9 +259,6 @@ mod tests {
         assert!(sealer.seal(&vec![0; MAX_DATAGRAM - OVERHEAD], &mut out));
         assert!(opener.open(&mut out).is_ok());
         assert!(!sealer.seal(&vec![0; MAX_DATAGRAM - OVERHEAD + 1], &mut out));
-        assert_eq!(
-            opener.open(&mut vec![VERSION; MAX_DATAGRAM + 1]),
-            Err(Rejected::Malformed)
-        );
+        assert_eq!(opener.open(&mut vec![VERSION; MAX_DATAGRAM + 1]), Err(Rejected::Malformed));
     }
 }

@@ -41,10 +41,7 @@ impl Seeds {
                 if !is_joined {
                     return std::future::pending().await;
                 }
-                self.members
-                    .wait_for(|members| !knows_others(members, &self.own_name))
-                    .await
-                    .is_ok()
+                self.members.wait_for(|members| !knows_others(members, &self.own_name)).await.is_ok()
             };
             let goes_on = tokio::select! {
                 () = sleep(pause) => true,

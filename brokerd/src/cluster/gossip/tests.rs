@@ -35,20 +35,14 @@ async fn start(name: &str, generation: u64, secret: &str, seeds: &[SocketAddr]) 
         counters: counters.clone(),
     };
     let gossip = Gossip::start(settings).await.unwrap();
-    Node {
-        gossip,
-        address,
-        counters,
-    }
+    Node { gossip, address, counters }
 }
 
 impl Node {
     async fn sees(&self, what: &str, mut is_seen: impl FnMut(&Members) -> bool) -> Members {
         let mut members = self.gossip.members();
         let seen = timeout(PATIENCE, members.wait_for(|members| is_seen(members))).await;
-        let Ok(seen) = seen else {
-            panic!("never saw {what}, but {:#?}", *self.gossip.members().borrow())
-        };
+        let Ok(seen) = seen else { panic!("never saw {what}, but {:#?}", *self.gossip.members().borrow()) };
         seen.unwrap().clone()
     }
 
@@ -113,11 +107,7 @@ async fn three_nodes_form_one_view_from_one_seed_and_see_each_others_states_and_
         assert_eq!(members["b"].protocol, PROTOCOL);
         assert_eq!(members["b"].version, "1.2.3");
     }
-    let head = RouteHead {
-        generation: 3,
-        version: 41,
-        hash: 7,
-    };
+    let head = RouteHead { generation: 3, version: 41, hash: 7 };
     c.gossip.set_head(head).await;
     c.gossip.set_state(PublishedState::Ready).await;
     for node in [&a, &b, &c] {
@@ -217,8 +207,7 @@ async fn contact_and_new_seeds_join_at_run_time() {
     a.sees_alive(&["a", "b"]).await;
     b.sees_alive(&["a", "b"]).await;
     let c = start("c", 1, SECRET, &[]).await;
-    c.gossip
-        .set_seeds(vec![c.address.to_string(), b.address.to_string(), "no port".to_owned()]);
+    c.gossip.set_seeds(vec![c.address.to_string(), b.address.to_string(), "no port".to_owned()]);
     for node in [&a, &b, &c] {
         node.sees_alive(&["a", "b", "c"]).await;
     }
@@ -254,22 +243,14 @@ async fn a_node_that_says_something_unreadable_is_reported_and_not_used() {
     let a = start("a", 1, SECRET, &[]).await;
     let b = start("b", 1, SECRET, &[a.address]).await;
     a.sees_alive(&["a", "b"]).await;
-    b.gossip
-        .chitchat
-        .with_chitchat(|chitchat| chitchat.self_node_state().set(KEY_STATE, "dancing"))
-        .await;
+    b.gossip.chitchat.with_chitchat(|chitchat| chitchat.self_node_state().set(KEY_STATE, "dancing")).await;
     a.sees_alive(&["a"]).await;
-    assert_eq!(
-        a.gossip.unusable(),
-        [("b".to_owned(), "`st` is not a state".to_owned())]
-    );
+    assert_eq!(a.gossip.unusable(), [("b".to_owned(), "`st` is not a state".to_owned())]);
 }
 
 #[tokio::test]
 async fn the_end_of_chitchats_task_is_noticed() {
     let a = start("a", 1, SECRET, &[]).await;
     a.gossip.chitchat.abort();
-    timeout(PATIENCE, a.gossip.failed())
-        .await
-        .expect("the end of the gossip was not noticed");
+    timeout(PATIENCE, a.gossip.failed()).await.expect("the end of the gossip was not noticed");
 }

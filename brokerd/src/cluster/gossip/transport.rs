@@ -114,19 +114,11 @@ impl Socket for SealedSocket {
     async fn recv(&mut self) -> anyhow::Result<RecvOutcome> {
         loop {
             if let Some((from_addr, num_bytes_received)) = self.being_decoded {
-                let decoded = if self.codec.is_fed() {
-                    self.codec.decoded().await?
-                } else {
-                    None
-                };
+                let decoded = if self.codec.is_fed() { self.codec.decoded().await? } else { None };
                 self.being_decoded = None;
                 match decoded {
                     Some(envelope) => {
-                        return Ok(RecvOutcome {
-                            from_addr,
-                            envelope,
-                            num_bytes_received,
-                        });
+                        return Ok(RecvOutcome { from_addr, envelope, num_bytes_received });
                     }
                     None => self.reject(from_addr, Rejected::Malformed),
                 }

@@ -4,4 +4,5 @@
 mod links;
 mod messages;
 mod node;
+mod storm;
 mod turnover;

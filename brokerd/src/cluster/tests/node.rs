@@ -18,7 +18,7 @@ use super::super::core::{Core, Parts};
 use super::super::forward::{self, Tally};
 use super::super::gossip::{GossipMember, Members, PublishedState, RouteHead};
 use super::super::identity::Identity;
-use super::super::overseer::{Overseer, Voice};
+use super::super::overseer::{Overseer, Registry, Voice};
 use super::super::peer::Peer;
 use crate::config;
 use crate::metrics::Metrics;
@@ -63,12 +63,7 @@ impl Mailboxes for Post {
     }
     fn deliver(&self, worker: u16, batch: Vec<Delivery>, done: Option<Arc<OnDelivered>>) {
         for delivery in batch {
-            assert!(
-                delivery
-                    .subscribers
-                    .iter()
-                    .all(|subscriber| subscriber.worker == worker)
-            );
+            assert!(delivery.subscribers.iter().all(|subscriber| subscriber.worker == worker));
             assert!(delivery.subscribers.is_sorted_by_key(|subscriber| subscriber.session));
             let entry = (delivery.message.topic().to_owned(), delivery.message.id.sequence);
             self.delivered.lock().push(entry);
@@ -112,6 +107,13 @@ impl Voice for Silent {
     }
 }
 
+impl Registry for Silent {
+    fn on_view(&self, _: Vec<String>) {}
+    fn is_in_sync(&self) -> bool {
+        true
+    }
+}
+
 /// One node. Dropped, it is killed.
 pub(super) struct Node {
     pub(super) name: String,
@@ -136,13 +138,7 @@ pub(super) struct Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self {
-            secret: SECRET,
-            cluster: "c",
-            generation: 1,
-            has_seeds: false,
-            settings: |_| (),
-        }
+        Self { secret: SECRET, cluster: "c", generation: 1, has_seeds: false, settings: |_| () }
     }
 }
 
@@ -196,6 +192,7 @@ impl Node {
             core: core.clone(),
             members: members_tx.subscribe(),
             voice: Arc::new(Silent),
+            registry: Arc::new(Silent),
             ready_tx,
             looked_tx,
             has_seeds: plan.has_seeds,
@@ -208,17 +205,7 @@ impl Node {
         let for_barrier = core.clone();
         tasks.spawn(async move { forward::run_barrier(&for_barrier).await });
         let name = name.to_owned();
-        Self {
-            name,
-            core,
-            post,
-            address,
-            members_tx,
-            ready_rx,
-            metrics,
-            looked_rx,
-            _tasks: tasks,
-        }
+        Self { name, core, post, address, members_tx, ready_rx, metrics, looked_rx, _tasks: tasks }
     }
 
     /// What gossip would show of this node.
@@ -231,38 +218,22 @@ impl Node {
             state: own.state,
             protocol: super::super::gossip::PROTOCOL,
             version: "test".to_owned(),
-            head: RouteHead {
-                generation: own.generation,
-                version: head.version,
-                hash: head.hash,
-            },
+            head: RouteHead { generation: own.generation, version: head.version, hash: head.hash },
             alive: true,
         }
     }
 
     /// Gossip shows these.
     pub(super) fn sees(&self, others: &[GossipMember]) {
-        let members: BTreeMap<_, _> = others
-            .iter()
-            .map(|member| (member.name.clone(), member.clone()))
-            .collect();
+        let members: BTreeMap<_, _> = others.iter().map(|member| (member.name.clone(), member.clone())).collect();
         self.members_tx.send_replace(Arc::new(members));
     }
 
     pub(super) fn subscribe(&self, filter: &str, session: u32) -> u64 {
         let filter: Arc<str> = filter.into();
         let worker = u16::try_from(session % 2).unwrap();
-        let subscriber = Subscriber {
-            session,
-            serial: 1,
-            subscription_id: 0,
-            worker,
-            qos: Qos::AtLeastOnce,
-            flags: 0,
-        };
-        self.core
-            .index
-            .subscribe(&filter, subscriber, || self.core.route_changed(&filter, true))
+        let subscriber = Subscriber { session, serial: 1, subscription_id: 0, worker, qos: Qos::AtLeastOnce, flags: 0 };
+        self.core.index.subscribe(&filter, subscriber, || self.core.route_changed(&filter, true))
     }
 
     pub(super) fn unsubscribe(&self, filter: &str, session: u32) {
@@ -277,27 +248,15 @@ impl Node {
     pub(super) fn forward(&self, to: &Self, topic: &str, sequences: std::ops::Range<u64>) {
         let outbound = |sequence| {
             let mut message = Message::new(topic, &[], b"payload");
-            message.id = MessageId {
-                origin: 1,
-                worker: 0,
-                sequence,
-            };
+            message.id = MessageId { origin: 1, worker: 0, sequence };
             message.qos = Qos::AtLeastOnce;
-            Outbound {
-                message: Arc::new(message),
-                ticket: Some(Ticket {
-                    worker: 0,
-                    token: sequence,
-                }),
-            }
+            Outbound { message: Arc::new(message), ticket: Some(Ticket { worker: 0, token: sequence }) }
         };
         self.core.forward(self.slot(to), &mut sequences.map(outbound).collect());
     }
 
     pub(super) fn peer(&self, other: &Self) -> Arc<Peer> {
-        self.core
-            .peer(&other.name)
-            .unwrap_or_else(|| panic!("`{}` does not know `{}`", self.name, other.name))
+        self.core.peer(&other.name).unwrap_or_else(|| panic!("`{}` does not know `{}`", self.name, other.name))
     }
     pub(super) fn slot(&self, other: &Self) -> PeerSlot {
         self.peer(other).slot
@@ -306,9 +265,7 @@ impl Node {
         self.core.flood().contains(self.slot(other))
     }
     pub(super) fn is_up(&self, other: &Self) -> bool {
-        self.core
-            .peer(&other.name)
-            .is_some_and(|peer| self.core.up().contains(peer.slot))
+        self.core.peer(&other.name).is_some_and(|peer| self.core.up().contains(peer.slot))
     }
     pub(super) fn is_synced(&self, other: &Self) -> bool {
         self.core.peer(&other.name).is_some_and(|peer| {
@@ -323,11 +280,7 @@ impl Node {
         self.post.settled.lock().clone()
     }
     pub(super) fn count(&self, name: &str) -> u64 {
-        self.metrics
-            .totals()
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map_or(0, |(_, n)| *n)
+        self.metrics.totals().iter().find(|(known, _)| *known == name).map_or(0, |(_, n)| *n)
     }
 
     /// Waits for a condition, looked at again whenever this node has looked at its members or its post has changed.
@@ -358,7 +311,6 @@ pub(super) async fn connect(nodes: &[&Node]) {
     }
     for node in nodes {
         let others = || nodes.iter().filter(|other| other.name != node.name);
-        node.until("it is in sync with all", || others().all(|other| node.is_synced(other)))
-            .await;
+        node.until("it is in sync with all", || others().all(|other| node.is_synced(other))).await;
     }
 }

@@ -11,12 +11,25 @@ use parking_lot::Mutex;
 use super::super::{Answer, AskError, Cluster, Inputs, JoinError, MemberState};
 use super::node::{Post, SECRET, settings};
 use crate::metrics::Metrics;
-use crate::registry::{Boxed, Clock};
+use crate::registry::{Boxed, Claim, Clock, Elsewhere, Epoch, OwnedPage, Owners};
 use crate::router::Index;
 
 struct Member {
     cluster: Cluster,
     remembered: Arc<Mutex<Vec<String>>>,
+}
+
+/// Workers without a session.
+struct Nobody;
+
+impl Owners for Nobody {
+    fn superseded(&self, _: &Arc<str>, _: Epoch) {}
+    fn owned(&self, _: u64, _: usize) -> Boxed<'_, OwnedPage> {
+        Box::pin(std::future::ready((Vec::new(), None)))
+    }
+    fn epoch_of(&self, _: &Arc<str>) -> Boxed<'_, Option<Epoch>> {
+        Box::pin(std::future::ready(None))
+    }
 }
 
 async fn start(node: &str, cluster: &str, secret: &str, seeds: &[&Member]) -> Member {
@@ -38,20 +51,15 @@ async fn start(node: &str, cluster: &str, secret: &str, seeds: &[&Member]) -> Me
         max_packet_size: 1 << 20,
         version: "test".to_owned(),
     };
-    Member {
-        cluster: Cluster::start(inputs).await.unwrap(),
-        remembered,
-    }
+    let cluster = Cluster::start(inputs).await.unwrap();
+    cluster.claims().serve(Arc::new(Nobody));
+    Member { cluster, remembered }
 }
 
 impl Member {
     fn up(&self) -> Vec<String> {
         let members = self.cluster.members();
-        members
-            .into_iter()
-            .filter(|member| member.state == MemberState::Up)
-            .map(|member| member.name)
-            .collect()
+        members.into_iter().filter(|member| member.state == MemberState::Up).map(|member| member.name).collect()
     }
     async fn until_up(&self, names: &[&str]) {
         let mut looks = self.cluster.looks();
@@ -77,14 +85,9 @@ impl Answer for Echo {
 async fn three_nodes_find_each_other_from_one_seed_and_ask_each_other() {
     let a = start("a", "c", SECRET, &[]).await;
     a.cluster.ready().await;
-    let (b, c) = (
-        start("b", "c", SECRET, &[&a]).await,
-        start("c", "c", SECRET, &[&a]).await,
-    );
+    let (b, c) = (start("b", "c", SECRET, &[&a]).await, start("c", "c", SECRET, &[&a]).await);
     for node in [&b, &c] {
-        tokio::time::timeout(Duration::from_secs(20), node.cluster.ready())
-            .await
-            .unwrap();
+        tokio::time::timeout(Duration::from_secs(20), node.cluster.ready()).await.unwrap();
     }
     a.until_up(&["a", "b", "c"]).await;
     b.until_up(&["b", "a", "c"]).await;
@@ -92,15 +95,12 @@ async fn three_nodes_find_each_other_from_one_seed_and_ask_each_other() {
     b.cluster.answer_with(Arc::new(Echo));
     let long = Duration::from_secs(5);
     assert_eq!(c.cluster.ask("b", "hello".into(), long).await, Ok("hello".into()));
-    assert_eq!(
-        c.cluster.request("b", "hello".into(), long).await,
-        Err(AskError::Silent("b".into())),
-        "no claims yet"
-    );
-    assert_eq!(
-        c.cluster.ask("d", Bytes::new(), long).await,
-        Err(AskError::NotUp("d".into()))
-    );
+    let claim = Claim { client_id: "pump".into(), clean_start: false, session_expiry: 0, known: Epoch(0) };
+    let first = b.cluster.claims().claim(claim.clone()).await;
+    let second = c.cluster.claims().claim(claim).await;
+    assert!(second.epoch > first.epoch);
+    assert_eq!(second.previous, Some("b".to_owned()), "whichever node is its registrar");
+    assert_eq!(c.cluster.ask("d", Bytes::new(), long).await, Err(AskError::NotUp("d".into())));
     for node in [a, b, c] {
         node.cluster.stop().await;
     }
@@ -120,12 +120,7 @@ async fn a_running_node_joins_and_leaves_and_joins_again() {
     a.until_up(&["a"]).await;
     assert_eq!(b.cluster.join(&seed).await, Ok(()));
     a.until_up(&["a", "b"]).await;
-    assert!(
-        a.cluster
-            .members()
-            .iter()
-            .any(|member| member.name == "b" && member.generation >= 100)
-    );
+    assert!(a.cluster.members().iter().any(|member| member.name == "b" && member.generation >= 100));
 }
 
 #[tokio::test]
@@ -133,16 +128,9 @@ async fn a_join_that_cannot_be_says_why() {
     let a = start("a", "c", SECRET, &[]).await;
     let seed = a.cluster.local_addr().to_string();
     let stranger = start("b", "c", "another secret, as long", &[]).await;
-    assert_eq!(
-        stranger.cluster.join(&seed).await,
-        Err(JoinError::SecretRefused { seed: seed.clone() })
-    );
+    assert_eq!(stranger.cluster.join(&seed).await, Err(JoinError::SecretRefused { seed: seed.clone() }));
     let other = start("b", "other", SECRET, &[]).await;
-    let expected = JoinError::AnotherCluster {
-        seed: seed.clone(),
-        theirs: "c".into(),
-        ours: "other".into(),
-    };
+    let expected = JoinError::AnotherCluster { seed: seed.clone(), theirs: "c".into(), ours: "other".into() };
     assert_eq!(other.cluster.join(&seed).await, Err(expected));
     a.cluster.stop().await;
     drop(a);

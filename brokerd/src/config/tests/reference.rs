@@ -27,10 +27,7 @@ fn documented() -> BTreeMap<String, String> {
 }
 
 fn is_key(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit())
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit())
 }
 
 #[test]
@@ -53,14 +50,8 @@ fn the_reference_file_names_every_key_and_what_it_allows() {
             .next()
             .unwrap_or_else(|| panic!("config/brokerd.toml does not name {key}"));
         let wanted = format!("Allowed: {allowed}.");
-        assert!(
-            comment.contains(&wanted),
-            "{key}: the comment\n{comment}\ndoes not say\n{wanted}"
-        );
-        assert!(
-            comment.len() > wanted.len() + 10,
-            "{key}: the comment does not say what the key does"
-        );
+        assert!(comment.contains(&wanted), "{key}: the comment\n{comment}\ndoes not say\n{wanted}");
+        assert!(comment.len() > wanted.len() + 10, "{key}: the comment does not say what the key does");
     }
     let unknown = documented.keys().find(|key| !reader.known().contains_key(*key));
     assert_eq!(unknown, None, "config/brokerd.toml names a key that does not exist");

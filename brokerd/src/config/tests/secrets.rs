@@ -68,14 +68,8 @@ fn two_secrets_are_one_too_many() {
 
 #[test]
 fn seeds_without_a_secret_are_refused_with_the_command_that_makes_one() {
-    let told = refused(&Sources {
-        seeds: vec!["a:1".into()],
-        ..machine()
-    });
-    assert!(
-        told.contains("cluster.seeds = [\"a:1\"] (--seed)") && told.contains("brokerctl cluster keygen"),
-        "{told}"
-    );
+    let told = refused(&Sources { seeds: vec!["a:1".into()], ..machine() });
+    assert!(told.contains("cluster.seeds = [\"a:1\"] (--seed)") && told.contains("brokerctl cluster keygen"), "{told}");
 }
 
 #[test]

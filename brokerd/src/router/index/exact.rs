@@ -24,11 +24,7 @@ struct Entry<V> {
 
 impl<V> Default for Exact<V> {
     fn default() -> Self {
-        Self {
-            entries: Vec::new(),
-            positions: HashTable::new(),
-            hasher: RandomState::default(),
-        }
+        Self { entries: Vec::new(), positions: HashTable::new(), hasher: RandomState::default() }
     }
 }
 
@@ -38,24 +34,18 @@ impl<V> Exact<V> {
     }
 
     pub(super) fn get(&self, filter: &str) -> Option<&V> {
-        self.find(filter, self.hash(filter))
-            .map(|position| &self.entries[position].value)
+        self.find(filter, self.hash(filter)).map(|position| &self.entries[position].value)
     }
 
     pub(super) fn get_mut(&mut self, filter: &str) -> Option<&mut V> {
-        self.find(filter, self.hash(filter))
-            .map(|position| &mut self.entries[position].value)
+        self.find(filter, self.hash(filter)).map(|position| &mut self.entries[position].value)
     }
 
     pub(super) fn get_or_insert_with(&mut self, filter: &Arc<str>, make: impl FnOnce() -> V) -> &mut V {
         let hash = self.hash(filter);
         let position = self.find(filter, hash).unwrap_or_else(|| {
             let position = self.entries.len();
-            self.entries.push(Entry {
-                filter: Arc::clone(filter),
-                hash,
-                value: make(),
-            });
+            self.entries.push(Entry { filter: Arc::clone(filter), hash, value: make() });
             let Self { entries, positions, .. } = self;
             positions.insert_unique(spread(hash), position as u32, |at| spread(entries[*at as usize].hash));
             position
@@ -86,9 +76,7 @@ impl<V> Exact<V> {
     }
 
     pub(super) fn at_mut(&mut self, position: usize) -> Option<(&Arc<str>, &mut V)> {
-        self.entries
-            .get_mut(position)
-            .map(|entry| (&entry.filter, &mut entry.value))
+        self.entries.get_mut(position).map(|entry| (&entry.filter, &mut entry.value))
     }
 
     fn find(&self, filter: &str, hash: u32) -> Option<usize> {

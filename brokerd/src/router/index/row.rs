@@ -53,10 +53,7 @@ impl Local {
                 false
             }
             Self::One(one) => {
-                *self = Self::Many(Box::new(Many {
-                    list: vec![*one, subscriber],
-                    places: None,
-                }));
+                *self = Self::Many(Box::new(Many { list: vec![*one, subscriber], places: None }));
                 true
             }
             Self::Many(many) => many.put(subscriber),
@@ -145,9 +142,7 @@ impl Many {
         let Some(places) = &self.places else {
             return self.list.iter().position(|subscriber| key(subscriber) == session);
         };
-        places
-            .find(hash(session), |place| key(&self.list[*place as usize]) == session)
-            .map(|place| *place as usize)
+        places.find(hash(session), |place| key(&self.list[*place as usize]) == session).map(|place| *place as usize)
     }
 }
 
@@ -168,9 +163,6 @@ mod tests {
 
     #[test]
     fn a_row_of_one_subscriber_takes_32_bytes() {
-        assert_eq!(
-            (size_of::<Subscriber>(), size_of::<Local>(), size_of::<Row>()),
-            (16, 16, 32)
-        );
+        assert_eq!((size_of::<Subscriber>(), size_of::<Local>(), size_of::<Row>()), (16, 16, 32));
     }
 }

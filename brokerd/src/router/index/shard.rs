@@ -106,11 +106,7 @@ impl<T: Rows> Shard<T> {
             end = end.min(rows.len());
             let start = end.saturating_sub(CHUNK);
             let chunk = (start..end).filter_map(|position| rows.at(position));
-            found.extend(
-                chunk
-                    .filter(|(_, row)| wanted(row))
-                    .map(|(filter, _)| Arc::clone(filter)),
-            );
+            found.extend(chunk.filter(|(_, row)| wanted(row)).map(|(filter, _)| Arc::clone(filter)));
             end = start;
         }
         if self.removals.load(Ordering::Acquire) != removals {

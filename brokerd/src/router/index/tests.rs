@@ -8,14 +8,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn subscriber(worker: u16, session: u32, serial: u32) -> Subscriber {
-    Subscriber {
-        session,
-        serial,
-        subscription_id: 0,
-        worker,
-        qos: mqtt::Qos::AtMostOnce,
-        flags: 0,
-    }
+    Subscriber { session, serial, subscription_id: 0, worker, qos: mqtt::Qos::AtMostOnce, flags: 0 }
 }
 
 /// The specification read aloud: level by level.
@@ -103,11 +96,7 @@ impl Model {
                 let had = sessions.is_some_and(|sessions| sessions.remove(&(worker, session)).is_some());
                 let empty = had && self.local[&filter].0.is_empty();
                 let mut was_last = false;
-                assert_eq!(
-                    index.unsubscribe(&filter, worker, session, || was_last = true),
-                    had,
-                    "{filter}"
-                );
+                assert_eq!(index.unsubscribe(&filter, worker, session, || was_last = true), had, "{filter}");
                 assert_eq!(was_last, empty, "last of {filter}");
                 if empty {
                     self.local.remove(&filter);
@@ -134,21 +123,12 @@ impl Model {
         let mut serials: Vec<_> = found.local.iter().map(|subscriber| subscriber.serial).collect();
         serials.sort_unstable();
         let rows = self.local.iter().filter(|(filter, _)| naive(filter, topic));
-        let mut expected: Vec<_> = rows
-            .clone()
-            .flat_map(|(_, (sessions, _))| sessions.values().copied())
-            .collect();
+        let mut expected: Vec<_> = rows.clone().flat_map(|(_, (sessions, _))| sessions.values().copied()).collect();
         expected.sort_unstable();
         assert_eq!(serials, expected, "topic {topic:?} in {self:?}");
-        assert_eq!(
-            found.local_filters,
-            rows.filter(|(_, (sessions, _))| !sessions.is_empty()).count()
-        );
+        assert_eq!(found.local_filters, rows.filter(|(_, (sessions, _))| !sessions.is_empty()).count());
         let remote = self.remote.iter().filter(|(filter, _)| naive(filter, topic));
-        assert_eq!(
-            found.remote,
-            remote.fold(PeerSet::default(), |set, (_, peer)| set.with(PeerSlot(*peer)))
-        );
+        assert_eq!(found.remote, remote.fold(PeerSet::default(), |set, (_, peer)| set.with(PeerSlot(*peer))));
     }
 }
 
@@ -219,10 +199,7 @@ fn a_filter_with_100_000_subscribers_lets_them_go_one_by_one() {
     // In order of arrival, where a search from either end of a list would find half of them last.
     for session in 0..100_000 {
         let mut was_last = false;
-        assert!(
-            index.unsubscribe(&filter, 0, session, || was_last = true),
-            "session {session}"
-        );
+        assert!(index.unsubscribe(&filter, 0, session, || was_last = true), "session {session}");
         assert_eq!(was_last, session == 99_999);
     }
     assert_eq!(index.counts(), Counts::default());
@@ -254,28 +231,14 @@ fn first_and_last_alternate_under_threads_that_share_filters() {
                     let which = (turn as usize + usize::from(worker)) % filters.len();
                     let (filter, present) = (&filters[which], &present[which]);
                     index.subscribe(filter, subscriber(worker, 7, turn), || {
-                        assert_eq!(
-                            present.fetch_add(1, Ordering::SeqCst),
-                            0,
-                            "first came twice for {filter}"
-                        );
+                        assert_eq!(present.fetch_add(1, Ordering::SeqCst), 0, "first came twice for {filter}");
                         version.fetch_add(1, Ordering::SeqCst)
                     });
                     let mut found = Matches::default();
                     index.matches("a/b", &mut found);
                     let mine = found.local.iter().find(|subscriber| subscriber.worker == worker);
-                    assert_eq!(
-                        mine.map(|subscriber| subscriber.serial),
-                        Some(turn),
-                        "a live subscription is unseen"
-                    );
-                    let last = || {
-                        assert_eq!(
-                            present.fetch_sub(1, Ordering::SeqCst),
-                            1,
-                            "last came twice for {filter}"
-                        )
-                    };
+                    assert_eq!(mine.map(|subscriber| subscriber.serial), Some(turn), "a live subscription is unseen");
+                    let last = || assert_eq!(present.fetch_sub(1, Ordering::SeqCst), 1, "last came twice for {filter}");
                     assert!(index.unsubscribe(filter, worker, 7, last));
                 }
                 index.subscribe(&filters[0], subscriber(worker, 7, 0), || {
@@ -285,21 +248,8 @@ fn first_and_last_alternate_under_threads_that_share_filters() {
             });
         }
     });
-    assert_eq!(
-        present
-            .iter()
-            .map(|count| count.load(Ordering::SeqCst))
-            .collect::<Vec<_>>(),
-        [1, 0, 0]
-    );
-    assert_eq!(
-        index.counts(),
-        Counts {
-            local_filters: 1,
-            local_subscriptions: 4,
-            filters: 1
-        }
-    );
+    assert_eq!(present.iter().map(|count| count.load(Ordering::SeqCst)).collect::<Vec<_>>(), [1, 0, 0]);
+    assert_eq!(index.counts(), Counts { local_filters: 1, local_subscriptions: 4, filters: 1 });
     assert_eq!(index.holders("a/b"), (4, PeerSet::default()));
 }
 
@@ -327,9 +277,6 @@ fn walks_meet_each_filter_that_stays_once_while_others_come_and_go() {
         }
         index.clear_remote(PeerSlot(5));
     });
-    assert!(
-        index.filters().iter().all(|filter| index.holders(filter).1.is_empty()),
-        "a row of the peer is left"
-    );
+    assert!(index.filters().iter().all(|filter| index.holders(filter).1.is_empty()), "a row of the peer is left");
     assert_eq!(index.counts().filters, 2_000);
 }

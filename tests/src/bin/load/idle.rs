@@ -40,5 +40,6 @@ fn connect(broker: &BrokerArgs, number: u32, name: &str) -> Client {
 
 /// There is no event for an allocator that has come to rest.
 fn settle() {
+    #[allow(clippy::disallowed_methods, reason = "this process has no worker to stop")]
     std::thread::sleep(Duration::from_secs(2));
 }

@@ -124,7 +124,7 @@ impl Pairs {
         for event in self.events.drain(..) {
             let token = event.data.u64() as usize;
             let pair = &mut self.pairs[token / 2];
-            if token % 2 == 0 {
+            if token.is_multiple_of(2) {
                 pair.read_publisher(&mut self.scratch);
             } else {
                 pair.read_subscriber(&mut self.scratch, |stamp| each(token / 2, stamp));

@@ -1,0 +1,142 @@
+//! SUBSCRIBE and UNSUBSCRIBE.
+
+use super::packets::*;
+use super::*;
+
+fn granted(pair: &Pair, filter: &str) -> Granted {
+    pair.session.subscriptions().find(|granted| &*granted.filter == filter).cloned().unwrap()
+}
+
+#[test]
+fn each_filter_is_settled_in_order_and_a_refused_one_does_not_stop_the_others() {
+    let mut pair = Pair::v5();
+    pair.feed(subscribe(Version::V5, 1, 0, &[("a", 0), ("$share/g/b", 1), ("c/#", 2)]));
+    assert_eq!(pair.asked(), ["subscribe #1 a new, 0x9e, c/# new"]);
+    assert_eq!(pair.sent(), Vec::<String>::new(), "SUBACK waits until they are live");
+    let codes = [ReasonCode::Success, ReasonCode::SharedSubscriptionsNotSupported, ReasonCode::GrantedQos2];
+    pair.session.suback(PacketId::MIN, &codes, &mut pair.out);
+    assert_eq!(pair.sent(), ["SUBACK #1 [00, 9e, 02]"]);
+}
+
+#[test]
+fn version_3_1_1_has_one_code_for_a_refusal() {
+    let mut pair = Pair::v311();
+    pair.feed(subscribe(Version::V311, 1, 0, &[("a", 1)]));
+    pair.session.suback(PacketId::MIN, &[ReasonCode::QuotaExceeded, ReasonCode::GrantedQos1], &mut pair.out);
+    assert_eq!(pair.sent(), ["SUBACK #1 [80, 01]"]);
+}
+
+#[test]
+fn a_repeated_filter_replaces_options_and_identifier() {
+    let mut pair = Pair::v5();
+    pair.feed(subscribe(Version::V5, 1, 7, &[("a", 0)])).feed(subscribe(Version::V5, 2, 9, &[("a", 0b10_11_10)]));
+    assert_eq!(pair.asked(), ["subscribe #1 a new", "subscribe #2 a"]);
+    let one = granted(&pair, "a");
+    assert_eq!((one.id, one.options.qos, one.options.no_local, one.options.retain_as_published), (9, Q2, true, true));
+    assert_eq!(pair.session.subscriptions().len(), 1);
+}
+
+#[test]
+fn a_replaced_subscription_still_stands_for_what_was_matched_before() {
+    let mut pair = Pair::v5();
+    pair.feed(subscribe(Version::V5, 1, 0, &[("a", 0)]));
+    let before = granted(&pair, "a").serial;
+    pair.feed(subscribe(Version::V5, 2, 0, &[("a", 1)]));
+    assert!(pair.session.is_subscribed(before), "a message under way between workers would be lost [MQTT-3.8.4-3]");
+}
+
+#[test]
+fn a_subscription_that_ended_and_came_again_is_another() {
+    let mut pair = Pair::v5();
+    pair.feed(subscribe(Version::V5, 1, 0, &[("a", 0)]));
+    let before = granted(&pair, "a").serial;
+    pair.feed(unsubscribe(Version::V5, 2, &["a"])).feed(subscribe(Version::V5, 3, 0, &[("a", 0)]));
+    assert!(!pair.session.is_subscribed(before) && pair.session.is_subscribed(granted(&pair, "a").serial));
+}
+
+#[test]
+fn sessions_that_follow_each_other_in_a_place_do_not_share_serials() {
+    let serials = |incarnation| {
+        let mut pair = Pair::v5();
+        pair.session = Session::new("c".into(), Version::V5, incarnation, pair.now);
+        pair.attach(Connect::kept(Version::V5));
+        pair.feed(subscribe(Version::V5, 1, 0, &[("a", 0), ("b", 0)]));
+        let serials: Vec<u32> = pair.session.subscriptions().map(|granted| granted.serial).collect();
+        serials
+    };
+    let mut all: Vec<u32> = (0..1000).flat_map(serials).collect();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 2000, "what was matched for a client must not reach the next one in its place");
+}
+
+#[test]
+fn serials_may_wrap_within_a_session() {
+    let mut pair = Pair::v5();
+    // The incarnation whose serials begin nearest below the wrap, found by trying.
+    let nearest = (0..1_000_000_u32).max_by_key(|incarnation| incarnation.wrapping_mul(0x9E37_79B1)).unwrap();
+    pair.session = Session::new("c".into(), Version::V5, nearest, pair.now);
+    pair.attach(Connect::kept(Version::V5));
+    let filters: Vec<String> = (0..20_000).map(|number| format!("f/{number}")).collect();
+    for filter in &filters {
+        pair.feed(subscribe(Version::V5, 1, 0, &[(filter, 0)]));
+    }
+    let all: Vec<Granted> = pair.session.subscriptions().cloned().collect();
+    assert!(all.iter().any(|one| one.serial < 20_000) && all.iter().any(|one| one.serial > u32::MAX - 20_000));
+    assert!(all.iter().all(|one| pair.session.is_subscribed(one.serial)));
+    for filter in &filters {
+        pair.feed(unsubscribe(Version::V5, 1, &[filter]));
+    }
+    assert_eq!(pair.session.subscriptions().len(), 0);
+    assert!(!all.iter().any(|one| pair.session.is_subscribed(one.serial)));
+}
+
+#[test]
+fn unsuback_has_a_code_for_each_filter_in_5_0_and_none_in_3_1_1() {
+    let mut pair = Pair::v5();
+    pair.feed(subscribe(Version::V5, 1, 0, &[("a", 0)])).asked();
+    pair.feed(unsubscribe(Version::V5, 2, &["b", "a", "a"]));
+    assert_eq!((pair.sent(), pair.asked()), (vec!["UNSUBACK #2 [11, 00, 11]".into()], vec!["unsubscribe a".into()]));
+    let mut pair = Pair::v311();
+    pair.feed(unsubscribe(Version::V311, 2, &["b"]));
+    assert_eq!((pair.sent(), pair.asked()), (vec!["UNSUBACK #2 []".into()], vec![]));
+}
+
+#[test]
+fn the_limit_of_subscriptions_refuses_new_ones_and_not_replacements() {
+    let mut pair = Pair::v5();
+    pair.limits.max_subscriptions = 1;
+    pair.feed(subscribe(Version::V5, 1, 0, &[("a", 0), ("b", 0), ("a", 1)]));
+    assert_eq!(pair.asked(), ["subscribe #1 a new, 0x97, a"]);
+    pair.feed(unsubscribe(Version::V5, 2, &["a"])).feed(subscribe(Version::V5, 3, 0, &[("b", 0)]));
+    assert_eq!(pair.asked(), ["unsubscribe a", "subscribe #3 b new"]);
+}
+
+#[test]
+fn subscriptions_outlive_the_connection() {
+    let mut pair = Pair::v5();
+    pair.feed(subscribe(Version::V5, 1, 5, &[("a", 0)]));
+    pair.again();
+    assert_eq!(granted(&pair, "a").id, 5);
+    pair.feed(subscribe(Version::V5, 1, 0, &[("a", 0)]));
+    assert_eq!(pair.asked()[1], "subscribe #1 a", "not new: Retain Handling 1 sends nothing");
+}
+
+#[test]
+fn a_list_of_any_length_is_as_complete_as_a_short_one() {
+    let mut pair = Pair::v5();
+    for round in [5, 16, 17, 40, 3, 60] {
+        let filters: Vec<String> = (0..round).map(|number| format!("f/{number}")).collect();
+        for filter in &filters {
+            pair.feed(subscribe(Version::V5, 1, 0, &[(filter, 1)])).feed(subscribe(Version::V5, 1, 0, &[(filter, 2)]));
+        }
+        assert_eq!(pair.session.subscriptions().len(), round);
+        assert!(pair.session.subscriptions().all(|one| one.options.qos == Q2));
+        for filter in filters.iter().rev().step_by(2).chain(filters.iter().rev().skip(1).step_by(2)) {
+            pair.feed(unsubscribe(Version::V5, 1, &[filter]));
+        }
+        assert_eq!(pair.session.subscriptions().len(), 0);
+        pair.sent();
+        pair.asked();
+    }
+}

@@ -1,0 +1,61 @@
+//! Claims of client ids that are under way. Another node may get an id after ours was granted and before its session is
+//! here to be told: that news is kept until then. Holds no more ids than there are CONNECTs under way.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use crate::registry::Epoch;
+
+/// Ids that are claimed at this moment.
+#[derive(Debug, Default)]
+pub(super) struct PendingClaims(HashMap<Arc<str>, Pending, foldhash::fast::RandomState>);
+
+#[derive(Debug, Default)]
+struct Pending {
+    claims: usize,
+    /// The highest epoch by which another node got the id meanwhile.
+    superseded: Epoch,
+}
+
+impl PendingClaims {
+    pub(super) fn begin(&mut self, client_id: &Arc<str>) {
+        self.0.entry(client_id.clone()).or_default().claims += 1;
+    }
+
+    /// Answers the epoch by which the id was lost while it was claimed; 0 if it was not.
+    pub(super) fn end(&mut self, client_id: &Arc<str>) -> Epoch {
+        let Some(pending) = self.0.get_mut(client_id) else { return Epoch::default() };
+        let superseded = pending.superseded;
+        pending.claims -= 1;
+        if pending.claims == 0 {
+            self.0.remove(client_id);
+        }
+        superseded
+    }
+
+    pub(super) fn superseded(&mut self, client_id: &str, epoch: Epoch) {
+        if let Some(pending) = self.0.get_mut(client_id) {
+            pending.superseded = pending.superseded.max(epoch);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_lost_while_it_is_claimed_is_known_to_every_claim_under_way_and_forgotten_after_them() {
+        let (mut claims, id) = (PendingClaims::default(), Arc::from("pump"));
+        claims.begin(&id);
+        claims.begin(&id);
+        claims.superseded("pump", Epoch(7));
+        claims.superseded("pump", Epoch(5));
+        claims.superseded("other", Epoch(9));
+        assert_eq!((claims.end(&id), claims.end(&id)), (Epoch(7), Epoch(7)));
+        claims.begin(&id);
+        assert_eq!(claims.end(&id), Epoch(0));
+        assert!(claims.0.is_empty());
+    }
+}
