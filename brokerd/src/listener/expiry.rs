@@ -66,7 +66,7 @@ mod tests {
         let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         let key = rcgen::KeyPair::generate().unwrap();
         for ((year, month, day), seconds) in
-            [((2031, 2, 28), 1_929_916_800), ((2000, 3, 1), 951_868_800), ((2072, 12, 31), 3_250_368_000)]
+            [((2031, 2, 28), 1_930_003_200), ((2000, 3, 1), 951_868_800), ((2072, 12, 31), 3_250_368_000)]
         {
             params.not_after = rcgen::date_time_ymd(year, month, day);
             let certificate = params.self_signed(&key).unwrap();

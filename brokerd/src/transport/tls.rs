@@ -6,8 +6,8 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus, WriteTraffic};
 
 use super::socket::Socket;
 
@@ -37,6 +37,8 @@ pub(super) struct Tls {
     /// Whether `partial` holds what came before the first read, so that the socket may never say it is ready.
     is_fed: bool,
     has_ended: bool,
+    /// After an error nothing is asked of the state machine any more.
+    is_broken: bool,
 }
 
 impl Tls {
@@ -44,7 +46,7 @@ impl Tls {
     pub(super) fn new(config: Arc<ServerConfig>, partial: Vec<u8>) -> io::Result<Self> {
         let connection = UnbufferedServerConnection::new(config).map_err(io::Error::other)?;
         let is_fed = !partial.is_empty();
-        Ok(Self { connection, partial, plain: Vec::new(), unsent: Vec::new(), is_fed, has_ended: false })
+        Ok(Self { connection, partial, plain: Vec::new(), unsent: Vec::new(), is_fed, has_ended: false, is_broken: false })
     }
 
     /// Whether there is something to read without the socket.
@@ -98,6 +100,9 @@ impl Tls {
         }
         if self.has_ended {
             return Ok(0);
+        }
+        if self.is_broken {
+            return Err(ErrorKind::InvalidData.into());
         }
         SCRATCH.with_borrow_mut(|scratch| self.read_by(scratch, socket, out))
     }
@@ -168,8 +173,10 @@ impl Tls {
                 }
                 Ok(_) => is_waiting = true, // WriteTraffic, BlockedHandshake; early data is not offered
                 Err(error) => {
-                    self.take_alert();
-                    return (used + discard, given, Err(io::Error::new(ErrorKind::InvalidData, error)));
+                    used += discard;
+                    self.is_broken = true;
+                    self.take_alert(&mut incoming[used..]);
+                    return (used, given, Err(io::Error::new(ErrorKind::InvalidData, error)));
                 }
             }
             used += discard;
@@ -179,10 +186,16 @@ impl Tls {
         }
     }
 
-    /// After an error the state machine still gives out the alert that tells the peer why.
-    fn take_alert(&mut self) {
-        while let Ok(ConnectionState::EncodeTlsData(mut data)) = self.connection.process_tls_records(&mut []).state {
+    /// After an error the state machine still gives out the alert that tells the peer why. Where it has none it is not
+    /// asked: it would look at the input again, and panics at a second error.
+    fn take_alert(&mut self, mut incoming: &mut [u8]) {
+        while self.connection.wants_write() {
+            let UnbufferedStatus { discard, state } = self.connection.process_tls_records(incoming);
+            let Ok(ConnectionState::EncodeTlsData(mut data)) = state else {
+                return;
+            };
             encode(&mut data, &mut self.unsent);
+            incoming = &mut incoming[discard..];
         }
     }
 
@@ -217,28 +230,44 @@ impl Tls {
     }
 
     fn encrypt(&mut self, plain: &[u8], into: &mut [u8]) -> io::Result<usize> {
+        self.writing(|traffic| traffic.encrypt(plain, into).map_err(io::Error::other))
+    }
+
+    /// Does something that is possible once the handshake is over. The state machine keeps offsets into what it has not
+    /// let go of, so that it is always given exactly that: with less it panics.
+    fn writing<T>(
+        &mut self,
+        act: impl FnOnce(&mut WriteTraffic<'_, ServerConnectionData>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        if self.is_broken {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
         loop {
-            match self.connection.process_tls_records(&mut []).state.map_err(io::Error::other)? {
-                ConnectionState::WriteTraffic(mut traffic) => {
-                    return traffic.encrypt(plain, into).map_err(io::Error::other);
+            let UnbufferedStatus { discard, state } = self.connection.process_tls_records(&mut self.partial);
+            match state {
+                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                    let outcome = act(&mut traffic);
+                    self.partial.drain(..discard);
+                    return outcome;
                 }
-                ConnectionState::EncodeTlsData(mut data) => {
-                    // A key update's answer; it goes ahead of what follows.
-                    encode(&mut data, &mut self.unsent);
+                // A key update's answer; it goes ahead of what follows.
+                Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, &mut self.unsent),
+                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                Ok(_) => return Err(ErrorKind::NotConnected.into()),
+                Err(error) => {
+                    self.is_broken = true;
+                    return Err(io::Error::new(ErrorKind::InvalidData, error));
                 }
-                ConnectionState::TransmitTlsData(data) => data.done(),
-                _ => return Err(ErrorKind::NotConnected.into()),
             }
+            self.partial.drain(..discard);
         }
     }
 
     /// Says good-bye, as far as the kernel takes it.
     pub(super) fn close(&mut self, socket: &Socket) {
-        if let Ok(ConnectionState::WriteTraffic(mut traffic)) = self.connection.process_tls_records(&mut []).state {
-            let mut notify = [0; 64];
-            if let Ok(length) = traffic.queue_close_notify(&mut notify) {
-                self.unsent.extend_from_slice(&notify[..length]);
-            }
+        let mut notify = [0; 64];
+        if let Ok(length) = self.writing(|traffic| traffic.queue_close_notify(&mut notify).map_err(io::Error::other)) {
+            self.unsent.extend_from_slice(&notify[..length]);
         }
         let _ = self.flush(socket);
     }

@@ -262,3 +262,106 @@ fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
         *byte ^= mask;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mask = [7, 0, 255, 130];
+        let mut bytes = vec![first];
+        match payload.len() {
+            length @ 0..=125 => bytes.push(0x80 | u8::try_from(length).unwrap()),
+            length => bytes.extend([&[0xfe][..], &u16::try_from(length).unwrap().to_be_bytes()].concat()),
+        }
+        bytes.extend(mask);
+        let mut payload = payload.to_vec();
+        unmask(&mut payload, mask);
+        [bytes, payload].concat()
+    }
+
+    /// Decodes in pieces of these sizes, over and over.
+    fn decode(socket: &mut WebSocket, bytes: &[u8], cuts: &[usize]) -> Result<Vec<u8>, Broken> {
+        let (mut rest, mut stream, mut cuts) = (bytes, Vec::new(), cuts.iter().cycle());
+        while !rest.is_empty() {
+            let (piece, behind) = rest.split_at((*cuts.next().unwrap()).clamp(1, rest.len()));
+            let mut piece = piece.to_vec();
+            let count = socket.decode(&mut piece)?;
+            stream.extend_from_slice(&piece[..count]);
+            rest = behind;
+        }
+        Ok(stream)
+    }
+
+    proptest! {
+        #[test]
+        fn however_frames_are_cut_the_stream_is_the_same(
+            parts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 1..8),
+            finals: u8, pings: u8, cuts in prop::collection::vec(1_usize..50, 1..9),
+        ) {
+            let (mut bytes, mut is_first) = (Vec::new(), true);
+            for (at, part) in parts.iter().enumerate() {
+                let is_final = finals >> at & 1 == 1 || at + 1 == parts.len();
+                bytes.extend(frame(if is_first { 2 } else { 0 } | if is_final { 0x80 } else { 0 }, part));
+                is_first = is_final;
+                if pings >> at & 1 == 1 {
+                    bytes.extend(frame(0x89, b"hi"));
+                }
+            }
+            let mut socket = WebSocket::new(Vec::new(), 1 << 20);
+            let stream = decode(&mut socket, &bytes, &cuts);
+            prop_assert_eq!(stream, Ok(parts.concat()));
+            let pongs = (0..parts.len()).filter(|at| pings >> at & 1 == 1).count();
+            prop_assert_eq!(socket.control(), b"\x8a\x02hi".repeat(pongs));
+        }
+
+        #[test]
+        fn no_bytes_panic_the_decoder(bytes: Vec<u8>, cuts in prop::collection::vec(1_usize..9, 1..9)) {
+            let _ = decode(&mut WebSocket::new(Vec::new(), 100), &bytes, &cuts);
+        }
+    }
+
+    #[test]
+    fn what_mqtt_or_the_framing_forbids_is_told_apart() {
+        for (bytes, broken) in [
+            (frame(0x81, b"text"), Broken::Unsupported),
+            (vec![0x82, 1, 0], Broken::Protocol), // not masked
+            (frame(0xc2, b"rsv1: compressed"), Broken::Protocol),
+            (frame(0x83, b"opcode 3"), Broken::Protocol),
+            (frame(0x8b, b"opcode 11"), Broken::Protocol),
+            (frame(0x80, b"continues nothing"), Broken::Protocol),
+            ([frame(0x02, b"a"), frame(0x82, b"begins inside")].concat(), Broken::Protocol),
+            (frame(0x09, b"a ping in pieces"), Broken::Protocol),
+            (frame(0x89, &[0; 126]), Broken::Protocol),
+            (frame(0x82, &[0; 1001]), Broken::TooBig),
+            ([frame(0x02, &[0; 600]), frame(0x80, &[0; 401])].concat(), Broken::TooBig),
+            (vec![0x82, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0], Broken::TooBig),
+        ] {
+            let mut socket = WebSocket::new(Vec::new(), 1000);
+            assert_eq!(decode(&mut socket, &bytes, &[64]), Err(broken), "{bytes:?}");
+            let code = (broken as u16).to_be_bytes();
+            assert_eq!(socket.control(), [0x88, 2, code[0], code[1]], "the client is told {broken:?}");
+        }
+    }
+
+    #[test]
+    fn pings_beyond_what_the_client_takes_are_not_all_answered() {
+        let mut socket = WebSocket::new(Vec::new(), 1000);
+        let pings = frame(0x89, &[1; 125]).repeat(1000);
+        decode(&mut socket, &pings, &[4096]).unwrap();
+        assert!(socket.control().len() < 1024, "{} bytes wait", socket.control().len());
+    }
+
+    #[test]
+    fn an_idle_web_socket_holds_no_buffer() {
+        let mut socket = WebSocket::new(Vec::new(), 1000);
+        decode(&mut socket, &[frame(0x82, b"data"), frame(0x89, b"ping")].concat(), &[3]).unwrap();
+        let waiting = socket.control().len();
+        socket.sent_control(waiting);
+        let held = [socket.unread.capacity(), socket.control.capacity(), socket.out_control.capacity()];
+        assert_eq!(held, [0; 3]);
+    }
+}

@@ -63,6 +63,17 @@ impl Node {
         totals.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("no counter {name}")).1
     }
 
+    /// Waits until a counter has got there: it may move after the client has seen the end.
+    pub(crate) async fn until_metric(&self, name: &str, expected: u64) {
+        let counted = tokio::time::timeout(SOON, async {
+            while self.metric(name) < expected {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        });
+        let _ = counted.await;
+        assert_eq!(self.metric(name), expected, "{name}");
+    }
+
     pub(crate) async fn tls(&self, config: &Arc<ClientConfig>) -> Io {
         self.try_tls("tls:default", config).await.unwrap()
     }
