@@ -1,9 +1,9 @@
 //! `brokerctl listeners`: where clients connect, and whether they may.
 
 use clap::Subcommand;
+use proto::admin::listener_order::What as Order;
 use proto::admin::node_answer::Answer;
 use proto::admin::node_question::Question;
-use proto::admin::listener_order::What as Order;
 use proto::admin::{Listener, ListenerOrder, NodeAnswer, Nothing};
 use serde::Serialize;
 

@@ -102,8 +102,12 @@ mod tests {
 
     #[test]
     fn a_certificate_shows_its_end() {
-        let certificate = Certificate { listener: "tls:default".into(), file: "/etc/s.pem".into(), expires: 951_868_800 };
-        let rows = [CertificateRow::new("n1", certificate.clone()), CertificateRow::new("n1", Certificate { expires: 0, ..certificate })];
+        let certificate =
+            Certificate { listener: "tls:default".into(), file: "/etc/s.pem".into(), expires: 951_868_800 };
+        let rows = [
+            CertificateRow::new("n1", certificate.clone()),
+            CertificateRow::new("n1", Certificate { expires: 0, ..certificate }),
+        ];
         let expected = "\
 LISTENER     NODE  EXPIRES                   FILE
 tls:default  n1    2000-03-01T00:00:00.000Z  /etc/s.pem

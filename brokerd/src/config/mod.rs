@@ -5,6 +5,7 @@
 
 mod layers;
 mod listeners;
+mod network;
 mod notation;
 mod problem;
 mod reader;
@@ -17,9 +18,10 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use listeners::{Bind, Kind, Listener, Listeners, Tls};
+pub use network::Network;
 pub use problem::{Problem, Source};
 pub use sources::{FileText, Machine, Sources};
-pub use listeners::{Bind, Kind, Listener, Listeners, Network, Tls};
 pub use types::{Admin, Cluster, Config, Endpoint, Log, Mqtt, Node, Persistence, Secret, WhenFull};
 
 use reader::Reader;

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use super::notation::{address, is_host_and_port, is_name, is_path, loopback};
 use super::reader::Reader;
-use super::{
-    Admin, Cluster, Config, Endpoint, Log, Mqtt, Node, Persistence, Secret, Sources, WhenFull, listeners,
-};
+use super::{Admin, Cluster, Config, Endpoint, Log, Mqtt, Node, Persistence, Secret, Sources, WhenFull, listeners};
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -52,7 +50,9 @@ pub(super) fn reserved(key: &str) -> Option<&'static str> {
     match (levels.next()?, levels.next()?) {
         ("listeners", "tcp" | "tls" | "ws" | "wss" | "unix") => None,
         ("listeners", "ssl") => Some("this kind is called tls, as in listeners.tls.default.bind"),
-        ("listeners", _) => Some("this version has the kinds tcp, tls, ws, wss and unix, as in listeners.tcp.default.bind"),
+        ("listeners", _) => {
+            Some("this version has the kinds tcp, tls, ws, wss and unix, as in listeners.tcp.default.bind")
+        }
         ("cluster", "discovery") => Some("this version finds its peers by cluster.seeds"),
         ("persistence", "backend" | "memory" | "disk" | "redis" | "postgres" | "mysql") => {
             Some("this version keeps sessions in memory")

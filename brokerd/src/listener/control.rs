@@ -271,3 +271,47 @@ async fn hang_up(socket: &mut Socket) -> bool {
         Socket::Bound(_) | Socket::Closed => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{Machine, Sources};
+
+    fn issue(directory: &Path) {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        std::fs::write(directory.join("c.pem"), made.cert.pem()).unwrap();
+        std::fs::write(directory.join("k.pem"), made.signing_key.serialize_pem()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn files_that_change_are_read_again_and_a_wrong_one_changes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        issue(directory.path());
+        let at = directory.path().display();
+        let set = vec![
+            "listeners.tls.a.bind=127.0.0.1:0".into(),
+            format!("listeners.tls.a.certificate={at}/c.pem"),
+            format!("listeners.tls.a.key={at}/k.pem"),
+            format!("node.data_dir={at}/data"),
+        ];
+        let machine = Machine { host_name: "n1".into(), root: false };
+        let config = config::load(&Sources { set, machine, ..Sources::default() }).unwrap();
+        let listeners = Listeners::bind(&config.listeners, Workers::new(&config.node)).unwrap();
+        let served = || listeners.iter().find_map(|listener| listener.tls()).unwrap();
+        let first = served();
+        listeners.reload_changed().await;
+        assert!(Arc::ptr_eq(&first, &served()), "nothing changed");
+        issue(directory.path());
+        listeners.reload_changed().await;
+        let second = served();
+        assert!(!Arc::ptr_eq(&first, &second), "the new certificate is not served");
+        assert!(Arc::ptr_eq(&first.ticketer, &second.ticketer), "clients cannot go on with their tickets");
+        std::fs::write(directory.path().join("c.pem"), "nothing").unwrap();
+        listeners.reload_changed().await;
+        assert!(Arc::ptr_eq(&second, &served()), "a broken file took the certificate away");
+        assert!(listeners.complaint.lock().as_ref().is_some_and(|why| why.contains("listeners.tls.a.certificate")));
+    }
+}

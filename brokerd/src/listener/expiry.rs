@@ -41,7 +41,8 @@ fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (length, rest) = if first < 0x80 {
         (usize::from(first), rest)
     } else {
-        let (length, rest) = rest.split_at_checked(usize::from(first & 0x7f)).filter(|(length, _)| length.len() <= 4)?;
+        let (length, rest) =
+            rest.split_at_checked(usize::from(first & 0x7f)).filter(|(length, _)| length.len() <= 4)?;
         (length.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), rest)
     };
     let (content, behind) = rest.split_at_checked(length)?;

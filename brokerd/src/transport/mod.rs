@@ -1,12 +1,12 @@
 //! What carries a connection's bytes: TCP or a Unix socket, and on them TLS, WebSocket, or both. Non-blocking, one
 //! thread at a time, and able to move to another. Never understands MQTT, and never decides who may connect.
 
+mod layers;
 pub mod proxy;
 mod socket;
 mod tls;
 mod upgrade;
 mod web_socket;
-
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -16,8 +16,9 @@ use std::task::{Context, Poll, ready};
 
 use rustls::ServerConfig;
 
-pub use self::socket::StdSocket;
+use self::layers::Layers;
 use self::socket::Socket;
+pub use self::socket::StdSocket;
 use self::tls::Tls;
 use self::web_socket::WebSocket;
 
@@ -34,12 +35,6 @@ enum Kind {
 struct Layered {
     socket: Socket,
     layers: RefCell<Layers>,
-}
-
-#[derive(Default)]
-struct Layers {
-    tls: Option<Tls>,
-    web_socket: Option<WebSocket>,
 }
 
 /// A connection between two threads.
@@ -107,7 +102,7 @@ impl Transport {
     /// If the client goes away or the two do not agree; it is told why where TLS has a word for it.
     pub async fn secured(self, config: Arc<ServerConfig>, early: Vec<u8>) -> io::Result<(Self, bool)> {
         let tls = Tls::new(config, early)?;
-        let this = self.layered(|layers| layers.tls = Some(tls));
+        let this = self.layered(|layers| layers.tls = Some(Box::new(tls)));
         while this.is_handshaking() {
             match this.read_or_write(&mut []).await {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
@@ -117,13 +112,13 @@ impl Transport {
             }
         }
         let Kind::Layered(layered) = &this.0 else { return Ok((this, false)) };
-        let is_resumed = layered.layers.borrow().tls.as_ref().is_some_and(Tls::is_resumed);
+        let is_resumed = layered.layers.borrow().tls.as_ref().is_some_and(|tls| tls.is_resumed());
         Ok((this, is_resumed))
     }
 
     fn is_handshaking(&self) -> bool {
         let Kind::Layered(layered) = &self.0 else { return false };
-        layered.layers.borrow().tls.as_ref().is_some_and(Tls::is_handshaking)
+        layered.layers.borrow().tls.as_ref().is_some_and(|tls| tls.is_handshaking())
     }
 
     /// Waits for a WebSocket upgrade to `path` and answers it. `bytes` is what was read of it already; `most` bounds a
@@ -269,101 +264,5 @@ impl Transport {
             }
         }
         Ok(())
-    }
-}
-
-impl Layers {
-    fn has_input(&self) -> bool {
-        self.tls.as_ref().is_some_and(Tls::has_input)
-            || self.web_socket.as_ref().is_some_and(|web_socket| !web_socket.unread.is_empty() || web_socket.has_ended)
-    }
-
-    fn wants_write(&self) -> bool {
-        self.tls.as_ref().is_some_and(Tls::wants_write)
-            || self.web_socket.as_ref().is_some_and(|web_socket| !web_socket.control().is_empty())
-    }
-
-    fn read(&mut self, socket: &Socket, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(web_socket) = &mut self.web_socket else {
-            return read_below(&mut self.tls, socket, buffer);
-        };
-        let read = if !web_socket.unread.is_empty() {
-            let count = web_socket.unread.len().min(buffer.len());
-            buffer[..count].copy_from_slice(&web_socket.unread[..count]);
-            web_socket.unread.drain(..count);
-            count
-        } else if web_socket.has_ended {
-            0
-        } else {
-            read_below(&mut self.tls, socket, buffer)?
-        };
-        if read == 0 {
-            return Ok(0);
-        }
-        let decoded = web_socket.decode(&mut buffer[..read]);
-        let flushed = self.flush(socket);
-        match (decoded, flushed) {
-            (Err(_), _) => Err(ErrorKind::InvalidData.into()),
-            (_, Err(error)) if error.kind() != ErrorKind::WouldBlock => Err(error),
-            (Ok(0), _) => Err(ErrorKind::WouldBlock.into()), // the next read gives the end, if this was it
-            (Ok(count), _) => Ok(count),
-        }
-    }
-
-    fn write(&mut self, socket: &Socket, bytes: &[u8]) -> io::Result<usize> {
-        let Some(web_socket) = &mut self.web_socket else {
-            return write_below(&mut self.tls, socket, &[], bytes);
-        };
-        if web_socket.has_ended {
-            return Err(ErrorKind::BrokenPipe.into()); // nothing follows a close frame
-        }
-        while !web_socket.control().is_empty() {
-            let sent = write_below(&mut self.tls, socket, &[], web_socket.control())?;
-            web_socket.sent_control(sent);
-        }
-        web_socket.begin_frame(bytes.len());
-        loop {
-            let payload = &bytes[..bytes.len().min(web_socket.frame_left())];
-            let sent = write_below(&mut self.tls, socket, web_socket.frame_header(), payload)?;
-            match web_socket.sent(sent) {
-                0 if !payload.is_empty() => {}
-                count => return Ok(count),
-            }
-        }
-    }
-
-    fn flush(&mut self, socket: &Socket) -> io::Result<()> {
-        if let Some(web_socket) = &mut self.web_socket {
-            while !web_socket.control().is_empty() {
-                let sent = write_below(&mut self.tls, socket, &[], web_socket.control())?;
-                web_socket.sent_control(sent);
-            }
-        }
-        self.tls.as_mut().map_or(Ok(()), |tls| tls.flush(socket))
-    }
-
-    fn close(&mut self, socket: &Socket) {
-        if let Some(web_socket) = &mut self.web_socket {
-            web_socket.say_close(Some(1000));
-        }
-        let _ = self.flush(socket);
-        if let Some(tls) = &mut self.tls {
-            tls.close(socket);
-        }
-    }
-}
-
-fn read_below(tls: &mut Option<Tls>, socket: &Socket, buffer: &mut [u8]) -> io::Result<usize> {
-    match tls {
-        Some(tls) => tls.read(socket, buffer),
-        None => socket.try_read(buffer),
-    }
-}
-
-fn write_below(tls: &mut Option<Tls>, socket: &Socket, first: &[u8], second: &[u8]) -> io::Result<usize> {
-    match tls {
-        Some(tls) => tls.write_two(socket, first, second),
-        None if first.is_empty() => socket.try_write(second),
-        None => socket.try_write_two(first, second),
     }
 }

@@ -46,7 +46,15 @@ impl Tls {
     pub(super) fn new(config: Arc<ServerConfig>, partial: Vec<u8>) -> io::Result<Self> {
         let connection = UnbufferedServerConnection::new(config).map_err(io::Error::other)?;
         let is_fed = !partial.is_empty();
-        Ok(Self { connection, partial, plain: Vec::new(), unsent: Vec::new(), is_fed, has_ended: false, is_broken: false })
+        Ok(Self {
+            connection,
+            partial,
+            plain: Vec::new(),
+            unsent: Vec::new(),
+            is_fed,
+            has_ended: false,
+            is_broken: false,
+        })
     }
 
     /// Whether there is something to read without the socket.

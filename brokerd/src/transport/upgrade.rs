@@ -22,10 +22,9 @@ pub(super) fn answer(bytes: &[u8], path: &str) -> Option<Answer> {
         Ok(None) if bytes.len() < MOST_REQUEST => None,
         Ok(None) => Some(refusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)),
         Ok(Some((length, _))) if length > MOST_REQUEST => Some(refusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)),
-        Ok(Some((length, request))) => Some(upgrade(&request, path).map_or_else(refusal, |bytes| Answer {
-            bytes,
-            accepted: Some(length),
-        })),
+        Ok(Some((length, request))) => {
+            Some(upgrade(&request, path).map_or_else(refusal, |bytes| Answer { bytes, accepted: Some(length) }))
+        }
         Err(_) => Some(refusal(StatusCode::BAD_REQUEST)),
     }
 }

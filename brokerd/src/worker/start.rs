@@ -187,7 +187,8 @@ impl Shard {
 
     fn send_cut_off_away(&mut self) {
         self.begin_turn();
-        let is_cut_off = |entry: &super::shard::Entry| entry.conn.as_ref().is_some_and(|conn| conn.connected.is_cut_off());
+        let is_cut_off =
+            |entry: &super::shard::Entry| entry.conn.as_ref().is_some_and(|conn| conn.connected.is_cut_off());
         let slots: Vec<usize> =
             self.sessions.iter().filter(|(_, entry)| is_cut_off(entry)).map(|(slot, _)| slot).collect();
         for slot in slots {

@@ -103,7 +103,11 @@ pub(crate) fn issue(directory: &Path, name: &str) -> rcgen::CertifiedKey<rcgen::
 }
 
 /// A client that trusts `<name>.pem` alone.
-pub(crate) fn client(directory: &Path, name: &str, versions: &[&'static rustls::SupportedProtocolVersion]) -> Arc<ClientConfig> {
+pub(crate) fn client(
+    directory: &Path,
+    name: &str,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     let pem = rustls::pki_types::CertificateDer::from_pem_file(directory.join(format!("{name}.pem"))).unwrap();
     roots.add(pem).unwrap();

@@ -60,8 +60,12 @@ async fn a_header_comes_before_everything_else_on_every_kind_of_listener() {
 async fn missing_malformed_and_unfinished_headers_are_closed_and_counted() {
     let node = node(&[]).await;
     let connect = Version::V311.connect("x");
-    let wrong: [&[u8]; 4] =
-        [&connect, b"PROXY TCP4 1.2.3.4 nowhere 1 2\r\n", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff", b"\x16\x03\x01\x02\0"];
+    let wrong: [&[u8]; 4] = [
+        &connect,
+        b"PROXY TCP4 1.2.3.4 nowhere 1 2\r\n",
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff",
+        b"\x16\x03\x01\x02\0",
+    ];
     for bytes in wrong {
         let mut io = dial(&node, "tcp:default", bytes).await;
         assert_eq!(soon("an end", io.read(&mut [0; 8])).await.unwrap_or(0), 0, "{}", bytes.escape_ascii());

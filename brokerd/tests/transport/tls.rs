@@ -240,8 +240,10 @@ async fn broken_records_end_their_own_connection_alone() {
         let config = client(node.directory.path(), "server", &[version]);
         let mut stays = Client::connect(node.tls(&config).await, Version::V5, "stays").await;
         for garbage in [
-            &[23, 3, 3, 0, 40, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2,
-                3, 4, 5, 6, 7, 8, 9, 0][..],
+            &[
+                23, 3, 3, 0, 40, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9,
+                0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0,
+            ][..],
             &[23, 3, 3, 0, 0],
             &[23, 3, 3, 0xff, 0xff],
             &[22, 3, 3, 0, 4, 0, 0, 0, 0],
