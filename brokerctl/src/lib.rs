@@ -1,5 +1,5 @@
 //! Administers brokerd over gRPC, with the words of `emqx_ctl`. Data goes to stdout, everything else to stderr. Never
-//! reads a broker's files, but for its token.
+//! reads a broker's files, but for its token and the password file that `passwd` is given.
 
 mod api;
 mod args;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser};
 
+use crate::access::Access;
 use crate::config::{self, Config, FileText, Machine, Problem, Sources};
 
 const EXAMPLES: &str = "\
@@ -72,7 +73,11 @@ impl Cli {
         err: &mut impl Write,
     ) -> ControlFlow<u8, Config> {
         match self.load(environment, machine) {
-            Ok(_) if self.check_config => {
+            Ok(config) if self.check_config => {
+                if let Err(error) = Access::load(&config.auth) {
+                    let _ = writeln!(err, "brokerd: {error}");
+                    return ControlFlow::Break(1);
+                }
                 // A reader that went away does not make the configuration wrong.
                 let _ = writeln!(out, "configuration is valid");
                 ControlFlow::Break(0)
@@ -124,6 +129,16 @@ mod tests {
     fn check_config_says_valid_and_exits_with_0() {
         let (flow, out, err) = run(&["--check-config"]);
         assert_eq!((flow, out.as_str(), err.as_str()), (ControlFlow::Break(0), "configuration is valid\n", ""));
+    }
+
+    #[test]
+    fn check_config_reads_the_files_of_users_and_rules_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("acl.conf");
+        std::fs::write(&path, "allow all all #\nrubbish\n").unwrap();
+        let (flow, out, err) = run(&["--check-config", "--set", &format!("auth.acl_file={}", path.display())]);
+        assert!(matches!(flow, ControlFlow::Break(1)) && out.is_empty());
+        assert!(err.contains("`auth.acl_file`") && err.contains("line 2: "), "{err}");
     }
 
     #[test]

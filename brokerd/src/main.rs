@@ -10,7 +10,7 @@ use brokerd::config::{Config, Machine};
 use brokerd::shutdown::Signals;
 use brokerd::{limits, telemetry};
 use clap::Parser;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
@@ -37,16 +37,16 @@ fn run(cli: &Cli, config: &Config) -> anyhow::Result<()> {
     runtime.block_on(async {
         let stop = CancellationToken::new();
         let signals = Signals::install()?;
+        let hangups = signal(SignalKind::hangup())?; // from the start: else one that comes early ends the process
         tokio::select! {
             () = signals.obey(stop.clone()) => Ok(()),
-            served = serve(config, &stop) => served,
+            served = serve(config, hangups, &stop) => served,
         }
     })
 }
 
 /// Runs the node until `stop`, or until it cannot go on. Each line that it prints is read by scripts: see README.
-async fn serve(config: &Config, stop: &CancellationToken) -> anyhow::Result<()> {
-    let mut hangup = signal(SignalKind::hangup())?; // from here on it does not end the process
+async fn serve(config: &Config, hangups: Signal, stop: &CancellationToken) -> anyhow::Result<()> {
     let starting = Broker::start(config, |broker| announce(config, broker));
     let broker = tokio::select! {
         broker = starting => broker?,
@@ -59,15 +59,26 @@ async fn serve(config: &Config, stop: &CancellationToken) -> anyhow::Result<()> 
         println!("mqtt {} listening on {}", listener.id(), listener.config.bind);
     }
     println!("ready");
-    let failure = loop {
-        tokio::select! {
-            () = stop.cancelled() => break None,
-            why = broker.failed() => break Some(why),
-            _ = hangup.recv() => broker.reload().await,
-        }
+    let failure = tokio::select! {
+        () = stop.cancelled() => None,
+        why = broker.failed() => Some(why),
+        () = obey_hangups(&broker, hangups) => None,
     };
     broker.stop().await;
     failure.map_or(Ok(()), |why| Err(anyhow::anyhow!("gossip ended: {why}")))
+}
+
+/// Reads users, rules and certificates again at each SIGHUP, for as long as the node runs.
+async fn obey_hangups(broker: &Broker, mut hangups: Signal) {
+    while hangups.recv().await.is_some() {
+        if let Err(why) = broker.reload_access().await {
+            tracing::error!(%why, "users and rules stay as they were");
+        }
+        if let Err(why) = broker.reload_certificates().await {
+            tracing::error!(%why, "certificates stay as they were");
+        }
+    }
+    std::future::pending().await // the runtime is about to end
 }
 
 fn announce(config: &Config, broker: &Broker) {

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 /// Which rooms of `brokerd` a room may import. Whoever is not named here is the composition root and may import all.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
-    ("access", &["listener"]),
+    ("access", &["config"]),
     ("admin", &["cluster", "config", "listener", "metrics", "registry", "retain", "router", "worker"]),
-    ("cli", &["config"]),
+    ("cli", &["access", "config"]),
     ("cluster", &["config", "metrics", "registry", "retain", "router"]),
     ("config", &[]),
     ("datadir", &[]),

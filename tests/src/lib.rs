@@ -19,4 +19,5 @@ pub mod rumqtt;
 pub mod sandbox;
 pub mod seed;
 pub mod startup;
+pub mod users;
 pub mod wait;

@@ -203,6 +203,11 @@ impl Node {
         kill_process(Pid::from_child(child), signal).expect("a signal to our own child");
     }
 
+    /// SIGHUP: it reads users and rules again.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// SIGSTOP: it keeps its sockets and answers nothing.
     pub fn stop(&self) {
         self.signal(Signal::STOP);

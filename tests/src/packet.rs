@@ -109,6 +109,14 @@ impl Connect {
         self
     }
 
+    /// With user name and password.
+    #[must_use]
+    pub fn login(mut self, name: &str, password: &str) -> Self {
+        self.username = Some(name.into());
+        self.password = Some(password.into());
+        self
+    }
+
     /// With a keep alive.
     #[must_use]
     pub const fn keep_alive(mut self, seconds: u16) -> Self {

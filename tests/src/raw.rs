@@ -53,6 +53,19 @@ impl Raw {
         (client, connack)
     }
 
+    /// The same, from an address of this machine.
+    pub async fn connect_from(from: SocketAddr, address: SocketAddr, connect: &Connect) -> (Self, Connack) {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind(from).expect("an address of this machine");
+        let stream = soon("a TCP connection", socket.connect(address)).await.expect("a connection");
+        let (version, patience) = (connect.version, SOON);
+        let mut client = Self { stream, version, bytes: vec![], inbox: VecDeque::new(), last_id: 0, patience };
+        client.send(&connect.encode()).await;
+        let Packet::Connack(connack) = client.expect().await else { panic!("not a CONNACK") };
+        assert_eq!(connack.code, 0, "CONNECT of {} was refused", connect.client_id);
+        (client, connack)
+    }
+
     /// With another deadline for what should come, such as an acknowledgement that waits for a node to be declared down.
     #[must_use]
     pub const fn patient(mut self, patience: Duration) -> Self {

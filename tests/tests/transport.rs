@@ -116,7 +116,7 @@ async fn certificates_are_read_again_by_brokerctl_and_by_sighup_all_or_nothing()
     issue(directory.path());
     kill_process(Pid::from_raw(i32::try_from(node.pid()).unwrap()).unwrap(), Signal::HUP).unwrap();
     eventually(SOON, "the log tells of the reload", async || {
-        if node.log().contains("reloaded") { Ok(()) } else { Err(node.log()) }
+        if node.log().contains("certificates were read again") { Ok(()) } else { Err(node.log()) }
     })
     .await;
     mosquitto::publish(broker, &["--cafile", &ca, "-t", "hangup", "-m", "3"]).await;

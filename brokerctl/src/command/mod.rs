@@ -1,9 +1,11 @@
 //! The commands, one a file: its words, its help, its renderings and their tests. Never knows how a question travels.
 
+mod auth;
 mod broker;
 mod clients;
 mod cluster;
 mod listeners;
+mod passwd;
 mod status;
 mod subscriptions;
 mod tls;
@@ -30,6 +32,9 @@ pub(crate) enum Command {
     Listeners(listeners::Listeners),
     #[command(subcommand)]
     Tls(tls::Tls),
+    #[command(subcommand)]
+    Auth(auth::Auth),
+    Passwd(passwd::Passwd),
 }
 
 impl Command {
@@ -43,6 +48,8 @@ impl Command {
             Self::Topics(topics) => topics.run(session).await,
             Self::Listeners(listeners) => listeners.run(session).await,
             Self::Tls(tls) => tls.run(session).await,
+            Self::Auth(auth) => auth.run(session).await,
+            Self::Passwd(passwd) => passwd.run(session),
         }
     }
 }

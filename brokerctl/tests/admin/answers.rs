@@ -268,3 +268,25 @@ async fn usage_is_2() {
         assert!(ran.out.is_empty() && !ran.err.is_empty(), "{ran:?}");
     }
 }
+
+#[tokio::test]
+async fn users_and_rules_are_reloaded_on_every_node_and_each_says_what_came_of_it() {
+    let cluster = Cluster::of(1, vec![("b", Peer::Answers(1))]).await;
+    let ran = cluster.run("auth reload").await;
+    assert_code(&ran, 0);
+    let line = "2 users, 3 rules; 1 sessions and 4 subscriptions ended";
+    assert_eq!(ran.out, format!("a: {line}\nb: {line}\n"));
+    let ran = cluster.run("-o json auth reload --node b").await;
+    assert_eq!(ran.json()["b"]["subscriptions.revoked"], 4);
+}
+
+#[tokio::test]
+async fn a_node_that_finds_a_mistake_in_its_files_fails_the_reload_with_the_line() {
+    let cluster = Cluster::of(1, vec![("bad", Peer::Answers(1))]).await;
+    let ran = cluster.run("auth reload").await;
+    assert_code(&ran, 1);
+    assert!(
+        ran.out.starts_with("a: ") && ran.err.contains("`bad`: `auth.acl_file` = `/x`: line 3: rubbish"),
+        "{ran:?}"
+    );
+}

@@ -123,6 +123,11 @@ impl Local for Fixed {
     fn gauges(&self) -> Vec<(&'static str, u64)> {
         vec![("retained.count", 3)]
     }
+    /// The node called `bad` has a mistake in its files.
+    fn reload_access(&self) -> Boxed<'_, Result<Vec<(&'static str, u64)>, String>> {
+        let figures = vec![("users", 2), ("rules", 3), ("sessions.ended", 1), ("subscriptions.revoked", 4)];
+        ready(if self.node == "bad" { Err("`auth.acl_file` = `/x`: line 3: rubbish".into()) } else { Ok(figures) })
+    }
     fn metrics(&self) -> Vec<(&'static str, u64)> {
         vec![("messages.received", 10)]
     }

@@ -121,6 +121,14 @@ impl ThisNode {
             }
             Question::Certificates(_) => whole(certificates(Ok(self.local.certificates()))),
             Question::ReloadTls(_) => whole(certificates(self.local.reload_certificates().await)),
+            Question::AuthReload(_) => {
+                let (numbers, error) = match self.local.reload_access().await {
+                    Ok(figures) => (figures, String::new()),
+                    Err(why) => (Vec::new(), why),
+                };
+                let numbers = Some(convert::numbers(numbers));
+                whole(Answer::AuthReloaded(wire::Reloaded { error, numbers }))
+            }
             Question::Kick(client_id) => whole(Answer::Kicked(self.local.kick(&client_id).await)),
         }
     }

@@ -50,6 +50,9 @@ pub enum Order {
 /// Reads the listeners as they are now.
 pub type ListenersView = Box<dyn Fn() -> Vec<Listener> + Send + Sync>;
 
+/// Reads users and rules again. Answers figures by name, or why nothing has changed.
+pub type ReloadAccess = Box<dyn Fn() -> Boxed<'static, Result<Vec<(&'static str, u64)>, String>> + Send + Sync>;
+
 /// A figure of a room that goes up and down: its name in `broker stats`, and how to read it.
 pub type Gauge = (&'static str, Box<dyn Fn() -> u64 + Send + Sync>);
 
@@ -83,6 +86,8 @@ pub trait Local: Send + Sync {
     fn certificates(&self) -> Vec<Certificate>;
     /// Further figures for `broker stats`.
     fn gauges(&self) -> Vec<(&'static str, u64)>;
+    /// Reads users and rules again: see [`ReloadAccess`].
+    fn reload_access(&self) -> Boxed<'_, Result<Vec<(&'static str, u64)>, String>>;
     /// The counters.
     fn metrics(&self) -> Vec<(&'static str, u64)>;
 }
@@ -99,6 +104,8 @@ pub struct LocalParts {
     pub listeners: ListenersView,
     /// The same listeners, to be told what to do.
     pub control: Arc<Listeners>,
+    /// Such as the answer to SIGHUP.
+    pub reload_access: ReloadAccess,
     /// Such as `retained.count`.
     pub gauges: Vec<Gauge>,
 }
@@ -153,6 +160,9 @@ impl Local for LocalParts {
     }
     fn gauges(&self) -> Vec<(&'static str, u64)> {
         self.gauges.iter().map(|(name, read)| (*name, read())).collect()
+    }
+    fn reload_access(&self) -> Boxed<'_, Result<Vec<(&'static str, u64)>, String>> {
+        (self.reload_access)()
     }
     fn metrics(&self) -> Vec<(&'static str, u64)> {
         self.metrics.totals()

@@ -6,10 +6,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 
 use super::{Foundation, VERSION};
+use crate::access::Access;
 use crate::admin::{self, LocalParts, NodeInfo, Nodes};
 use crate::cluster::{AskError, Cluster, JoinError, Member};
 use crate::listener::{Listener, Listeners, State};
 use crate::registry::Boxed;
+use crate::worker::Workers;
 
 impl Nodes for Cluster {
     fn members(&self) -> Vec<Member> {
@@ -40,8 +42,23 @@ pub(super) fn info(base: &Foundation) -> NodeInfo {
     }
 }
 
+/// Reads users and rules again, then lets the workers end what they no longer allow. Answers how much of each.
+pub(super) async fn reload_access(access: Access, workers: Workers) -> Result<Vec<(&'static str, u64)>, String> {
+    let reload = tokio::task::spawn_blocking(move || access.reload());
+    let loaded = reload.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+    let reviewed = workers.review().await;
+    tracing::info!(?loaded, ?reviewed, "users and rules were read again");
+    Ok(vec![
+        ("users", loaded.users as u64),
+        ("rules", loaded.rules as u64),
+        ("subscriptions.revoked", reviewed.subscriptions),
+        ("sessions.ended", reviewed.sessions),
+    ])
+}
+
 /// What the management API reads of this node.
 pub(super) fn local(base: &Foundation, listeners: &Arc<Listeners>) -> LocalParts {
+    let (access, workers) = (base.access.clone(), base.workers.clone());
     let (control, retained) = (listeners.clone(), base.retained.clone());
     let view = |listener: &Arc<Listener>| admin::Listener {
         kind: listener.config.kind.name().to_owned(),
@@ -61,6 +78,7 @@ pub(super) fn local(base: &Foundation, listeners: &Arc<Listeners>) -> LocalParts
         metrics: base.metrics.clone(),
         listeners: Box::new(move || control.iter().map(view).collect()),
         control: listeners.clone(),
+        reload_access: Box::new(move || Box::pin(reload_access(access.clone(), workers.clone()))),
         gauges: vec![("retained.count", Box::new(move || retained.counts().messages as u64))],
     }
 }

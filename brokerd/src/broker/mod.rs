@@ -33,6 +33,7 @@ pub struct Broker {
     metrics: Metrics,
     cluster: Option<Cluster>,
     admin: Admin,
+    access: Access,
     workers: Workers,
     tasks: TaskTracker,
     upkeep: CancellationToken,
@@ -47,6 +48,7 @@ struct Foundation {
     metrics: Metrics,
     index: Arc<Index>,
     retained: Arc<Retained>,
+    access: Access,
     workers: Workers,
     started: Instant,
 }
@@ -74,8 +76,8 @@ impl Broker {
             base.started,
             upkeep.clone(),
         ));
-        let (workers, metrics) = (base.workers, base.metrics);
-        let broker = Self { listeners, metrics, cluster, admin, workers, tasks, upkeep };
+        let (access, workers, metrics) = (base.access, base.workers, base.metrics);
+        let broker = Self { listeners, metrics, cluster, admin, access, workers, tasks, upkeep };
         if let Some(cluster) = &broker.cluster {
             waiting(&broker);
             cluster.ready().await;
@@ -108,20 +110,30 @@ impl Broker {
         self.admin.endpoint().to_string()
     }
 
-    /// Reads again what may change under a running node: certificates. What is wrong changes nothing, and is logged.
-    pub async fn reload(&self) {
-        match self.listeners.reload_certificates().await {
-            Ok(certificates) => tracing::info!(certificates = certificates.len(), "reloaded"),
-            Err(why) => tracing::error!("not reloaded, the old certificates stay: {why}"),
-        }
-    }
-
     /// Completes with the reason if the node can no longer do its work: the process must end.
     pub async fn failed(&self) -> String {
         match &self.cluster {
             Some(cluster) => cluster.failed().await,
             None => std::future::pending().await,
         }
+    }
+
+    /// Reads users and rules again, and ends what they no longer allow.
+    ///
+    /// # Errors
+    /// With what is wrong: then nothing has changed.
+    pub async fn reload_access(&self) -> Result<Vec<(&'static str, u64)>, String> {
+        glue::reload_access(self.access.clone(), self.workers.clone()).await
+    }
+
+    /// Reads the certificates of all listeners again, all or nothing.
+    ///
+    /// # Errors
+    /// The key, the file, and what is wrong with it: everything stays as it was.
+    pub async fn reload_certificates(&self) -> Result<(), String> {
+        let certificates = self.listeners.reload_certificates().await?;
+        tracing::info!(certificates = certificates.len(), "certificates were read again");
+        Ok(())
     }
 
     /// Stops in phases: no new clients; good-bye to those who are here, their wills sent; the peers; the management API.
@@ -158,6 +170,7 @@ impl Foundation {
                 max_messages: config.persistence.max_retained,
                 max_bytes: config.persistence.max_retained_bytes,
             })),
+            access: Access::load(&config.auth)?,
             workers: Workers::new(&config.node),
             started: Instant::now(),
         })
@@ -179,7 +192,7 @@ impl Foundation {
                 retained: self.retained.clone(),
                 forward,
                 elsewhere,
-                access: Access,
+                access: self.access.clone(),
                 metrics: self.metrics.clone(),
                 origin: glue::origin(&self.name, self.generation),
                 started: self.started,

@@ -22,7 +22,7 @@ pub use listeners::{Bind, Kind, Listener, Listeners, Tls};
 pub use network::Network;
 pub use problem::{Problem, Source};
 pub use sources::{FileText, Machine, Sources};
-pub use types::{Admin, Cluster, Config, Endpoint, Log, Mqtt, Node, Persistence, Secret, WhenFull};
+pub use types::{Admin, Auth, Cluster, Config, DenyAction, Endpoint, Log, Mqtt, Node, Persistence, Secret, WhenFull};
 
 use reader::Reader;
 

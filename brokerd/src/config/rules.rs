@@ -72,10 +72,13 @@ fn read_secret(path: &Path) -> Result<String, String> {
 
 fn listeners(r: &mut Reader, config: &Config) {
     super::listeners::check(r, &config.listeners, config.mqtt.max_packet_size);
+    if config.auth.password_file.is_some() || r.is_set("auth.password_file") {
+        return;
+    }
     for (key, listener) in config.listeners.iter() {
         if listener.is_open() && !listener.allow_anonymous {
-            let why = "lets anyone who can reach it connect, and this version has no authenticator: \
-                       bind to a loopback address without proxy_protocol, or set";
+            let why = "lets anyone who can reach it connect, for there is no auth.password_file: name one, bind to a \
+                       loopback address without proxy_protocol, or set";
             let bind = if listener.proxy_protocol { "proxy_protocol" } else { "bind" };
             r.refuse(&format!("{key}.{bind}"), format!("{why} {key}.allow_anonymous = true"));
         }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::notation::{address, is_host_and_port, is_name, is_path, loopback};
 use super::reader::Reader;
-use super::{Admin, Cluster, Config, Endpoint, Log, Mqtt, Node, Persistence, Secret, Sources, WhenFull, listeners};
+use super::{
+    Admin, Auth, Cluster, Config, DenyAction, Endpoint, Log, Mqtt, Node, Persistence, Secret, Sources, WhenFull, listeners,
+};
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -30,12 +32,13 @@ const fn secs(seconds: u64) -> Duration {
 
 /// All sections.
 pub(super) fn read(reader: &mut Reader, sources: &Sources) -> Config {
-    for section in ["node", "listeners", "mqtt", "persistence", "cluster", "admin", "log"] {
+    for section in ["node", "listeners", "auth", "mqtt", "persistence", "cluster", "admin", "log"] {
         reader.section(section);
     }
     Config {
         node: node(reader, sources),
         listeners: listeners::read(reader),
+        auth: auth(reader),
         mqtt: mqtt(reader),
         persistence: persistence(reader),
         cluster: cluster(reader),
@@ -94,7 +97,23 @@ fn default_data_dir(sources: &Sources, name: &str) -> Option<PathBuf> {
     Some(state.or_else(home)?.join("brokerd").join(name))
 }
 
+fn auth(r: &mut Reader) -> Auth {
+    let path = |text: &str| is_path(text).then(|| PathBuf::from(text));
+    Auth {
+        password_file: r.text("auth.password_file", "a path", path),
+        acl_file: r.text("auth.acl_file", "a path", path),
+        hash_threads: r.integer("auth.hash_threads", 0, 0..=64),
+        hash_queue: r.integer("auth.hash_queue", 1000, 0..=1_000_000),
+        cache_size: r.integer("auth.cache_size", 100_000, 0..=100_000_000),
+    }
+}
+
 fn mqtt(r: &mut Reader) -> Mqtt {
+    let deny_action = |text: &str| match text {
+        "ignore" => Some(DenyAction::Ignore),
+        "disconnect" => Some(DenyAction::Disconnect),
+        _ => None,
+    };
     Mqtt {
         max_packet_size: r.size("mqtt.max_packet_size", 1 << 20, 256..=LARGEST_PACKET),
         connect_timeout: r.duration("mqtt.connect_timeout", secs(10), ms(100)..=secs(3600)),
@@ -111,6 +130,7 @@ fn mqtt(r: &mut Reader) -> Mqtt {
         session_expiry: r.integer("mqtt.session_expiry", 7200, 0..=u32::MAX),
         max_session_expiry: r.integer("mqtt.max_session_expiry", u32::MAX, 0..=u32::MAX),
         write_buffer: r.size("mqtt.write_buffer", 64 * KIB, KIB..=GIB),
+        deny_action: r.text("mqtt.deny_action", "ignore or disconnect", deny_action).unwrap_or(DenyAction::Ignore),
     }
 }
 

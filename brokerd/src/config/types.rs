@@ -13,6 +13,8 @@ pub struct Config {
     pub node: Node,
     /// `[listeners.<kind>.<name>]`
     pub listeners: Listeners,
+    /// `[auth]`
+    pub auth: Auth,
     /// `[mqtt]`
     pub mqtt: Mqtt,
     /// `[persistence]`
@@ -36,6 +38,21 @@ pub struct Node {
     pub workers: usize,
     /// Bytes of messages that wait in a worker's letter box before those who feed it stop reading.
     pub worker_queue: usize,
+}
+
+/// `[auth]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Auth {
+    /// Users and the hashes of their passwords. Without one there is no authenticator.
+    pub password_file: Option<PathBuf>,
+    /// Who may publish and subscribe where. Without one, whoever is in may.
+    pub acl_file: Option<PathBuf>,
+    /// Passwords that are checked at a time; 0 is half of the cores.
+    pub hash_threads: usize,
+    /// Clients that wait for their password to be checked; the next is told that the server is busy.
+    pub hash_queue: usize,
+    /// Successful checks that are remembered.
+    pub cache_size: usize,
 }
 
 /// `[mqtt]`
@@ -69,6 +86,17 @@ pub struct Mqtt {
     pub max_session_expiry: u32,
     /// Bytes waiting in a connection's write buffer above which messages stay in the session's queue.
     pub write_buffer: usize,
+    /// What becomes of a 3.x client that publishes what it may not.
+    pub deny_action: DenyAction,
+}
+
+/// What becomes of a client that cannot be told that its publication is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DenyAction {
+    /// The message is acknowledged and dropped.
+    Ignore,
+    /// The connection is closed.
+    Disconnect,
 }
 
 /// `[persistence]`

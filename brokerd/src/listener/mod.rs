@@ -174,6 +174,11 @@ impl Connected {
         let cut = listener.cut.load(Ordering::Acquire);
         Self { peer, listener, cut }
     }
+    /// Whether its listener lets in who gives no user name.
+    #[must_use]
+    pub fn allows_anonymous(&self) -> bool {
+        self.listener.config.allow_anonymous
+    }
     /// Where it came in: `tcp:default` and the like.
     #[must_use]
     pub fn listener(&self) -> String {

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use mqtt::topic::matches as naive;
 use proptest::prelude::*;
 
 use super::*;
@@ -33,25 +34,6 @@ fn pages(store: &Retained, filter: &str, limit: usize) -> Vec<String> {
             None => return found,
         }
     }
-}
-
-/// The specification read aloud: level by level.
-fn naive(filter: &str, topic: &str) -> bool {
-    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
-        return false;
-    }
-    let topic: Vec<_> = topic.split('/').collect();
-    let filter: Vec<_> = filter.split('/').collect();
-    for (i, wanted) in filter.iter().enumerate() {
-        match (*wanted, topic.get(i)) {
-            ("#", _) => return true,
-            (_, None) => return false,
-            ("+", _) => {}
-            (wanted, Some(level)) if wanted != *level => return false,
-            _ => {}
-        }
-    }
-    filter.len() == topic.len()
 }
 
 fn level() -> impl Strategy<Value = &'static str> {

@@ -11,6 +11,7 @@ use mqtt::{ReasonCode, Version, codec};
 use super::conn::{Conn, drive};
 use super::shard::{Handle, Shard};
 use super::view::ClientView;
+use crate::access::Identity;
 use crate::listener::Connected;
 use crate::metrics::Metric;
 use crate::registry::{Claim, Epoch};
@@ -23,56 +24,76 @@ pub(super) struct Handover {
     /// What the client sent behind its CONNECT.
     pub(super) rest: Vec<u8>,
     pub(super) connected: Connected,
+    pub(super) identity: Identity,
 }
 
 /// Claims the client id, then gives the session its connection.
 pub(super) async fn attach(shard: Handle, handover: Handover) {
-    let (shared, known) = {
+    let Handover { transport, negotiated, rest, connected, identity } = handover;
+    let Ok(transport) = transport.attach() else {
+        return;
+    };
+    let (version, client_id) = (negotiated.version, negotiated.client_id.clone());
+    // Before the claim: who may not have the id must not take it from its owner.
+    let is_refused = !shard.borrow().may_have(&client_id, &identity);
+    if is_refused {
+        return super::greet::refuse(&shard, transport, version, ReasonCode::NotAuthorized).await;
+    }
+    let (shared, claim) = {
         let shard = shard.borrow();
-        let slot = shard.by_id.get(&handover.negotiated.client_id);
-        let known = slot.and_then(|slot| shard.sessions.get(*slot as usize)).map(|entry| entry.epoch);
-        (shard.shared.clone(), known.unwrap_or_default())
+        (shard.shared.clone(), shard.claim(&negotiated))
     };
-    let claim = Claim {
-        client_id: handover.negotiated.client_id.clone(),
-        clean_start: handover.negotiated.clean_start,
-        session_expiry: handover.negotiated.session_expiry,
-        known,
-    };
-    let client_id = claim.client_id.clone();
     shard.borrow_mut().pending_claims.begin(&client_id);
     let grant = shared.elsewhere.claim(claim).await;
     let superseded = shard.borrow_mut().pending_claims.end(&client_id);
     if superseded > grant.epoch {
         return; // another node got the id between the grant and now: this connection has lost already
     }
-    if handover.connected.is_cut_off() {
-        return; // its listener was stopped meanwhile
+    if connected.is_cut_off() {
+        return shard.borrow_mut().return_claim(&client_id, grant.epoch); // its listener was stopped meanwhile
     }
-    let Ok(transport) = handover.transport.attach() else {
-        return;
-    };
     let attached = {
         let mut shard = shard.borrow_mut();
         shard.begin_turn();
-        shard.attach(transport, handover.negotiated, handover.connected, grant.epoch)
+        if shard.may_have(&client_id, &identity) {
+            Ok(shard.attach(transport, negotiated, connected, identity, grant.epoch))
+        } else {
+            shard.return_claim(&client_id, grant.epoch); // another CONNECT, or a reload, came in between
+            Err(transport)
+        }
     };
-    let Some((transport, slot, incarnation)) = attached else {
-        return;
-    };
-    tokio::task::spawn_local(drive(shard.clone(), transport, slot, incarnation));
-    if !handover.rest.is_empty() {
-        shard.borrow_mut().first_packets(slot, &handover.rest);
+    match attached {
+        Ok(Some((transport, slot, incarnation))) => {
+            tokio::task::spawn_local(drive(shard.clone(), transport, slot, incarnation));
+            if !rest.is_empty() {
+                shard.borrow_mut().first_packets(slot, &rest);
+            }
+        }
+        Ok(None) => {}
+        Err(transport) => super::greet::refuse(&shard, transport, version, ReasonCode::NotAuthorized).await,
     }
 }
 
 impl Shard {
+    /// What this node asks of the registrar.
+    fn claim(&self, negotiated: &Negotiated) -> Claim {
+        let slot = self.by_id.get(&negotiated.client_id);
+        let known = slot.and_then(|slot| self.sessions.get(*slot as usize)).map(|entry| entry.epoch);
+        Claim {
+            client_id: negotiated.client_id.clone(),
+            clean_start: negotiated.clean_start,
+            session_expiry: negotiated.session_expiry,
+            known: known.unwrap_or_default(),
+        }
+    }
+
     /// Answers the connection to be driven; `None` where a later CONNECT of the same client id came first.
     fn attach(
         &mut self,
         transport: Transport,
         mut negotiated: Negotiated,
         connected: Connected,
+        identity: Identity,
         epoch: Epoch,
     ) -> Option<(std::rc::Rc<Transport>, u32, u32)> {
         let existing = self.by_id.get(&negotiated.client_id).copied();
@@ -88,7 +109,7 @@ impl Shard {
                 self.counters.inc(Metric::SessionResumed);
                 slot
             }
-            None => self.insert(negotiated.client_id.clone(), negotiated.version, view.clone()),
+            None => self.insert(negotiated.client_id.clone(), negotiated.version, identity.clone(), view.clone()),
         };
         let terms = negotiated.clone();
         let (connack, limit) = (terms.connack(resumed.is_some()), terms.maximum_packet_size);
@@ -97,9 +118,13 @@ impl Shard {
         let transport = conn.transport.clone();
         entry.conn = Some(conn);
         entry.epoch = epoch;
+        entry.identity = identity;
         *entry.view = ClientView { epoch: epoch.0, ..resume_view(&entry.view, view) };
         let incarnation = entry.incarnation;
         let version = negotiated.version;
+        if resumed.is_some() {
+            self.revoke_subscriptions(slot);
+        }
         self.step(slot, |session, limits, now, out| {
             codec::connack(&mut out.wire, version, &connack, limit);
             session.attach(&mut negotiated, limits, now, out);
@@ -201,14 +226,14 @@ impl Shard {
         entry.view.connected = false;
         entry.view.disconnected_at = wall_millis();
         entry.replays = super::subscribe::Replays::default();
-        let client_id = entry.session.client_id().clone();
+        let (client_id, identity) = (entry.session.client_id().clone(), entry.identity.clone());
         let will = entry.session.detach(closing, now);
         let is_over = entry.session.expiry() == 0;
         self.counters.inc(Metric::ClientDisconnected);
         self.recycle(std::mem::take(&mut conn.wire));
         drop(conn);
         if let Some(will) = will {
-            self.publish_will(&client_id, will);
+            self.publish_will(&client_id, &identity, will);
         }
         // Who is taken over is back already, and takes no other's place.
         let is_staying = closing != Closing::Server(ReasonCode::SessionTakenOver);
@@ -225,7 +250,7 @@ impl Shard {
             return;
         };
         let will = entry.session.take_will(self.turn.now);
-        let client_id = entry.session.client_id().clone();
+        let (client_id, identity) = (entry.session.client_id().clone(), entry.identity.clone());
         let filters: Vec<Arc<str>> = entry.session.subscriptions().map(|granted| granted.filter.clone()).collect();
         let epoch = entry.epoch;
         self.turn.paused.remove(&(slot, entry.incarnation));
@@ -238,7 +263,7 @@ impl Shard {
         self.counters.inc(why);
         self.shared.elsewhere.release(&client_id, epoch);
         if let Some(will) = will {
-            self.publish_will(&client_id, will);
+            self.publish_will(&client_id, &identity, will);
         }
         self.sweep_timers();
     }
@@ -255,8 +280,8 @@ impl Shard {
             Due::KeepAlive if entry.conn.as_ref().is_some_and(Conn::is_paused) => entry.session.heard(now),
             Due::KeepAlive => self.close(slot, Closing::Server(ReasonCode::KeepAliveTimeout)),
             Due::Will(message) => {
-                let client_id = entry.session.client_id().clone();
-                self.publish_will(&client_id, message);
+                let (client_id, identity) = (entry.session.client_id().clone(), entry.identity.clone());
+                self.publish_will(&client_id, &identity, message);
             }
             Due::Expired => self.end(slot, Metric::SessionTerminated),
         }

@@ -1,15 +1,19 @@
 //! A socket before its CONNECT is understood: what is below MQTT (PROXY header, TLS, WebSocket), then that one packet,
 //! all under one deadline; then the session's worker is found. Never touches a session: until here the peer is nobody.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use mqtt::codec::{self, ConnAck, Framed, Limits};
 use mqtt::session::{Negotiated, negotiate};
+use mqtt::{ReasonCode, Version};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::attach::Handover;
 use super::mailbox::Mail;
 use super::shard::Handle;
+use crate::access::{Action, Credentials, Denied, Identity, Principal};
 use crate::listener::Connected;
 use crate::metrics::Metric;
 use crate::transport::proxy::{self, Header};
@@ -26,29 +30,15 @@ pub(crate) struct Accepted {
     pub(crate) connected: Connected,
 }
 
-/// Reads the CONNECT and hands the connection on. Whatever goes wrong ends this connection and nothing else.
+/// Reads the CONNECT, finds out whose it is, and hands the connection on. Whatever goes wrong ends this connection and
+/// nothing else.
 pub(super) async fn greet(shard: Handle, accepted: Accepted) {
-    let mut connected = accepted.connected;
-    let deadline = shard.borrow().shared.settings.connect_timeout;
-    let cutting = connected.cutting();
-    let meeting = meet(&shard, accepted.socket, &mut connected);
-    let met = tokio::select! {
-        met = tokio::time::timeout(deadline, meeting) => met,
-        () = cutting.cancelled() => return,
+    let cutting = accepted.connected.cutting();
+    let received = tokio::select! {
+        received = receive(&shard, accepted) => received,
+        () = cutting.cancelled() => return, // its listener was stopped
     };
-    let Ok(Some((transport, buffer))) = met else {
-        return;
-    };
-    let negotiated = match decide(&shard, &connected, &buffer.bytes[..buffer.connect]) {
-        Ok(negotiated) => negotiated,
-        Err(answer) => {
-            shard.borrow().counters.inc(Metric::ConnackError);
-            return refuse(transport, &answer).await;
-        }
-    };
-    let Ok(transport) = transport.detach() else { return };
-    let rest = buffer.bytes[buffer.connect..].to_vec();
-    let handover = Handover { transport, negotiated, rest, connected };
+    let Some(handover) = received else { return };
     let shared = shard.borrow().shared.clone();
     let worker = shared.boxes.worker_of(&handover.negotiated.client_id);
     if worker == shard.borrow().worker {
@@ -56,6 +46,34 @@ pub(super) async fn greet(shard: Handle, accepted: Accepted) {
     } else {
         shared.boxes.of(worker).post(Mail::Attach(Box::new(handover)));
     }
+}
+
+/// Everything up to a client that is known and let in.
+async fn receive(shard: &Handle, accepted: Accepted) -> Option<Handover> {
+    let mut connected = accepted.connected;
+    let deadline = Instant::now() + shard.borrow().shared.settings.connect_timeout;
+    let met = timeout_at(deadline, meet(shard, accepted.socket, &mut connected)).await;
+    let (transport, buffer) = met.ok().flatten()?;
+    let understood = understand(shard, &connected, &buffer.bytes[..buffer.connect]);
+    let (negotiated, credentials) = match understood {
+        Ok(understood) => understood,
+        Err(refusal) => {
+            if let Some((version, reason)) = refusal {
+                refuse(shard, transport, version, reason).await;
+            }
+            return None;
+        }
+    };
+    let identity = match admit(shard, connected.peer.ip(), credentials, &negotiated, deadline).await {
+        Ok(identity) => identity,
+        Err(reason) => {
+            refuse(shard, transport, negotiated.version, reason).await;
+            return None;
+        }
+    };
+    let transport = transport.detach().ok()?;
+    let rest = buffer.bytes[buffer.connect..].to_vec();
+    Some(Handover { transport, negotiated, rest, connected, identity })
 }
 
 /// What was read: a whole first packet of `connect` bytes, and perhaps more behind it.
@@ -166,30 +184,68 @@ async fn read_connect(shard: &Handle, transport: &Transport, early: &[u8], limit
     }
 }
 
-/// Decodes the CONNECT, asks who it is, and settles the terms; `Err` holds the bytes of the refusal.
-fn decide(shard: &Handle, connected: &Connected, packet: &[u8]) -> Result<Negotiated, Vec<u8>> {
+/// Decodes the CONNECT and settles the terms; `Err` holds the refusal, or nothing to say.
+fn understand(
+    shard: &Handle,
+    connected: &Connected,
+    packet: &[u8],
+) -> Result<(Negotiated, Credentials), Option<(Version, ReasonCode)>> {
     let limits = limits(shard, connected);
     let shard = shard.borrow();
     shard.counters.inc(Metric::ConnectReceived);
     shard.counters.inc(Metric::PacketsReceived);
-    let refusal = |version, reason| {
-        let mut answer = Vec::new();
-        codec::connack(&mut answer, version, &ConnAck::new(reason, false), None);
-        answer
-    };
-    let connect = codec::decode_connect(packet, &limits).map_err(|error| {
-        shard.counters.inc(Metric::ProtocolErrors);
-        error.answer.map_or_else(Vec::new, |(version, reason)| refusal(version, reason))
-    })?;
-    let version = connect.version;
     let mut server = shard.shared.settings.server;
     server.max_packet_size = limits.max_packet_size;
-    shard.shared.access.authenticate(connected, &connect).map_err(|reason| refusal(version, reason))?;
-    let negotiated = negotiate(&connect, &server, assigned_client_id).map_err(|reason| refusal(version, reason))?;
+    let connect = codec::decode_connect(packet, &limits).map_err(|error| {
+        shard.counters.inc(Metric::ProtocolErrors);
+        error.answer
+    })?;
+    let negotiated =
+        negotiate(&connect, &server, assigned_client_id).map_err(|reason| Some((connect.version, reason)))?;
     // A client that takes no packet of the size of its CONNACK cannot be served [MQTT-3.1.2-24]; known here, it takes
     // over nobody.
-    let fits = codec::connack(&mut Vec::new(), version, &negotiated.connack(false), negotiated.maximum_packet_size);
-    if fits { Ok(negotiated) } else { Err(Vec::new()) }
+    let connack = negotiated.connack(false);
+    if !codec::connack(&mut Vec::new(), connect.version, &connack, negotiated.maximum_packet_size) {
+        return Err(None);
+    }
+    let credentials = Credentials {
+        username: connect.username.map(Into::into),
+        password: connect.password.map(Into::into),
+        may_be_anonymous: connected.allows_anonymous(),
+    };
+    Ok((negotiated, credentials))
+}
+
+/// Finds out who it is, within the time that a CONNECT has, and whether it may have the will that it asks for.
+async fn admit(
+    shard: &Handle,
+    ip: IpAddr,
+    credentials: Credentials,
+    negotiated: &Negotiated,
+    deadline: Instant,
+) -> Result<Identity, ReasonCode> {
+    let access = shard.borrow().shared.access.clone();
+    let answer = timeout_at(deadline, access.authenticate(credentials)).await.unwrap_or(Err(Denied::Busy));
+    let shard = shard.borrow();
+    shard.counters.inc(Metric::ClientAuthenticate);
+    let principal = answer.map_err(|denied| {
+        let busy = if denied == Denied::Busy { Metric::AuthenticationBusy } else { Metric::AuthenticationFailure };
+        shard.counters.inc(busy);
+        denied.reason()
+    })?;
+    shard.counters.inc(Metric::AuthenticationSuccess);
+    if principal == Principal::Anonymous {
+        shard.counters.inc(Metric::AuthenticationAnonymous);
+        shard.counters.inc(Metric::ClientAuthAnonymous);
+    }
+    let identity = Identity { principal, ip };
+    if let Some(will) = &negotiated.will {
+        let action = Action::Publish(will.message.topic());
+        if !shard.count_decision(shard.rules.authorize(&negotiated.client_id, &identity, action)) {
+            return Err(ReasonCode::NotAuthorized);
+        }
+    }
+    Ok(identity)
 }
 
 /// A client id nobody else has: 120 random bits.
@@ -202,7 +258,15 @@ fn assigned_client_id() -> String {
 }
 
 /// Says no and closes. The answer is one small packet into an empty socket buffer: it is not waited for long.
-async fn refuse(transport: Transport, answer: &[u8]) {
-    let _ = tokio::time::timeout(Duration::from_secs(1), transport.write_all(answer)).await;
+pub(super) async fn refuse(shard: &Handle, transport: Transport, version: Version, reason: ReasonCode) {
+    let mut answer = Vec::new();
+    codec::connack(&mut answer, version, &ConnAck::new(reason, false), None);
+    {
+        let shard = shard.borrow();
+        shard.counters.inc(Metric::ConnackError);
+        let is_about_rights = matches!(reason, ReasonCode::BadUserNameOrPassword | ReasonCode::NotAuthorized);
+        shard.counters.add(Metric::ConnackAuthError, u64::from(is_about_rights));
+    }
+    let _ = timeout(Duration::from_secs(1), transport.write_all(&answer)).await;
     transport.close();
 }

@@ -7,6 +7,7 @@ mod flush;
 mod greet;
 mod mailbox;
 mod query;
+mod review;
 mod route;
 mod shard;
 mod start;
@@ -18,4 +19,5 @@ pub mod view;
 
 pub(crate) use greet::Accepted;
 pub use query::{Cursor, Page};
+pub use review::Reviewed;
 pub use start::{Parts, Workers};

@@ -61,7 +61,7 @@ impl Workers {
         }
         let question = move |shard: &mut Shard| {
             let mut rows = Vec::new();
-            let next = shard.walk(place, limit, |entry| rows_of(entry, &mut rows));
+            let next = shard.walk(place, limit, |_, entry| rows_of(entry, &mut rows));
             (rows, next)
         };
         let (rows, next) = self.ask(worker, question).await.unwrap_or_default();
@@ -141,14 +141,14 @@ impl Workers {
 
 impl Shard {
     /// Looks at `limit` sessions from `place` on. Answers the place to go on from, if there are more.
-    fn walk(&self, place: u32, limit: usize, mut look: impl FnMut(&Entry)) -> Option<u32> {
+    pub(super) fn walk(&self, place: u32, limit: usize, mut look: impl FnMut(u32, &Entry)) -> Option<u32> {
         let mut seen = 0;
         for at in place as usize..self.sessions.capacity() {
             if seen == limit.max(1) {
                 return u32::try_from(at).ok();
             }
             if let Some(entry) = self.sessions.get(at) {
-                look(entry);
+                look(u32::try_from(at).unwrap_or(u32::MAX), entry);
                 seen += 1;
             }
         }

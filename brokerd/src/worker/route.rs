@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 use mqtt::message::SharedMessage;
-use mqtt::session::{Delivery, Session};
+use mqtt::session::{Closing, Delivery, Session};
 use mqtt::{Message, Qos, ReasonCode, Time, Version};
 
 use super::shard::Shard;
-use crate::access::Action;
+use crate::access::{Action, Identity};
 use crate::metrics::Metric;
 use crate::router::{self, Mailboxes, Matches, OnDelivered, Outbound, Outcome, PeerSet, Subscriber, Ticket};
 
@@ -100,8 +100,8 @@ impl Shard {
         entry.view.received_msgs += 1;
         let incarnation = entry.incarnation;
         let can_be_refused = token.is_some() && entry.session.version() == Version::V5;
-        if !self.shared.access.authorize(entry.session.client_id(), Action::Publish(message.topic())) {
-            return self.settle(slot, incarnation, token, ReasonCode::NotAuthorized);
+        if !self.may(slot, Action::Publish(message.topic())) {
+            return self.deny_publish(slot, incarnation, token);
         }
         self.identify(&mut message);
         let message = Arc::new(message);
@@ -121,9 +121,39 @@ impl Shard {
         }
     }
 
-    /// Publishes a will.
-    pub(super) fn publish_will(&mut self, client_id: &str, mut message: Message) {
-        if !self.shared.access.authorize(client_id, Action::Publish(message.topic())) {
+    /// Asks the rules for a session. Every path of a client does.
+    pub(super) fn may(&self, slot: u32, action: Action<'_>) -> bool {
+        let Some(entry) = self.sessions.get(slot as usize) else {
+            return false;
+        };
+        let is_allowed = self.rules.authorize(entry.session.client_id(), &entry.identity, action);
+        self.count_decision(is_allowed)
+    }
+
+    /// Counts, and answers what it was given.
+    pub(super) fn count_decision(&self, is_allowed: bool) -> bool {
+        self.counters.inc(Metric::ClientAuthorize);
+        self.counters.inc(if is_allowed { Metric::AuthorizationAllow } else { Metric::AuthorizationDeny });
+        is_allowed
+    }
+
+    /// A publication is refused: 5.0 is told in its acknowledgement; 3.x is acknowledged, or closed where configured.
+    fn deny_publish(&mut self, slot: u32, incarnation: u32, token: Option<u64>) {
+        self.counters.inc(Metric::PublishAuthError);
+        self.counters.inc(Metric::MessagesDropped);
+        let is_v5 = self.sessions.get(slot as usize).is_some_and(|entry| entry.session.version() == Version::V5);
+        if !is_v5 && self.shared.settings.deny_disconnects {
+            return self.close(slot, Closing::Server(ReasonCode::NotAuthorized));
+        }
+        self.settle(slot, incarnation, token, ReasonCode::NotAuthorized);
+    }
+
+    /// Publishes a will, if whose it is still may: it was asked at CONNECT, and that may be long ago.
+    pub(super) fn publish_will(&mut self, client_id: &str, identity: &Identity, mut message: Message) {
+        let is_allowed = self.rules.knows(&identity.principal)
+            && self.rules.authorize(client_id, identity, Action::Publish(message.topic()));
+        if !self.count_decision(is_allowed) {
+            self.counters.inc(Metric::PublishAuthError);
             return;
         }
         self.identify(&mut message);

@@ -19,7 +19,7 @@ use super::mailbox::Boxes;
 use super::route::Turn;
 use super::timers::Timers;
 use super::view::ClientView;
-use crate::access::Access;
+use crate::access::{Access, Identity, Rules};
 use crate::metrics::{Counters, Metric};
 use crate::registry::{Elsewhere, Epoch};
 use crate::retain::Retained;
@@ -57,6 +57,8 @@ pub(super) struct Settings {
     pub(super) session: SessionLimits,
     pub(super) connect_timeout: Duration,
     pub(super) max_offline_sessions: usize,
+    /// Whether a 3.x client that publishes what it may not is closed.
+    pub(super) deny_disconnects: bool,
 }
 
 /// A session and what surrounds it.
@@ -66,6 +68,8 @@ pub(super) struct Entry {
     pub(super) incarnation: u32,
     pub(super) conn: Option<Conn>,
     pub(super) epoch: Epoch,
+    /// Whose session it is, and where from.
+    pub(super) identity: Identity,
     pub(super) replays: super::subscribe::Replays,
     /// What `clients list` shows and nothing else needs.
     pub(super) view: Box<ClientView>,
@@ -78,6 +82,8 @@ pub(crate) struct Shard {
     pub(super) worker: u16,
     pub(super) shared: Arc<Shared>,
     pub(super) counters: Arc<Counters>,
+    /// The rules in force, until [`Shard::review`] is told of others.
+    pub(super) rules: Arc<Rules>,
     pub(super) sessions: Slab<Entry>,
     pub(super) by_id: HashMap<Arc<str>, u32, foldhash::fast::RandomState>,
     pub(super) offline: usize,
@@ -109,6 +115,7 @@ impl Shard {
         Self {
             worker,
             counters,
+            rules: shared.access.rules(),
             sessions: Slab::new(),
             by_id: HashMap::default(),
             offline: 0,
@@ -126,7 +133,13 @@ impl Shard {
     }
 
     /// A session's place, for a new session.
-    pub(super) fn insert(&mut self, client_id: Arc<str>, version: Version, view: ClientView) -> u32 {
+    pub(super) fn insert(
+        &mut self,
+        client_id: Arc<str>,
+        version: Version,
+        identity: Identity,
+        view: ClientView,
+    ) -> u32 {
         self.last_incarnation = self.last_incarnation.wrapping_add(1);
         let session = Session::new(client_id.clone(), version, self.last_incarnation, self.turn.now);
         let slot = self.sessions.insert(Entry {
@@ -134,6 +147,7 @@ impl Shard {
             incarnation: self.last_incarnation,
             conn: None,
             epoch: Epoch::default(),
+            identity,
             replays: super::subscribe::Replays::default(),
             view: Box::new(view),
             armed: None,

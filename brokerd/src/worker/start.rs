@@ -241,5 +241,6 @@ fn settings(config: &Config) -> Settings {
         },
         connect_timeout: mqtt.connect_timeout,
         max_offline_sessions: persistence.max_offline_sessions,
+        deny_disconnects: mqtt.deny_action == config::DenyAction::Disconnect,
     }
 }

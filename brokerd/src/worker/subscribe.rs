@@ -90,8 +90,8 @@ impl Shard {
     /// Answers the version of the row, which the SUBACK waits for.
     fn subscribe_one(&mut self, slot: u32, one: Requested, answer: &mut Answer) -> Result<u64, ReasonCode> {
         let granted = one.outcome?;
-        let client_id = self.client_id(slot);
-        if !self.shared.access.authorize(&client_id, Action::Subscribe(&granted.filter)) {
+        if !self.may(slot, Action::Subscribe(&granted.filter)) {
+            self.counters.inc(Metric::SubscribeAuthError);
             if let Some(entry) = self.sessions.get_mut(slot as usize) {
                 entry.session.forget_subscription(&granted.filter);
             }

@@ -131,3 +131,19 @@ fn a_missing_or_foreign_file_is_named() {
     std::fs::write(&path, vec![b' '; (1 << 20) + 1]).unwrap();
     assert!(FileText::read(&path).unwrap_err().why.contains("over 1 MiB"));
 }
+
+#[test]
+fn an_address_that_others_reach_needs_a_password_file_or_a_word_for_anonymous_clients() {
+    let open = "listeners.tcp.default.bind=0.0.0.0:1883";
+    let told = refused(&with_set(&[open]));
+    assert!(told.contains("there is no auth.password_file") && told.contains("allow_anonymous = true"), "{told}");
+    accepted(&with_set(&[open, "listeners.tcp.default.allow_anonymous=true"]));
+    let config = accepted(&with_set(&[open, "auth.password_file=/etc/brokerd/passwords"]));
+    assert!(config.listeners.iter().all(|(_, listener)| !listener.allow_anonymous));
+    refused(&with_set(&[open, "auth.acl_file=/etc/brokerd/acl.conf"]));
+}
+
+#[test]
+fn a_wrong_deny_action_is_refused_with_what_is_allowed() {
+    assert!(refused(&with_set(&["mqtt.deny_action=shrug"])).contains("allowed is ignore or disconnect"));
+}

@@ -3,31 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 
+use mqtt::topic::matches as naive;
 use proptest::prelude::*;
 
 use super::*;
 
 fn subscriber(worker: u16, session: u32, serial: u32) -> Subscriber {
     Subscriber { session, serial, subscription_id: 0, worker, qos: mqtt::Qos::AtMostOnce, flags: 0 }
-}
-
-/// The specification read aloud: level by level.
-fn naive(filter: &str, topic: &str) -> bool {
-    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
-        return false;
-    }
-    let topic: Vec<_> = topic.split('/').collect();
-    let filter: Vec<_> = filter.split('/').collect();
-    for (i, wanted) in filter.iter().enumerate() {
-        match (*wanted, topic.get(i)) {
-            ("#", _) => return true,
-            (_, None) => return false,
-            ("+", _) => {}
-            (wanted, Some(level)) if wanted != *level => return false,
-            _ => {}
-        }
-    }
-    filter.len() == topic.len()
 }
 
 fn level() -> impl Strategy<Value = &'static str> {

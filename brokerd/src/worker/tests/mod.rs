@@ -76,7 +76,7 @@ impl Node {
             retained: Arc::new(Retained::new(Limits { max_messages: 1000, max_bytes: 100_000_000 })),
             forward: forward(&workers),
             elsewhere: Arc::new(OnlyHere::new(Arc::new(Clock::new(0, Duration::from_secs(60))))),
-            access: Access,
+            access: Access::load(&config.auth).unwrap(),
             metrics: metrics.clone(),
             origin: 1,
             started: std::time::Instant::now(),
