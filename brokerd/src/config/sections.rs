@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::notation::{address, is_host_and_port, is_name, is_path, loopback};
 use super::reader::Reader;
 use super::{
-    Admin, Auth, Cluster, Config, DenyAction, Endpoint, Log, Mqtt, Node, Persistence, Secret, Sources, WhenFull, listeners,
+    Admin, Auth, Cluster, Config, DenyAction, Endpoint, Log, Mqtt, Node, Persistence, Secret, Sources, WhenFull,
+    listeners,
 };
 
 const KIB: usize = 1 << 10;

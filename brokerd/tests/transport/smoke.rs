@@ -8,12 +8,13 @@ use crate::node::{Io, Node, client, secure, tls_sets, unix, web_socket};
 const ALL: [&rustls::SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
 
 /// A node with a listener of every kind.
-async fn node() -> Node {
+async fn node(more: &[&str]) -> Node {
     let mut sets = vec!["listeners.tcp.default.bind=127.0.0.1:0".to_owned()];
     sets.extend(tls_sets("tls", "server"));
     sets.extend(tls_sets("wss", "server"));
     sets.push("listeners.ws.default.bind=127.0.0.1:0".into());
     sets.push("listeners.unix.default.socket=DIR/mqtt.sock".into());
+    sets.extend(more.iter().map(ToString::to_string));
     Node::start(&sets.iter().map(String::as_str).collect::<Vec<_>>()).await
 }
 
@@ -52,7 +53,7 @@ async fn converse(io: Io, version: Version, name: &str) {
 
 #[tokio::test]
 async fn every_transport_carries_both_versions() {
-    let node = node().await;
+    let node = node(&[]).await;
     for version in [Version::V311, Version::V5] {
         for kind in ["tcp", "unix", "tls", "ws", "wss"] {
             for tls in if kind.ends_with('s') && kind != "ws" { &ALL[..] } else { &ALL[1..] } {
@@ -66,4 +67,19 @@ async fn every_transport_carries_both_versions() {
         }
     }
     node.broker.stop().await;
+}
+
+#[tokio::test]
+async fn no_transport_is_a_way_around_authentication() {
+    let users = tempfile::NamedTempFile::new().unwrap(); // nobody
+    let node = node(&[&format!("auth.password_file={}", users.path().display())]).await;
+    for kind in ["tcp", "unix", "tls", "ws", "wss"] {
+        let mut client = Client { io: open(&node, kind, &rustls::version::TLS13).await, version: Version::V5 };
+        client.send(&Version::V5.connect("nobody")).await;
+        let (first, body) = client.next().await;
+        assert_eq!(first, 0x20, "{kind}");
+        assert!(body[1] >= 0x80, "{kind} let a client in without a name: {body:?}");
+        assert_eq!(client.next_or_end().await, None, "{kind}");
+    }
+    assert_eq!(node.metric("packets.connack.auth_error"), 5);
 }
