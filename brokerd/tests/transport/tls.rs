@@ -85,7 +85,11 @@ async fn a_start_names_the_key_of_a_file_that_is_missing() {
     assert!(told.contains("`listeners.tls.default.certificate`") && told.contains("server.pem"), "{told}");
 }
 
-fn with_certificate(node: &Node, name: &str) -> Arc<ClientConfig> {
+fn with_certificate(
+    node: &Node,
+    name: &str,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> Arc<ClientConfig> {
     let path = node.directory.path();
     let pem = |file: String| path.join(file);
     let mut roots = RootCertStore::empty();
@@ -93,7 +97,7 @@ fn with_certificate(node: &Node, name: &str) -> Arc<ClientConfig> {
     let own = rustls::pki_types::CertificateDer::from_pem_file(pem(format!("{name}.pem"))).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::from_pem_file(pem(format!("{name}.key"))).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&ALL).unwrap();
+    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
     Arc::new(builder.with_root_certificates(roots).with_client_auth_cert(vec![own], key).unwrap())
 }
 
@@ -107,8 +111,8 @@ async fn a_client_without_a_certificate_of_the_authority_is_refused() {
     sets.push("listeners.tls.default.client_ca=DIR/known.pem");
     let broker = Node::try_start(directory.path(), &sets).await.unwrap();
     let node = Node { directory, broker };
-    Client::connect(node.tls(&with_certificate(&node, "known")).await, Version::V5, "known").await.ping().await;
-    for refused in [with_certificate(&node, "stranger"), client(node.directory.path(), "server", &ALL)] {
+    Client::connect(node.tls(&with_certificate(&node, "known", &ALL)).await, Version::V5, "known").await.ping().await;
+    for refused in [with_certificate(&node, "stranger", &ALL), client(node.directory.path(), "server", &ALL)] {
         // In TLS 1.3 the client is done before the server has looked at its certificate.
         if let Ok(mut stream) = node.try_tls("tls:default", &refused).await {
             let _ = stream.write_all(&Version::V5.connect("nobody")).await;
@@ -220,6 +224,73 @@ async fn broken_handshakes_end_their_own_connection_alone() {
     stays.ping().await;
     // One that panicked would not be counted.
     node.until_metric("listener.tls.failed", 400).await;
+}
+
+/// Carries a client's bytes to the node, one of them changed.
+async fn corrupt(near: tokio::io::DuplexStream, far: TcpStream, at: usize) {
+    let (mut near_read, mut near_write) = tokio::io::split(near);
+    let (mut far_read, mut far_write) = far.into_split();
+    let out = async {
+        let (mut sent, mut buffer) = (0, vec![0; 4096]);
+        while let Ok(read @ 1..) = near_read.read(&mut buffer).await {
+            if (sent..sent + read).contains(&at) {
+                buffer[at - sent] ^= 0x55;
+            }
+            sent += read;
+            if far_write.write_all(&buffer[..read]).await.is_err() {
+                return;
+            }
+        }
+    };
+    let back = async {
+        let _ = tokio::io::copy(&mut far_read, &mut near_write).await;
+    };
+    tokio::select! { () = out => {}, () = back => {} }
+}
+
+#[tokio::test]
+async fn a_byte_that_changes_anywhere_ends_its_own_connection_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["server", "known"] {
+        issue(directory.path(), name);
+    }
+    let mut sets = LISTENER.to_vec();
+    // A client's certificate makes its flight three messages long.
+    sets.push("listeners.tls.default.client_ca=DIR/known.pem");
+    let broker = Node::try_start(directory.path(), &sets).await.unwrap();
+    let node = Node { directory, broker };
+    let listener = node.broker.listeners().iter().next().unwrap().clone();
+    let mut tried = 0;
+    for version in ALL {
+        let mut config = (*with_certificate(&node, "known", &[version])).clone();
+        config.resumption = rustls::client::Resumption::disabled();
+        let config = Arc::new(config);
+        for at in (0..1400).step_by(9) {
+            let stream = TcpStream::connect(node.address("tls:default")).await.unwrap();
+            let (near, far) = tokio::io::duplex(64 * 1024);
+            let relay = tokio::spawn(corrupt(far, stream, at));
+            let connecting = async {
+                let mut io = crate::node::secure(Box::new(near), &config).await?;
+                io.write_all(&Version::V311.connect("changed")).await?;
+                io.write_all(&Version::V311.publish("t", 0, &[1; 500])).await?;
+                io.write_all(&[0xe0, 0]).await?;
+                io.read_to_end(&mut Vec::new()).await
+            };
+            // A length that grew is waited for, by both sides: then the client goes.
+            let _ = tokio::time::timeout(std::time::Duration::from_millis(150), connecting).await;
+            relay.abort();
+            tried += 1;
+        }
+    }
+    soon("no connection", async {
+        while listener.connections() > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+    let counted: u64 = ["full", "resumed", "failed"].iter().map(|it| node.metric(&format!("listener.tls.{it}"))).sum();
+    assert_eq!(counted, tried, "a handshake ended without being counted: it panicked");
+    assert!(node.metric("listener.tls.full") > 10, "the end of the stream was never reached");
 }
 
 /// A secure client whose records a test can break.
