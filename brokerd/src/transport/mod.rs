@@ -266,3 +266,14 @@ impl Transport {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_connection_is_its_socket_and_one_word() {
+        let socket = size_of::<tokio::net::TcpStream>();
+        assert!(size_of::<Transport>() <= socket + size_of::<usize>(), "{} for {socket}", size_of::<Transport>());
+    }
+}
