@@ -106,10 +106,18 @@ pub(super) async fn drive(shard: Handle, transport: Rc<Transport>, slot: u32, in
         });
         match ready.await {
             Ready::Read => {
-                let mut shard = shard.borrow_mut();
-                shard.read_turn(slot);
-                if transport.wants_write() {
-                    shard.note_blocked(slot, incarnation);
+                let has_more = {
+                    let mut shard = shard.borrow_mut();
+                    let has_more = shard.read_turn(slot);
+                    if transport.wants_write() {
+                        shard.note_blocked(slot, incarnation);
+                    }
+                    has_more
+                };
+                if has_more {
+                    // Others first, and the flush: else one that sends without end is read without end, and what it is
+                    // answered piles up.
+                    tokio::task::yield_now().await;
                 }
             }
             Ready::Write => {
@@ -123,10 +131,11 @@ pub(super) async fn drive(shard: Handle, transport: Rc<Transport>, slot: u32, in
 }
 
 impl Shard {
-    /// Reads a socket once and handles every whole packet that came.
-    fn read_turn(&mut self, slot: u32) {
+    /// Reads a socket once and handles every whole packet that came. Answers whether the read took all that fitted, so
+    /// that there may be more.
+    fn read_turn(&mut self, slot: u32) -> bool {
         let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) else {
-            return;
+            return false;
         };
         let transport = conn.transport.clone();
         let kept = conn.partial.len();
@@ -143,30 +152,34 @@ impl Shard {
                 let used = self.packets(slot, &buffer[..kept + read]);
                 self.keep_partial(slot, &buffer[used..kept + read]);
                 self.read_buffer = buffer;
+                return kept + read == self.read_buffer.len();
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock || error.kind() == ErrorKind::Interrupted => {}
             Err(_) => self.close(slot, Closing::Lost),
         }
+        false
     }
 
     /// Reads on into a packet that is larger than the read buffer. The memory grows with what came, not with what the
     /// packet's header claims.
-    fn read_large(&mut self, slot: u32, transport: &Transport) {
+    fn read_large(&mut self, slot: u32, transport: &Transport) -> bool {
         let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) else {
-            return;
+            return false;
         };
         let mut partial = std::mem::take(&mut conn.partial);
-        match transport.try_read(&mut self.read_buffer) {
-            Ok(0) => return self.close(slot, Closing::Lost),
-            Ok(read) => {
-                self.counters.add(Metric::BytesReceived, read as u64);
-                partial.extend_from_slice(&self.read_buffer[..read]);
-            }
+        let read = match transport.try_read(&mut self.read_buffer) {
+            Ok(read) if read > 0 => read,
             Err(error) if error.kind() == ErrorKind::WouldBlock || error.kind() == ErrorKind::Interrupted => {
-                return self.put_back(slot, partial);
+                self.put_back(slot, partial);
+                return false;
             }
-            Err(_) => return self.close(slot, Closing::Lost),
-        }
+            Ok(_) | Err(_) => {
+                self.close(slot, Closing::Lost);
+                return false;
+            }
+        };
+        self.counters.add(Metric::BytesReceived, read as u64);
+        partial.extend_from_slice(&self.read_buffer[..read]);
         self.begin_turn();
         let used = self.packets(slot, &partial);
         if let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) {
@@ -177,6 +190,7 @@ impl Shard {
             conn.partial = partial;
         }
         self.after_packets(slot);
+        read == self.read_buffer.len()
     }
 
     fn put_back(&mut self, slot: u32, partial: Vec<u8>) {
