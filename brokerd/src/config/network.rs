@@ -17,7 +17,11 @@ impl Network {
         let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
         let address: IpAddr = address.parse().ok()?;
         let width: u32 = if address.is_ipv4() { 32 } else { 128 };
-        let bits = bits.map_or(Some(width), |bits| bits.parse().ok()).filter(|bits| *bits <= width)?;
+        let is_number = |bits: &str| bits.bytes().all(|byte| byte.is_ascii_digit()); // `+8` parses, too
+        let bits = match bits {
+            Some(bits) => bits.parse().ok().filter(|length| is_number(bits) && *length <= width)?,
+            None => width,
+        };
         let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0) >> (128 - width);
         let (number, is_v4) = number(address);
         // Bits beyond the network are a slip: 10.1.2.3/8 may be meant as /32.
@@ -56,7 +60,9 @@ mod tests {
         assert!(Network::parse("0.0.0.0/0").unwrap().contains("9.9.9.9".parse().unwrap()));
         assert!(Network::parse("::/0").unwrap().contains("::1".parse().unwrap()));
         assert!(Network::parse("192.0.2.7").unwrap().contains("192.0.2.7".parse().unwrap()));
-        for wrong in ["", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/-1", "::/129", "localhost", "10/8"] {
+        for wrong in
+            ["", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/+8", "::/129", "localhost", "10/8"]
+        {
             assert_eq!(Network::parse(wrong), None, "{wrong}");
         }
     }
