@@ -60,6 +60,8 @@ pub struct Auth {
 pub struct Mqtt {
     /// Bytes of a packet, header included.
     pub max_packet_size: u32,
+    /// Bytes of a CONNECT, header included: what a connection may make us hold before we know who it is.
+    pub max_connect_size: u32,
     /// From accept to a whole CONNECT.
     pub connect_timeout: Duration,
     /// Publications at QoS 1 and 2 that a client may have unacknowledged (Receive Maximum).

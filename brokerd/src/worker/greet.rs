@@ -113,7 +113,8 @@ async fn meet(shard: &Handle, socket: StdSocket, connected: &mut Connected) -> O
         }
         transport = upgraded.ok()?;
     }
-    let limits = limits(shard, connected);
+    let mut limits = limits(shard, connected);
+    limits.max_packet_size = limits.max_packet_size.min(shard.borrow().shared.settings.max_connect_size);
     let greeting = read_connect(shard, &transport, &early, &limits).await?;
     Some((transport, greeting))
 }

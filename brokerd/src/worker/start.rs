@@ -239,6 +239,7 @@ fn settings(config: &Config) -> Settings {
             write_buffer: mqtt.write_buffer,
             max_subscriptions: mqtt.max_subscriptions,
         },
+        max_connect_size: mqtt.max_connect_size,
         connect_timeout: mqtt.connect_timeout,
         max_offline_sessions: persistence.max_offline_sessions,
         deny_disconnects: mqtt.deny_action == config::DenyAction::Disconnect,
