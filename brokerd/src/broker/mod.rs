@@ -61,7 +61,7 @@ impl Broker {
     /// With the key of what cannot be had.
     pub async fn start(config: &Config, waiting: impl FnOnce(&Self)) -> anyhow::Result<Self> {
         let base = Foundation::lay(config)?;
-        let listeners = Arc::new(Listeners::bind(&config.listeners, base.workers.clone())?);
+        let listeners = Arc::new(Listeners::bind(&config.listeners, Arc::new(base.workers.clone()))?);
         let cluster = match config.cluster.secret {
             Some(_) => Some(clustered::start(config, &base).await?),
             None => None,

@@ -9,12 +9,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::bind::Listening;
-use super::{Connected, Listener};
+use super::{Clients, Connected, Listener};
 use crate::transport::StdSocket;
-use crate::worker::{Accepted, Workers};
 
 /// Accepts for ever. What the rate or `max_connections` do not allow waits in the kernel's backlog, or is closed.
-pub(super) async fn accept(socket: &Listening, listener: &Arc<Listener>, workers: &Workers) {
+pub(super) async fn accept(socket: &Listening, listener: &Arc<Listener>, clients: &dyn Clients) {
     let mut rate = Rate::new(listener.config.max_connect_rate);
     loop {
         rate.take().await;
@@ -26,7 +25,7 @@ pub(super) async fn accept(socket: &Listening, listener: &Arc<Listener>, workers
                     continue; // dropped: closed
                 }
                 listener.accepted.fetch_add(1, Ordering::Relaxed);
-                workers.accept(Accepted { socket, connected: Connected::new(peer, listener.clone()) });
+                clients.accept(socket, Connected::new(peer, listener.clone()));
             }
             Err(error) => {
                 // Out of files or memory: what waits in the backlog waits on; a client that went away is no fault.

@@ -12,9 +12,8 @@ use tokio_util::task::TaskTracker;
 
 use super::bind::{BindError, Bound, bind};
 use super::certificate::{self, Certificate, Loaded};
-use super::{Listener, State, accept};
+use super::{Clients, Listener, State, accept};
 use crate::config;
-use crate::worker::Workers;
 
 /// Between two looks at the files of certificates.
 const LOOK: Duration = Duration::from_secs(60);
@@ -39,7 +38,7 @@ pub enum ControlError {
 /// All listeners of a node.
 pub struct Listeners {
     all: Vec<Managed>,
-    workers: Workers,
+    clients: Arc<dyn Clients>,
     tasks: TaskTracker,
     ending: CancellationToken,
     /// What the last look at the files found wrong, so that it is said once.
@@ -63,11 +62,11 @@ impl Listeners {
     ///
     /// # Errors
     /// At the first address or file that cannot be had, with its key.
-    pub fn bind(config: &config::Listeners, workers: Workers) -> Result<Self, BindError> {
+    pub fn bind(config: &config::Listeners, clients: Arc<dyn Clients>) -> Result<Self, BindError> {
         let all = config.0.values().map(managed).collect::<Result<_, _>>()?;
         Ok(Self {
             all,
-            workers,
+            clients,
             tasks: TaskTracker::new(),
             ending: CancellationToken::new(),
             complaint: Lock::default(),
@@ -116,12 +115,12 @@ impl Listeners {
             _ => bind(&listener.config.bind)?,
         };
         let listening = bound.listen(listener.config.backlog)?;
-        let (stop, workers) = (self.ending.child_token(), self.workers.clone());
+        let (stop, clients) = (self.ending.child_token(), self.clients.clone());
         listener.set_state(State::Running);
         let stopped = stop.clone();
         let task = self.tasks.spawn(async move {
             tokio::select! {
-                () = accept::accept(&listening, &listener, &workers) => {}
+                () = accept::accept(&listening, &listener, &*clients) => {}
                 () = stopped.cancelled() => {}
             }
         });
@@ -172,7 +171,7 @@ impl Listeners {
         }
         managed.listener.set_state(State::Stopped);
         managed.listener.cut_off();
-        self.workers.send_cut_off_away().await;
+        self.clients.send_cut_off_away().await;
         Ok(())
     }
 
@@ -286,6 +285,15 @@ mod tests {
         std::fs::write(directory.join("k.pem"), made.signing_key.serialize_pem()).unwrap();
     }
 
+    struct Nobody;
+
+    impl Clients for Nobody {
+        fn accept(&self, _: crate::transport::StdSocket, _: super::super::Connected) {}
+        fn send_cut_off_away(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+            Box::pin(std::future::ready(()))
+        }
+    }
+
     #[tokio::test]
     async fn files_that_change_are_read_again_and_a_wrong_one_changes_nothing() {
         let directory = tempfile::tempdir().unwrap();
@@ -299,7 +307,7 @@ mod tests {
         ];
         let machine = Machine { host_name: "n1".into(), root: false };
         let config = config::load(&Sources { set, machine, ..Sources::default() }).unwrap();
-        let listeners = Listeners::bind(&config.listeners, Workers::new(&config.node)).unwrap();
+        let listeners = Listeners::bind(&config.listeners, Arc::new(Nobody)).unwrap();
         let served = || listeners.iter().find_map(|listener| listener.tls()).unwrap();
         let first = served();
         listeners.reload_changed().await;

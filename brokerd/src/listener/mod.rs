@@ -8,6 +8,7 @@ mod control;
 mod expiry;
 
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
@@ -20,6 +21,7 @@ pub use self::bind::BindError;
 pub use self::certificate::Certificate;
 pub use self::control::{ControlError, Listeners};
 use crate::config::{self, Bind};
+use crate::transport::StdSocket;
 
 /// What a listener does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,6 +158,14 @@ impl Listener {
         self.cut.fetch_add(1, Ordering::AcqRel);
         std::mem::take(&mut *self.cutting.lock()).cancel();
     }
+}
+
+/// Who takes what a listener accepts. The workers do.
+pub trait Clients: Send + Sync {
+    /// Takes a new socket, in non-blocking mode, of no runtime. Must not block.
+    fn accept(&self, socket: StdSocket, connected: Connected);
+    /// Sends away the clients of listeners that were stopped (5.0: 0x8B), their wills included.
+    fn send_cut_off_away(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
 /// A connection of a listener: counts as one until dropped.

@@ -23,11 +23,11 @@ use crate::transport::{StdSocket, Transport};
 const SMALLEST_MESSAGE: u32 = 64 * 1024;
 
 /// A socket from a listener.
-pub(crate) struct Accepted {
+pub(super) struct Accepted {
     /// The socket, in non-blocking mode, of no runtime.
-    pub(crate) socket: StdSocket,
+    pub(super) socket: StdSocket,
     /// Where it came in; counts as a connection of its listener until dropped.
-    pub(crate) connected: Connected,
+    pub(super) connected: Connected,
 }
 
 /// Reads the CONNECT, finds out whose it is, and hands the connection on. Whatever goes wrong ends this connection and

@@ -19,10 +19,12 @@ use super::shard::{Handle, Settings, Shard, Shared};
 use super::{attach, flush, greet, timers};
 use crate::access::Access;
 use crate::config::{self, Config};
+use crate::listener::{Clients, Connected};
 use crate::metrics::{Counters, Metrics};
 use crate::registry::{Boxed, Elsewhere, Epoch, Owners};
 use crate::retain::Retained;
 use crate::router::{Forward, Index, Mailboxes};
+use crate::transport::StdSocket;
 
 /// What the workers are built from.
 pub struct Parts {
@@ -95,21 +97,6 @@ impl Workers {
         Ok(())
     }
 
-    /// Gives a new socket to a worker, in turn.
-    pub(crate) fn accept(&self, accepted: Accepted) {
-        let turn = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let worker = u16::try_from(turn % self.boxes.iter().len()).unwrap_or(0);
-        self.boxes.of(worker).post(Mail::Accepted(accepted));
-    }
-
-    /// Sends away the clients of listeners that were stopped (5.0: 0x8B), their wills included.
-    pub(crate) async fn send_cut_off_away(&self) {
-        for worker in 0..self.boxes.iter().len() {
-            let worker = u16::try_from(worker).unwrap_or(0);
-            let _ = self.ask(worker, Shard::send_cut_off_away).await; // a worker that is gone has no clients
-        }
-    }
-
     /// Says good-bye to every client (5.0: 0x8B), sends the wills, and ends the threads.
     pub async fn stop(&self) {
         let mut waits = Vec::new();
@@ -125,6 +112,24 @@ impl Workers {
         for thread in threads {
             let _ = thread.join();
         }
+    }
+}
+
+impl Clients for Workers {
+    /// The workers take sockets in turn.
+    fn accept(&self, socket: StdSocket, connected: Connected) {
+        let turn = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let worker = u16::try_from(turn % self.boxes.iter().len()).unwrap_or(0);
+        self.boxes.of(worker).post(Mail::Accepted(Accepted { socket, connected }));
+    }
+
+    fn send_cut_off_away(&self) -> Boxed<'_, ()> {
+        Box::pin(async {
+            for worker in 0..self.boxes.iter().len() {
+                let worker = u16::try_from(worker).unwrap_or(0);
+                let _ = self.ask(worker, Shard::send_cut_off_away).await; // a worker that is gone has no clients
+            }
+        })
     }
 }
 

@@ -82,7 +82,7 @@ impl Node {
             started: std::time::Instant::now(),
         };
         workers.start(&config, parts).unwrap();
-        let listeners = Arc::new(Listeners::bind(&config.listeners, workers.clone()).unwrap());
+        let listeners = Arc::new(Listeners::bind(&config.listeners, Arc::new(workers.clone())).unwrap());
         let address = listeners.iter().find_map(|listener| listener.address()).unwrap();
         let stop = CancellationToken::new();
         let (ready, listens) = std::sync::mpsc::sync_channel(1);
