@@ -17,4 +17,5 @@ pub mod router;
 pub mod shutdown;
 pub mod sys;
 pub mod telemetry;
+pub mod transport;
 pub mod worker;

@@ -15,7 +15,7 @@ use crate::admin::{Admin, AdminParts, Nodes, ThisNode};
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::datadir::DataDir;
-use crate::listener::{self, Listener};
+use crate::listener::Listeners;
 use crate::metrics::Metrics;
 use crate::registry::{Clock, Elsewhere, OnlyHere};
 use crate::retain::{self, Retained};
@@ -30,12 +30,12 @@ const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A running node.
 pub struct Broker {
-    listeners: Vec<Arc<Listener>>,
+    listeners: Arc<Listeners>,
+    metrics: Metrics,
     cluster: Option<Cluster>,
     admin: Admin,
     access: Access,
     workers: Workers,
-    accepting: CancellationToken,
     tasks: TaskTracker,
     upkeep: CancellationToken,
 }
@@ -63,8 +63,7 @@ impl Broker {
     /// With the key of what cannot be had.
     pub async fn start(config: &Config, waiting: impl FnOnce(&Self)) -> anyhow::Result<Self> {
         let base = Foundation::lay(config)?;
-        let bound = listener::bind_all(&config.listeners)?;
-        let listeners: Vec<_> = bound.iter().map(|bound| bound.listener().clone()).collect();
+        let listeners = Arc::new(Listeners::bind(&config.listeners, Arc::new(base.workers.clone()))?);
         let cluster = match config.cluster.secret {
             Some(_) => Some(clustered::start(config, &base).await?),
             None => None,
@@ -73,7 +72,7 @@ impl Broker {
         let this_node = Arc::new(ThisNode::new(glue::info(&base), Arc::new(glue::local(&base, &listeners))));
         let admin = base.serve_admin(config, cluster.as_ref(), &this_node).await?;
         let sys = glue::sys(&base, this_node);
-        let (tasks, accepting, upkeep) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
+        let (tasks, upkeep) = (TaskTracker::new(), CancellationToken::new());
         tasks.spawn(upkeep::run(
             base.data.clone(),
             base.clock.clone(),
@@ -81,16 +80,14 @@ impl Broker {
             base.started,
             upkeep.clone(),
         ));
-        let (access, workers) = (base.access, base.workers);
-        let broker = Self { listeners, cluster, admin, access, workers, accepting, tasks, upkeep };
+        let (access, workers, metrics) = (base.access, base.workers, base.metrics);
+        let broker = Self { listeners, metrics, cluster, admin, access, workers, tasks, upkeep };
         if let Some(cluster) = &broker.cluster {
             waiting(&broker);
             cluster.ready().await;
         }
         broker.publish_sys(sys, config.sys.interval).await;
-        for bound in bound {
-            bound.listen(broker.workers.clone(), &broker.tasks, broker.accepting.clone())?;
-        }
+        broker.listeners.open().await?;
         Ok(broker)
     }
 
@@ -104,8 +101,14 @@ impl Broker {
 
     /// Its MQTT listeners.
     #[must_use]
-    pub fn listeners(&self) -> &[Arc<Listener>] {
+    pub const fn listeners(&self) -> &Arc<Listeners> {
         &self.listeners
+    }
+
+    /// Its counters by name.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<(&'static str, u64)> {
+        self.metrics.totals()
     }
 
     /// Where its peers reach it, if it is one of a cluster.
@@ -136,12 +139,22 @@ impl Broker {
         glue::reload_access(self.access.clone(), self.workers.clone()).await
     }
 
+    /// Reads the certificates of all listeners again, all or nothing.
+    ///
+    /// # Errors
+    /// The key, the file, and what is wrong with it: everything stays as it was.
+    pub async fn reload_certificates(&self) -> Result<(), String> {
+        let certificates = self.listeners.reload_certificates().await?;
+        tracing::info!(certificates = certificates.len(), "certificates were read again");
+        Ok(())
+    }
+
     /// Stops in phases: no new clients; good-bye to those who are here, their wills sent; the peers; the management API.
     pub async fn stop(self) {
-        self.accepting.cancel();
         self.upkeep.cancel();
         self.tasks.close();
         let phases = async {
+            self.listeners.close().await;
             self.tasks.wait().await;
             self.workers.stop().await;
             if let Some(cluster) = &self.cluster {

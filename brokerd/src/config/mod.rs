@@ -4,6 +4,8 @@
 //! Default < file < environment < `--set` < `--node-name`, `--seed`. The later layer wins key by key.
 
 mod layers;
+mod listeners;
+mod network;
 mod notation;
 mod problem;
 mod reader;
@@ -17,11 +19,13 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use listeners::{Bind, Kind, Listener, Listeners, Tls};
+pub use network::Network;
 pub use problem::{Problem, Source};
 pub use sources::{FileText, Machine, Sources};
 pub use types::{
-    Admin, Auth, AutoSubscribe, Cluster, Config, DenyAction, Endpoint, Listeners, Log, Mqtt, Node, Persistence,
-    Rewrite, RewriteAction, Secret, Sys, TcpListener, WhenFull,
+    Admin, Auth, AutoSubscribe, Cluster, Config, DenyAction, Endpoint, Log, Mqtt, Node, Persistence, Rewrite,
+    RewriteAction, Secret, Sys, WhenFull,
 };
 
 use reader::Reader;
