@@ -104,7 +104,7 @@ pub(super) fn deliver(messages: Vec<SharedMessage>, index: &Index, mailboxes: &d
 fn add(batches: &mut [Vec<Delivery>], message: SharedMessage, subscribers: &[Subscriber]) {
     let worker = subscribers.first().map_or(0, |subscriber| usize::from(subscriber.worker));
     if let Some(batch) = batches.get_mut(worker) {
-        batch.push(Delivery { message, subscribers: subscribers.to_vec() });
+        batch.push(Delivery { message, subscribers: subscribers.to_vec(), shared: None });
     }
 }
 

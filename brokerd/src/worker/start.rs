@@ -180,6 +180,7 @@ impl Shard {
     /// Every client is told and dropped, and what that caused (wills) leaves with this last turn.
     fn shut_down(&mut self) {
         self.begin_turn();
+        self.is_stopping = true;
         let slots: Vec<u32> = self.by_id.values().copied().collect();
         for slot in slots {
             self.say_and_drop(slot, mqtt::ReasonCode::ServerShuttingDown);
@@ -206,6 +207,7 @@ fn settings(config: &Config) -> Settings {
             session_expiry: mqtt.session_expiry,
             max_session_expiry: mqtt.max_session_expiry,
             max_client_id_len: usize::from(mqtt.max_client_id_len),
+            shared_subscriptions: mqtt.shared_subscription,
         },
         session: SessionLimits {
             queue: QueueLimits {
@@ -219,6 +221,7 @@ fn settings(config: &Config) -> Settings {
             },
             write_buffer: mqtt.write_buffer,
             max_subscriptions: mqtt.max_subscriptions,
+            shared_subscriptions: mqtt.shared_subscription,
         },
         connect_timeout: mqtt.connect_timeout,
         max_offline_sessions: persistence.max_offline_sessions,
