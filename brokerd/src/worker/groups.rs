@@ -158,12 +158,19 @@ impl Shard {
     }
 }
 
-/// What a peer is told of the groups; `flooded` are the peers that this node is not in sync with.
-pub(super) fn share(peer: PeerSlot, flooded: PeerSet, chosen: &[Chosen], key: u64) -> Option<Arc<Share>> {
+/// What a peer is told of the groups. `plain` are the peers that get it for plain subscribers, `flooded` those of them
+/// that this node is not in sync with.
+pub(super) fn share(
+    peer: PeerSlot,
+    plain: PeerSet,
+    flooded: PeerSet,
+    chosen: &[Chosen],
+    key: u64,
+) -> Option<Arc<Share>> {
     let is_its = |chosen: &&Chosen| chosen.target == Target::There(peer);
     let serve: Vec<Arc<str>> = chosen.iter().filter(is_its).map(|chosen| chosen.group.clone()).collect();
     if !flooded.contains(peer) {
-        let share = Share { serve, key, ..Share::default() };
+        let share = Share { serve, key, only_groups: !plain.contains(peer), ..Share::default() };
         return (!share.serve.is_empty()).then(|| Arc::new(share));
     }
     let served = chosen.iter().filter(|chosen| !is_its(chosen)).map(|chosen| chosen.group.clone()).collect();

@@ -202,7 +202,8 @@ impl Shard {
             Target::There(peer) => peers.with(peer),
             Target::Here(_) => peers,
         });
-        let peers = matches.remote.intersection(self.turn.up).union(self.turn.flood).union(with_members);
+        let plain = matches.remote.intersection(self.turn.up).union(self.turn.flood);
+        let peers = plain.union(with_members);
         if matches.local.is_empty() && matches.shared.is_empty() && peers.is_empty() {
             self.counters.inc(Metric::MessagesDropped);
             self.counters.inc(Metric::DroppedNoSubscribers);
@@ -219,7 +220,8 @@ impl Shard {
         let is_waiting = !peers.is_empty() && {
             let count = peers.0.count_ones();
             let ticket = if message.qos == Qos::AtMostOnce { None } else { ticket(self, count) };
-            self.hand_to_peers(message, peers, ticket, from, |peer, flooded| share(peer, flooded, &matches.shared, key));
+            let share = |peer, flooded| share(peer, plain, flooded, &matches.shared, key);
+            self.hand_to_peers(message, peers, ticket, from, share);
             ticket.is_some()
         };
         self.turn.matches = matches;
