@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tests::packet::Connect;
 use tests::raw::Raw;
@@ -164,4 +165,34 @@ async fn a_node_that_stops_takes_no_message_of_a_group_with_it() {
         if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?}")) }
     })
     .await;
+}
+
+/// While a link is cut the nodes are out of sync and flood: the frames say which groups are served (cluster-traps 14).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_short_cut_of_all_links_neither_loses_nor_repeats_a_message_of_a_group() {
+    let sandbox = Sandbox::start(3).await;
+    let mut members = Vec::new();
+    for (node, id) in [(0, "w0"), (1, "w1"), (2, "w2")] {
+        members.push(member(&sandbox, node, id, "$share/workers/jobs/+", 1).await);
+    }
+    let mut publisher = client(&sandbox, 0, "publisher").await;
+    for number in 0..300_u32 {
+        let payload = number.to_string();
+        let publishing = publisher.publish("jobs/1", payload.as_bytes(), 1);
+        if number % 100 == 50 {
+            sandbox.cut();
+            let heal = async {
+                tokio::time::sleep(Duration::from_millis(300)).await; // how long the link is cut is what is tested
+                sandbox.heal();
+            };
+            tokio::join!(publishing, heal);
+        } else {
+            publishing.await;
+        }
+    }
+    let mut got = Vec::new();
+    for member in &mut members {
+        got.append(&mut drain(member).await);
+    }
+    assert_eq!(tally(&got), once_each(300));
 }

@@ -112,10 +112,15 @@ pub(super) struct Here<'a> {
 
 /// The groups that this node is to serve: those that it is told, and of a flooded message those that nobody is told and
 /// that fall to it. `slots` finds peers by name.
-fn groups(incoming: &Incoming<'_>, here: &Here<'_>, slots: &impl Fn(&[String]) -> Vec<(PeerSlot, Arc<str>)>) -> Vec<Arc<str>> {
+fn groups(
+    incoming: &Incoming<'_>,
+    here: &Here<'_>,
+    slots: &impl Fn(&[String]) -> Vec<(PeerSlot, Arc<str>)>,
+) -> Vec<Arc<str>> {
     let (sent, topic) = (incoming.sent, incoming.message.topic());
     let matches = |text: &&String| topic::parse_share(text).is_some_and(|(_, filter)| topic::matches(filter, topic));
-    let mut groups: Vec<Arc<str>> = sent.serve_groups.iter().filter(matches).map(|text| Arc::from(text.as_str())).collect();
+    let mut groups: Vec<Arc<str>> =
+        sent.serve_groups.iter().filter(matches).map(|text| Arc::from(text.as_str())).collect();
     if !sent.flooded.is_empty() && !here.index.groups().is_empty() {
         let is_named = |text: &str| sent.serve_groups.iter().chain(&sent.served_groups).any(|named| named == text);
         groups.append(&mut here.index.groups().unserved(topic, here.own, &slots(&sent.flooded), is_named));

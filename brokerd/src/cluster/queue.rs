@@ -277,7 +277,8 @@ mod tests {
     fn what_a_peer_that_is_gone_was_to_give_to_a_group_is_for_another_but_not_what_was_sent_at_qos_2() {
         let mut queue = Queue::new(1 << 20);
         let shared = |token, qos| {
-            let share = crate::router::Share { serve: vec![Arc::from("$share/g/t")], only_groups: true, ..Default::default() };
+            let share =
+                crate::router::Share { serve: vec![Arc::from("$share/g/t")], only_groups: true, ..Default::default() };
             Outbound { share: Some(Arc::new(share)), ..outbound(token, qos) }
         };
         queue.push(&mut vec![shared(1, Qos::AtLeastOnce), shared(2, Qos::ExactlyOnce)]);

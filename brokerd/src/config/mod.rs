@@ -19,8 +19,8 @@ mod tests;
 pub use problem::{Problem, Source};
 pub use sources::{FileText, Machine, Sources};
 pub use types::{
-    Admin, Auth, Cluster, Config, DenyAction, Endpoint, Listeners, Log, Mqtt, Node, Persistence, Secret, SharedStrategy, TcpListener,
-    WhenFull,
+    Admin, Auth, Cluster, Config, DenyAction, Endpoint, Listeners, Log, Mqtt, Node, Persistence, Secret,
+    SharedStrategy, TcpListener, WhenFull,
 };
 
 use reader::Reader;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::notation::{address, is_host_and_port, is_name, is_path, loopback};
 use super::reader::Reader;
 use super::{
-    Admin, Auth, Cluster, Config, DenyAction, Endpoint, Listeners, Log, Mqtt, Node, Persistence, Secret, SharedStrategy, Sources,
-    TcpListener, WhenFull,
+    Admin, Auth, Cluster, Config, DenyAction, Endpoint, Listeners, Log, Mqtt, Node, Persistence, Secret,
+    SharedStrategy, Sources, TcpListener, WhenFull,
 };
 
 const KIB: usize = 1 << 10;

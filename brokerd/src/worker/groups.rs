@@ -66,7 +66,8 @@ impl Shard {
             return self.redispatch(message, for_group, done);
         };
         let retain = message.retain && member.flags & Subscriber::RETAIN_AS_PUBLISHED != 0;
-        let subscription_ids = if member.subscription_id == 0 { Box::default() } else { [member.subscription_id].into() };
+        let subscription_ids =
+            if member.subscription_id == 0 { Box::default() } else { [member.subscription_id].into() };
         let (qos, shared) = (message.qos.min(member.qos), NonZeroU32::new(member.serial));
         let delivery = Delivery { message: message.clone(), qos, retain, subscription_ids, shared };
         self.step(member.session, |session, limits, now, out| session.deliver(delivery, limits, now, out));

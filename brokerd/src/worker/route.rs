@@ -12,7 +12,9 @@ use super::groups::share;
 use super::shard::Shard;
 use crate::access::{Action, Identity};
 use crate::metrics::Metric;
-use crate::router::{self, ForGroup, Mailboxes, Matches, OnDelivered, Outbound, Outcome, PeerSet, PeerSlot, Subscriber, Target, Ticket};
+use crate::router::{
+    self, ForGroup, Mailboxes, Matches, OnDelivered, Outbound, Outcome, PeerSet, PeerSlot, Subscriber, Target, Ticket,
+};
 
 /// What a turn collects.
 pub(super) struct Turn {

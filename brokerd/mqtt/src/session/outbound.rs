@@ -145,7 +145,8 @@ impl Outbound {
         if in_flight {
             let (mut at, sent) = (0, self.sent);
             self.in_flight.retain(|one| {
-                let mine = one.delivery.as_ref().filter(|delivery| delivery.qos == Qos::AtLeastOnce && is_its(delivery));
+                let mine =
+                    one.delivery.as_ref().filter(|delivery| delivery.qos == Qos::AtLeastOnce && is_its(delivery));
                 reclaimed.extend(mine.map(|delivery| delivery.message.clone()));
                 self.sent -= usize::from(mine.is_some() && at < sent);
                 at += 1;

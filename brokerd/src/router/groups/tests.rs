@@ -142,17 +142,19 @@ fn an_unserved_group_of_a_flooded_message_falls_to_exactly_one_of_its_nodes() {
     let names: [Arc<str>; 3] = ["n1", "n2", "n3"].map(Arc::from);
     for group in 0..50 {
         let text = Arc::<str>::from(format!("$share/g{group}/t"));
-        let served: usize = (0..3_u8).map(|own| {
-            let groups = Groups::new(Strategy::RoundRobin);
-            groups.subscribe(&text, member(0, 1), |_| 1);
-            let others = (0..3_u8).filter(|other| *other != own);
-            let rivals: Vec<_> = others.map(|other| (PeerSlot(other), names[usize::from(other)].clone())).collect();
-            for (slot, _) in &rivals {
-                groups.set_remote(&text, *slot, Weight { online: 1, total: 1 });
-            }
-            assert!(groups.unserved("t", &names[usize::from(own)], &rivals, |_| true).is_empty(), "served already");
-            groups.unserved("t", &names[usize::from(own)], &rivals, |_| false).len()
-        }).sum();
+        let served: usize = (0..3_u8)
+            .map(|own| {
+                let groups = Groups::new(Strategy::RoundRobin);
+                groups.subscribe(&text, member(0, 1), |_| 1);
+                let others = (0..3_u8).filter(|other| *other != own);
+                let rivals: Vec<_> = others.map(|other| (PeerSlot(other), names[usize::from(other)].clone())).collect();
+                for (slot, _) in &rivals {
+                    groups.set_remote(&text, *slot, Weight { online: 1, total: 1 });
+                }
+                assert!(groups.unserved("t", &names[usize::from(own)], &rivals, |_| true).is_empty(), "served already");
+                groups.unserved("t", &names[usize::from(own)], &rivals, |_| false).len()
+            })
+            .sum();
         assert_eq!(served, 1, "{text}");
     }
 }

@@ -66,7 +66,8 @@ fn every_group_and_every_plain_subscriber_gets_its_copy_at_its_own_qos() {
     publisher.send(publish(V5, Q2, 1, "x")).until_pong();
     let mut lines = both.until_pong();
     lines.sort_unstable();
-    let found: Vec<(bool, bool, bool)> = lines.iter().map(|l| (l.contains("q0"), l.contains("q1"), l.contains("q2"))).collect();
+    let found: Vec<(bool, bool, bool)> =
+        lines.iter().map(|l| (l.contains("q0"), l.contains("q1"), l.contains("q2"))).collect();
     assert_eq!(lines.len(), 4, "{lines:?}");
     for id in ["id=1", "id=2", "id=3", "id=4"] {
         assert_eq!(lines.iter().filter(|line| line.contains(id)).count(), 1, "{id}: {lines:?}");
@@ -120,7 +121,8 @@ fn who_has_a_connection_gets_the_messages_and_where_all_are_away_one_queues_them
     drop(member);
     node.until("both away", || node.count().1 == 1);
     send(&mut publisher, Q1, 0..20);
-    let mut all: Vec<u32> = [away, here].iter().flat_map(|id| payloads(&mut kept(&node, id))).map(|p| p.parse().unwrap()).collect();
+    let mut all: Vec<u32> =
+        [away, here].iter().flat_map(|id| payloads(&mut kept(&node, id))).map(|p| p.parse().unwrap()).collect();
     all.sort_unstable();
     all.dedup();
     assert_eq!(all, (0..20).collect::<Vec<_>>(), "each is queued for somebody");

@@ -167,7 +167,8 @@ fn subscription_identifiers_go_to_5_0_alone() {
     for (version, line) in [(Version::V5, "PUBLISH t=x q0 id=3 id=200"), (Version::V311, "PUBLISH t=x q0")] {
         let mut pair = Pair::connected(version);
         let message = Arc::new(Message::new("t", &[], b"x"));
-        let delivery = Delivery { message, qos: Q0, retain: false, subscription_ids: Box::from([3, 200]), shared: None };
+        let delivery =
+            Delivery { message, qos: Q0, retain: false, subscription_ids: Box::from([3, 200]), shared: None };
         pair.session.deliver(delivery, &pair.limits, pair.now, &mut pair.out);
         assert_eq!(pair.sent(), [line]);
     }
