@@ -59,7 +59,7 @@ pub(super) async fn reload_access(access: Access, workers: Workers) -> Result<Ve
 /// What the management API reads of this node.
 pub(super) fn local(base: &Foundation, listeners: &[Arc<Listener>]) -> LocalParts {
     let (access, workers) = (base.access.clone(), base.workers.clone());
-    let (listeners, retained) = (listeners.to_vec(), base.retained.clone());
+    let (listeners, retained, index) = (listeners.to_vec(), base.retained.clone(), base.index.clone());
     let view = |listener: &Arc<Listener>| admin::Listener {
         kind: listener.kind.to_owned(),
         name: listener.name.clone(),
@@ -77,7 +77,10 @@ pub(super) fn local(base: &Foundation, listeners: &[Arc<Listener>]) -> LocalPart
         metrics: base.metrics.clone(),
         listeners: Box::new(move || listeners.iter().map(view).collect()),
         reload_access: Box::new(move || Box::pin(reload_access(access.clone(), workers.clone()))),
-        gauges: vec![("retained.count", Box::new(move || retained.counts().messages as u64))],
+        gauges: vec![
+            ("retained.count", Box::new(move || retained.counts().messages as u64)),
+            ("subscriptions.shared.count", Box::new(move || index.groups().members() as u64)),
+        ],
     }
 }
 

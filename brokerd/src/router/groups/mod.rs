@@ -237,6 +237,11 @@ impl Groups {
         self.with(text, |group| (group.weight().total as usize, group.peers())).unwrap_or_default()
     }
 
+    /// How many members are here.
+    pub fn members(&self) -> usize {
+        self.members.load(Ordering::Relaxed)
+    }
+
     /// Groups with a member here, members here, and groups in all.
     pub(super) fn counts(&self) -> (usize, usize, usize) {
         let count = |of: &AtomicUsize| of.load(Ordering::Relaxed);
