@@ -16,4 +16,5 @@ pub mod retain;
 pub mod router;
 pub mod shutdown;
 pub mod telemetry;
+pub mod transport;
 pub mod worker;

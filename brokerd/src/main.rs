@@ -55,8 +55,8 @@ async fn serve(config: &Config, hangups: Signal, stop: &CancellationToken) -> an
     if broker.cluster_address().is_none() {
         announce(config, &broker);
     }
-    for listener in broker.listeners() {
-        println!("mqtt {} listening on {}", listener.id(), listener.bind);
+    for listener in broker.listeners().iter() {
+        println!("mqtt {} listening on {}", listener.id(), listener.config.bind);
     }
     println!("ready");
     let failure = tokio::select! {
@@ -68,11 +68,14 @@ async fn serve(config: &Config, hangups: Signal, stop: &CancellationToken) -> an
     failure.map_or(Ok(()), |why| Err(anyhow::anyhow!("gossip ended: {why}")))
 }
 
-/// Reads users and rules again at each SIGHUP, for as long as the node runs.
+/// Reads users, rules and certificates again at each SIGHUP, for as long as the node runs.
 async fn obey_hangups(broker: &Broker, mut hangups: Signal) {
     while hangups.recv().await.is_some() {
         if let Err(why) = broker.reload_access().await {
             tracing::error!(%why, "users and rules stay as they were");
+        }
+        if let Err(why) = broker.reload_certificates().await {
+            tracing::error!(%why, "certificates stay as they were");
         }
     }
     std::future::pending().await // the runtime is about to end

@@ -331,3 +331,18 @@ async fn a_connection_that_says_nothing_holds_nobody_up() {
     let connect = Connect::v311(&broker.own("served"));
     soon("another client is served", Raw::connect(broker.address(), &connect)).await.expect_silence().await;
 }
+
+#[tokio::test]
+async fn a_first_packet_larger_than_a_connect_may_be_is_refused_by_its_header() {
+    let broker = Broker::start().await;
+    if broker.is_foreign() {
+        return; // `mqtt.max_connect_size` is ours
+    }
+    for length in [262_145, 900_000, 268_435_455] {
+        let mut stranger = Raw::open(broker.address(), Version::V5).await;
+        stranger.send(&[&[0x10], packet::variable(length).as_slice()].concat()).await;
+        assert_eq!(stranger.expect_close().await, None, "a CONNECT of {length} bytes");
+    }
+    let client = Connect::v5(&broker.own("large")).will(Will::new("w", &"x".repeat(65_000)));
+    Raw::connect(broker.address(), &client).await.disconnect().await;
+}

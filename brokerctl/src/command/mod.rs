@@ -8,6 +8,7 @@ mod listeners;
 mod passwd;
 mod status;
 mod subscriptions;
+mod tls;
 mod topics;
 
 use clap::Subcommand;
@@ -30,6 +31,8 @@ pub(crate) enum Command {
     Topics(topics::Topics),
     Listeners(listeners::Listeners),
     #[command(subcommand)]
+    Tls(tls::Tls),
+    #[command(subcommand)]
     Auth(auth::Auth),
     Passwd(passwd::Passwd),
 }
@@ -44,6 +47,7 @@ impl Command {
             Self::Subscriptions(subscriptions) => subscriptions.run(session).await,
             Self::Topics(topics) => topics.run(session).await,
             Self::Listeners(listeners) => listeners.run(session).await,
+            Self::Tls(tls) => tls.run(session).await,
             Self::Auth(auth) => auth.run(session).await,
             Self::Passwd(passwd) => passwd.run(session),
         }

@@ -208,6 +208,38 @@ async fn listeners_are_listed_with_and_without_the_word_list() {
 }
 
 #[tokio::test]
+async fn a_listener_is_told_what_to_do_on_one_node_in_the_words_of_emqx_ctl() {
+    let cluster = Cluster::of(0, vec![("b", Peer::Answers(0))]).await;
+    for (line, out) in [
+        ("listeners stop tcp:default", "Stop tcp:default listener successfully.\n"),
+        ("listeners restart tcp:default", "Restarted tcp:default listener successfully.\n"),
+        ("listeners drain tcp:default --node b", "Drained tcp:default listener successfully.\n"),
+    ] {
+        let ran = cluster.run(line).await;
+        assert_code(&ran, 0);
+        assert_eq!(ran.out, out, "{line}");
+    }
+    let ran = cluster.run("listeners start tcp:default").await;
+    assert_code(&ran, 1);
+    assert!(ran.err.contains("Failed to start tcp:default listener: already_started"), "{ran:?}");
+    let ran = cluster.run("listeners stop ssl:x").await;
+    assert_code(&ran, 4);
+    assert!(ran.err.contains("Invalid listener: tls:x"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn reloading_tls_shows_the_ends_and_names_the_node_that_kept_its_own() {
+    let cluster = Cluster::of(0, vec![("b", Peer::Answers(0))]).await;
+    let ran = cluster.run("-o json tls reload --node a").await;
+    assert_code(&ran, 0);
+    assert_eq!(ran.json()[0]["expires"], "2000-03-01T00:00:00.000Z");
+    let ran = cluster.run("tls reload").await;
+    assert_code(&ran, 1);
+    assert!(ran.err.contains("b keeps its certificates") && ran.err.contains("is another's"), "{ran:?}");
+    assert_eq!(cluster.run("-o json tls list").await.json().as_array().map(Vec::len), Some(2));
+}
+
+#[tokio::test]
 async fn joining_says_why_it_failed_and_shows_the_members_when_it_did_not() {
     let cluster = Cluster::of(0, vec![("b", Peer::Answers(0))]).await;
     let ran = cluster.run("cluster join 127.0.0.1:1").await;

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use brokerd::admin::{Admin, AdminParts, Listener, Local, NodeInfo, Nodes, ThisNode};
+use brokerd::admin::{Admin, AdminParts, Listener, Local, NodeInfo, Nodes, Order, ThisNode};
 use brokerd::cluster::{Answer, AskError, JoinError, Member, MemberState};
 use brokerd::config::Endpoint;
+use brokerd::listener::{Certificate, ControlError};
 use brokerd::metrics::Metrics;
 use brokerd::registry::Boxed;
 use brokerd::worker::view::{ClientView, Count, SubscriptionView};
@@ -102,6 +103,22 @@ impl Local for Fixed {
     }
     fn listeners(&self) -> Vec<Listener> {
         vec![Listener { kind: "tcp".into(), name: "default".into(), running: true, ..Listener::default() }]
+    }
+    fn control<'a>(&'a self, id: &'a str, order: Order) -> Boxed<'a, Result<(), ControlError>> {
+        ready(match (id, order) {
+            ("tcp:default", Order::Start) => Err(ControlError::AlreadyStarted),
+            ("tcp:default", _) => Ok(()),
+            _ => Err(ControlError::NotFound),
+        })
+    }
+    fn reload_certificates(&self) -> Boxed<'_, Result<Vec<Certificate>, String>> {
+        ready(match self.node {
+            "b" => Err("`listeners.tls.default.key` = `/k`: is another's".into()),
+            _ => Ok(self.certificates()),
+        })
+    }
+    fn certificates(&self) -> Vec<Certificate> {
+        vec![Certificate { listener: "tls:default".into(), file: "/c".into(), expires: 951_868_800 }]
     }
     fn gauges(&self) -> Vec<(&'static str, u64)> {
         vec![("retained.count", 3)]

@@ -5,7 +5,6 @@
 //! [`Principal`], and nothing behind it knows how that was found out.
 
 mod acl;
-mod cidr;
 mod file;
 mod recent;
 mod users;

@@ -16,6 +16,7 @@ use super::nodes::Nodes;
 use super::page::Wanted;
 use super::topics::Topics;
 use crate::cluster::{Member, MemberState};
+use crate::listener::{Certificate, ControlError};
 use crate::registry::Boxed;
 
 /// Who this node is.
@@ -109,6 +110,17 @@ impl ThisNode {
             Question::Clients(list) => self.clients(&list).await,
             Question::Subscriptions(list) => self.subscriptions(&list).await,
             Question::Topics(list) => self.topics(&list).await,
+            Question::Listener(order) => {
+                let told = match convert::order(&order) {
+                    Some(what) => self.local.control(&order.id, what).await,
+                    None => return refusal("an order of another version"),
+                };
+                let is_found = !matches!(told, Err(ControlError::NotFound));
+                let why = told.err().map(|error| error.to_string()).unwrap_or_default();
+                whole(Answer::Ordered(wire::Ordered { is_found, why }))
+            }
+            Question::Certificates(_) => whole(certificates(Ok(self.local.certificates()))),
+            Question::ReloadTls(_) => whole(certificates(self.local.reload_certificates().await)),
             Question::AuthReload(_) => {
                 let (numbers, error) = match self.local.reload_access().await {
                     Ok(figures) => (figures, String::new()),
@@ -220,6 +232,14 @@ impl crate::cluster::Answer for ThisNode {
             answer.encode_to_vec().into()
         })
     }
+}
+
+fn certificates(result: Result<Vec<Certificate>, String>) -> Answer {
+    let (rows, why) = match result {
+        Ok(certificates) => (certificates.into_iter().map(convert::certificate).collect(), String::new()),
+        Err(why) => (Vec::new(), why),
+    };
+    Answer::Certificates(wire::Certificates { rows, why })
 }
 
 /// An answer without a further page.

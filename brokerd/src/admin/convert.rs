@@ -2,8 +2,9 @@
 
 use proto::admin as wire;
 
-use super::local::Listener;
+use super::local::{Listener, Order};
 use crate::cluster::{Member, MemberState};
+use crate::listener::Certificate;
 use crate::worker::view::{ClientView, SubscriptionView};
 
 pub(super) fn client(view: ClientView) -> wire::Client {
@@ -55,6 +56,25 @@ pub(super) fn listener(view: Listener) -> wire::Listener {
         accepted: view.accepted,
         refused: view.refused,
         proxy_protocol: view.proxy_protocol,
+        state: view.state,
+    }
+}
+
+pub(super) fn order(order: &wire::ListenerOrder) -> Option<Order> {
+    Some(match wire::listener_order::What::try_from(order.what).ok()? {
+        wire::listener_order::What::Start => Order::Start,
+        wire::listener_order::What::Stop => Order::Stop,
+        wire::listener_order::What::Drain => Order::Drain,
+        wire::listener_order::What::Restart => Order::Restart,
+        wire::listener_order::What::None => return None,
+    })
+}
+
+pub(super) fn certificate(certificate: Certificate) -> wire::Certificate {
+    wire::Certificate {
+        listener: certificate.listener,
+        file: certificate.file.display().to_string(),
+        expires: certificate.expires,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::listener::{Certificate, ControlError, Listeners};
 use crate::metrics::Metrics;
 use crate::registry::Boxed;
 use crate::router::Index;
@@ -29,6 +30,21 @@ pub struct Listener {
     pub refused: u64,
     /// Whether it expects a PROXY protocol header.
     pub proxy_protocol: bool,
+    /// `running`, `drained` or `stopped`.
+    pub state: String,
+}
+
+/// What a listener is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Accept again.
+    Start,
+    /// Close, and send its clients away.
+    Stop,
+    /// Close, and keep its clients.
+    Drain,
+    /// Stop, then start.
+    Restart,
 }
 
 /// Reads the listeners as they are now.
@@ -62,6 +78,12 @@ pub trait Local: Send + Sync {
     fn filter_counts(&self) -> (u64, u64);
     /// The listeners.
     fn listeners(&self) -> Vec<Listener>;
+    /// Starts, stops, drains or restarts one. See [`Listeners`].
+    fn control<'a>(&'a self, id: &'a str, order: Order) -> Boxed<'a, Result<(), ControlError>>;
+    /// See [`Listeners::reload_certificates`].
+    fn reload_certificates(&self) -> Boxed<'_, Result<Vec<Certificate>, String>>;
+    /// See [`Listeners::certificates`].
+    fn certificates(&self) -> Vec<Certificate>;
     /// Further figures for `broker stats`.
     fn gauges(&self) -> Vec<(&'static str, u64)>;
     /// Reads users and rules again: see [`ReloadAccess`].
@@ -80,6 +102,8 @@ pub struct LocalParts {
     pub metrics: Metrics,
     /// The listeners.
     pub listeners: ListenersView,
+    /// The same listeners, to be told what to do.
+    pub control: Arc<Listeners>,
     /// Such as the answer to SIGHUP.
     pub reload_access: ReloadAccess,
     /// Such as `retained.count`.
@@ -117,6 +141,22 @@ impl Local for LocalParts {
     }
     fn listeners(&self) -> Vec<Listener> {
         (self.listeners)()
+    }
+    fn control<'a>(&'a self, id: &'a str, order: Order) -> Boxed<'a, Result<(), ControlError>> {
+        Box::pin(async move {
+            match order {
+                Order::Start => self.control.start(id).await,
+                Order::Stop => self.control.stop(id).await,
+                Order::Drain => self.control.drain(id).await,
+                Order::Restart => self.control.restart(id).await,
+            }
+        })
+    }
+    fn reload_certificates(&self) -> Boxed<'_, Result<Vec<Certificate>, String>> {
+        Box::pin(self.control.reload_certificates())
+    }
+    fn certificates(&self) -> Vec<Certificate> {
+        self.control.certificates()
     }
     fn gauges(&self) -> Vec<(&'static str, u64)> {
         self.gauges.iter().map(|(name, read)| (*name, read())).collect()

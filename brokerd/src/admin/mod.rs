@@ -25,7 +25,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 
 pub use answer::{NodeInfo, ThisNode};
-pub use local::{Gauge, Listener, ListenersView, Local, LocalParts, ReloadAccess};
+pub use local::{Gauge, Listener, ListenersView, Local, LocalParts, Order, ReloadAccess};
 pub use nodes::Nodes;
 pub use socket::StartError;
 

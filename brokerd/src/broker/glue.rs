@@ -9,7 +9,7 @@ use super::{Foundation, VERSION};
 use crate::access::Access;
 use crate::admin::{self, LocalParts, NodeInfo, Nodes};
 use crate::cluster::{AskError, Cluster, JoinError, Member};
-use crate::listener::Listener;
+use crate::listener::{Listener, Listeners, State};
 use crate::registry::Boxed;
 use crate::worker::Workers;
 
@@ -57,25 +57,27 @@ pub(super) async fn reload_access(access: Access, workers: Workers) -> Result<Ve
 }
 
 /// What the management API reads of this node.
-pub(super) fn local(base: &Foundation, listeners: &[Arc<Listener>]) -> LocalParts {
+pub(super) fn local(base: &Foundation, listeners: &Arc<Listeners>) -> LocalParts {
     let (access, workers) = (base.access.clone(), base.workers.clone());
-    let (listeners, retained, index) = (listeners.to_vec(), base.retained.clone(), base.index.clone());
+    let (control, retained, index) = (listeners.clone(), base.retained.clone(), base.index.clone());
     let view = |listener: &Arc<Listener>| admin::Listener {
-        kind: listener.kind.to_owned(),
-        name: listener.name.clone(),
-        listen_on: listener.bind.to_string(),
-        running: listener.is_running(),
+        kind: listener.config.kind.name().to_owned(),
+        name: listener.config.name.clone(),
+        listen_on: listener.config.bind.to_string(),
+        running: listener.state() == State::Running,
+        state: listener.state().name().to_owned(),
         current_conn: listener.connections() as u64,
-        max_conns: listener.max_connections as u64,
+        max_conns: listener.config.max_connections as u64,
         accepted: listener.accepted(),
         refused: listener.refused(),
-        proxy_protocol: false,
+        proxy_protocol: listener.has_proxy_protocol(),
     };
     LocalParts {
         workers: base.workers.clone(),
         index: base.index.clone(),
         metrics: base.metrics.clone(),
-        listeners: Box::new(move || listeners.iter().map(view).collect()),
+        listeners: Box::new(move || control.iter().map(view).collect()),
+        control: listeners.clone(),
         reload_access: Box::new(move || Box::pin(reload_access(access.clone(), workers.clone()))),
         gauges: vec![
             ("retained.count", Box::new(move || retained.counts().messages as u64)),

@@ -15,7 +15,7 @@ use crate::admin::{Admin, AdminParts, Nodes, ThisNode};
 use crate::cluster::Cluster;
 use crate::config::{self, Config};
 use crate::datadir::DataDir;
-use crate::listener::{self, Listener};
+use crate::listener::Listeners;
 use crate::metrics::Metrics;
 use crate::registry::{Clock, Elsewhere, OnlyHere};
 use crate::retain::{self, Retained};
@@ -29,12 +29,12 @@ const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A running node.
 pub struct Broker {
-    listeners: Vec<Arc<Listener>>,
+    listeners: Arc<Listeners>,
+    metrics: Metrics,
     cluster: Option<Cluster>,
     admin: Admin,
     access: Access,
     workers: Workers,
-    accepting: CancellationToken,
     tasks: TaskTracker,
     upkeep: CancellationToken,
 }
@@ -61,15 +61,14 @@ impl Broker {
     /// With the key of what cannot be had.
     pub async fn start(config: &Config, waiting: impl FnOnce(&Self)) -> anyhow::Result<Self> {
         let base = Foundation::lay(config)?;
-        let bound = listener::bind_all(&config.listeners)?;
-        let listeners: Vec<_> = bound.iter().map(|bound| bound.listener().clone()).collect();
+        let listeners = Arc::new(Listeners::bind(&config.listeners, Arc::new(base.workers.clone()))?);
         let cluster = match config.cluster.secret {
             Some(_) => Some(clustered::start(config, &base).await?),
             None => None,
         };
         base.start_workers(config, cluster.as_ref())?;
         let admin = base.serve_admin(config, cluster.as_ref(), &listeners).await?;
-        let (tasks, accepting, upkeep) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
+        let (tasks, upkeep) = (TaskTracker::new(), CancellationToken::new());
         tasks.spawn(upkeep::run(
             base.data.clone(),
             base.clock.clone(),
@@ -77,22 +76,26 @@ impl Broker {
             base.started,
             upkeep.clone(),
         ));
-        let (access, workers) = (base.access, base.workers);
-        let broker = Self { listeners, cluster, admin, access, workers, accepting, tasks, upkeep };
+        let (access, workers, metrics) = (base.access, base.workers, base.metrics);
+        let broker = Self { listeners, metrics, cluster, admin, access, workers, tasks, upkeep };
         if let Some(cluster) = &broker.cluster {
             waiting(&broker);
             cluster.ready().await;
         }
-        for bound in bound {
-            bound.listen(broker.workers.clone(), &broker.tasks, broker.accepting.clone())?;
-        }
+        broker.listeners.open().await?;
         Ok(broker)
     }
 
     /// Its MQTT listeners.
     #[must_use]
-    pub fn listeners(&self) -> &[Arc<Listener>] {
+    pub const fn listeners(&self) -> &Arc<Listeners> {
         &self.listeners
+    }
+
+    /// Its counters by name.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<(&'static str, u64)> {
+        self.metrics.totals()
     }
 
     /// Where its peers reach it, if it is one of a cluster.
@@ -123,12 +126,22 @@ impl Broker {
         glue::reload_access(self.access.clone(), self.workers.clone()).await
     }
 
+    /// Reads the certificates of all listeners again, all or nothing.
+    ///
+    /// # Errors
+    /// The key, the file, and what is wrong with it: everything stays as it was.
+    pub async fn reload_certificates(&self) -> Result<(), String> {
+        let certificates = self.listeners.reload_certificates().await?;
+        tracing::info!(certificates = certificates.len(), "certificates were read again");
+        Ok(())
+    }
+
     /// Stops in phases: no new clients; good-bye to those who are here, their wills sent; the peers; the management API.
     pub async fn stop(self) {
-        self.accepting.cancel();
         self.upkeep.cancel();
         self.tasks.close();
         let phases = async {
+            self.listeners.close().await;
             self.tasks.wait().await;
             self.workers.stop().await;
             if let Some(cluster) = &self.cluster {
@@ -191,7 +204,7 @@ impl Foundation {
         &self,
         config: &Config,
         cluster: Option<&Cluster>,
-        listeners: &[Arc<Listener>],
+        listeners: &Arc<Listeners>,
     ) -> anyhow::Result<Admin> {
         let this_node = Arc::new(ThisNode::new(glue::info(self), Arc::new(glue::local(self, listeners))));
         let nodes = cluster.map(|cluster| {

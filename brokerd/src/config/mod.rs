@@ -4,6 +4,8 @@
 //! Default < file < environment < `--set` < `--node-name`, `--seed`. The later layer wins key by key.
 
 mod layers;
+mod listeners;
+mod network;
 mod notation;
 mod problem;
 mod reader;
@@ -16,11 +18,12 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use listeners::{Bind, Kind, Listener, Listeners, Tls};
+pub use network::Network;
 pub use problem::{Problem, Source};
 pub use sources::{FileText, Machine, Sources};
 pub use types::{
-    Admin, Auth, Cluster, Config, DenyAction, Endpoint, Listeners, Log, Mqtt, Node, Persistence, Secret,
-    SharedStrategy, TcpListener, WhenFull,
+    Admin, Auth, Cluster, Config, DenyAction, Endpoint, Log, Mqtt, Node, Persistence, Secret, SharedStrategy, WhenFull,
 };
 
 use reader::Reader;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::notation::is_path;
 use super::reader::Reader;
-use super::{Config, Endpoint, Secret};
+use super::{Bind, Config, Endpoint, Secret};
 
 /// Of `cluster.secret`, for an attacker may try it offline against one sealed datagram.
 const SHORTEST_SECRET: usize = 16;
@@ -71,15 +71,16 @@ fn read_secret(path: &Path) -> Result<String, String> {
 }
 
 fn listeners(r: &mut Reader, config: &Config) {
+    super::listeners::check(r, &config.listeners, config.mqtt.max_packet_size);
     if config.auth.password_file.is_some() || r.is_set("auth.password_file") {
         return;
     }
-    for (name, listener) in &config.listeners.tcp {
-        if !listener.bind.ip().is_loopback() && !listener.allow_anonymous {
-            let key = format!("listeners.tcp.{name}");
+    for (key, listener) in config.listeners.iter() {
+        if listener.is_open() && !listener.allow_anonymous {
             let why = "lets anyone who can reach it connect, for there is no auth.password_file: name one, bind to a \
-                       loopback address, or set";
-            r.refuse(&format!("{key}.bind"), format!("{why} {key}.allow_anonymous = true"));
+                       loopback address without proxy_protocol, or set";
+            let bind = if listener.proxy_protocol { "proxy_protocol" } else { "bind" };
+            r.refuse(&format!("{key}.{bind}"), format!("{why} {key}.allow_anonymous = true"));
         }
     }
 }
@@ -109,8 +110,18 @@ fn addresses(r: &mut Reader, config: &Config) {
     if let Endpoint::Tcp(address) = config.admin.listen {
         taken.push((address, "admin.listen".into()));
     }
-    for (name, listener) in &config.listeners.tcp {
-        taken.push((listener.bind, format!("listeners.tcp.{name}.bind")));
+    let mut sockets: Vec<(&Path, String)> = Vec::new();
+    for (key, listener) in config.listeners.iter() {
+        match &listener.bind {
+            Bind::Address(address) => taken.push((*address, format!("{key}.bind"))),
+            Bind::Path { path, .. } => {
+                if let Some((_, other)) = sockets.iter().find(|(taken, _)| taken == path) {
+                    let why = format!("is also the socket of {other}: give each its own");
+                    r.refuse(&format!("{key}.socket"), why);
+                }
+                sockets.push((path, format!("{key}.socket")));
+            }
+        }
     }
     for (at, (address, key)) in taken.iter().enumerate() {
         let other = taken[..at].iter().find(|(other, _)| other == address && address.port() != 0);

@@ -1,6 +1,5 @@
 //! Every key with its default and range. Owns this table; rules between keys are in `rules`.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,8 +7,8 @@ use std::time::Duration;
 use super::notation::{address, is_host_and_port, is_name, is_path, loopback};
 use super::reader::Reader;
 use super::{
-    Admin, Auth, Cluster, Config, DenyAction, Endpoint, Listeners, Log, Mqtt, Node, Persistence, Secret,
-    SharedStrategy, Sources, TcpListener, WhenFull,
+    Admin, Auth, Cluster, Config, DenyAction, Endpoint, Log, Mqtt, Node, Persistence, Secret, SharedStrategy, Sources,
+    WhenFull, listeners,
 };
 
 const KIB: usize = 1 << 10;
@@ -18,8 +17,6 @@ const GIB: usize = 1 << 30;
 const TIB: usize = 1 << 40;
 /// A count that fits every table, and whose product with the size of a row is far from overflow.
 const BILLION: usize = 1_000_000_000;
-/// Each is a task and a socket of every worker; a larger number is a generator that ran away.
-const MOST_LISTENERS: usize = 64;
 /// Remaining Length of 268,435,455, its four bytes and the first byte [MQTT-2.1.4].
 const LARGEST_PACKET: u32 = 268_435_460;
 
@@ -41,7 +38,7 @@ pub(super) fn read(reader: &mut Reader, sources: &Sources) -> Config {
     }
     Config {
         node: node(reader, sources),
-        listeners: listeners(reader),
+        listeners: listeners::read(reader),
         auth: auth(reader),
         mqtt: mqtt(reader),
         persistence: persistence(reader),
@@ -55,8 +52,11 @@ pub(super) fn read(reader: &mut Reader, sources: &Sources) -> Config {
 pub(super) fn reserved(key: &str) -> Option<&'static str> {
     let mut levels = key.split('.');
     match (levels.next()?, levels.next()?) {
-        ("listeners", "tcp") => None,
-        ("listeners", _) => Some("this version has listeners of kind tcp, as in listeners.tcp.default.bind"),
+        ("listeners", "tcp" | "tls" | "ws" | "wss" | "unix") => None,
+        ("listeners", "ssl") => Some("this kind is called tls, as in listeners.tls.default.bind"),
+        ("listeners", _) => {
+            Some("this version has the kinds tcp, tls, ws, wss and unix, as in listeners.tcp.default.bind")
+        }
         ("cluster", "discovery") => Some("this version finds its peers by cluster.seeds"),
         ("persistence", "backend" | "memory" | "disk" | "redis" | "postgres" | "mysql") => {
             Some("this version keeps sessions in memory")
@@ -98,37 +98,6 @@ fn default_data_dir(sources: &Sources, name: &str) -> Option<PathBuf> {
     Some(state.or_else(home)?.join("brokerd").join(name))
 }
 
-fn listeners(r: &mut Reader) -> Listeners {
-    r.section("listeners.tcp");
-    let mut names = r.names("listeners.tcp");
-    if names.is_empty() {
-        names.insert("default".into());
-    }
-    if names.len() > MOST_LISTENERS {
-        r.refuse("listeners.tcp", format!("has {} listeners, allowed are {MOST_LISTENERS}", names.len()));
-    }
-    let mut tcp = BTreeMap::new();
-    for name in names.into_iter().take(MOST_LISTENERS) {
-        let key = format!("listeners.tcp.{name}");
-        r.section(&key);
-        if !is_name(&name) {
-            r.refuse(&key, format!("a listener's name is {NAME}"));
-        }
-        let bind = r.text(&format!("{key}.bind"), ADDRESS, address);
-        if bind.is_none() && name != "default" && !r.is_set(&format!("{key}.bind")) {
-            r.refuse(&format!("{key}.bind"), format!("is missing: {ADDRESS}"));
-        }
-        let listener = TcpListener {
-            bind: bind.unwrap_or(loopback(1883)),
-            max_connections: r.integer(&format!("{key}.max_connections"), 0, 0..=BILLION),
-            backlog: r.integer(&format!("{key}.backlog"), 4096, 1..=65_535),
-            allow_anonymous: r.boolean(&format!("{key}.allow_anonymous"), false),
-        };
-        tcp.insert(name, listener);
-    }
-    Listeners { tcp }
-}
-
 fn auth(r: &mut Reader) -> Auth {
     let path = |text: &str| is_path(text).then(|| PathBuf::from(text));
     Auth {
@@ -159,6 +128,7 @@ fn mqtt(r: &mut Reader) -> Mqtt {
     };
     Mqtt {
         max_packet_size: r.size("mqtt.max_packet_size", 1 << 20, 256..=LARGEST_PACKET),
+        max_connect_size: r.size("mqtt.max_connect_size", 256 * 1024, 256..=LARGEST_PACKET),
         connect_timeout: r.duration("mqtt.connect_timeout", secs(10), ms(100)..=secs(3600)),
         receive_maximum: r.integer("mqtt.receive_maximum", 1000, 1..=u16::MAX),
         max_inflight: r.integer("mqtt.max_inflight", 100, 1..=u16::MAX),

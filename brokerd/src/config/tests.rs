@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Config, Endpoint, FileText, Machine, Sources, WhenFull, load};
+use super::{Bind, Config, Endpoint, FileText, Kind, Machine, Sources, WhenFull, load};
 
 mod reference;
 mod refusals;
@@ -43,13 +43,17 @@ fn lines(problems: &[super::Problem]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
+/// Each listener's key and address.
+fn binds(config: &Config) -> Vec<String> {
+    config.listeners.iter().map(|(key, listener)| format!("{key} {}", listener.bind)).collect()
+}
+
 #[test]
 fn nothing_given_is_a_loopback_broker_named_after_the_host() {
     let config = accepted(&machine());
     assert_eq!(config.node.name, "pump-7");
     assert_eq!(config.node.data_dir, PathBuf::from("/home/ann/.local/state/brokerd/pump-7"));
-    assert_eq!(config.listeners.tcp.keys().collect::<Vec<_>>(), ["default"]);
-    assert_eq!(config.listeners.tcp["default"].bind, "127.0.0.1:1883".parse().unwrap());
+    assert_eq!(binds(&config), ["listeners.tcp.default 127.0.0.1:1883"]);
     assert_eq!(config.admin.listen, Endpoint::Auto);
     assert_eq!(config.cluster.secret, None);
 }
@@ -83,15 +87,83 @@ fn later_layers_win_key_by_key() {
 #[test]
 fn a_listener_is_made_or_moved_by_set_and_by_the_environment() {
     let moved = accepted(&with_set(&["listeners.tcp.default.bind=127.0.0.1:1884"]));
-    assert_eq!(moved.listeners.tcp["default"].bind.port(), 1884);
+    assert_eq!(binds(&moved), ["listeners.tcp.default 127.0.0.1:1884"]);
     let moved = accepted(&with_variables(&[("BROKERD_LISTENERS__TCP__DEFAULT__BIND", "[::1]:0")]));
-    assert_eq!(moved.listeners.tcp["default"].bind, "[::1]:0".parse().unwrap());
+    assert_eq!(binds(&moved), ["listeners.tcp.default [::1]:0"]);
     let named = accepted(&with_set(&["listeners.tcp.lan.bind=0.0.0.0:1883", "listeners.tcp.lan.allow_anonymous=true"]));
-    assert_eq!(named.listeners.tcp.keys().collect::<Vec<_>>(), ["lan"], "a named listener replaces the default one");
-    assert_eq!(
-        accepted(&with_set(&["listeners.tcp.default.bind=localhost:5"])).listeners.tcp["default"].bind.port(),
-        5
-    );
+    assert_eq!(binds(&named), ["listeners.tcp.lan 0.0.0.0:1883"], "a named listener replaces the default one");
+    let local = accepted(&with_set(&["listeners.tcp.default.bind=localhost:5"]));
+    assert_eq!(binds(&local), ["listeners.tcp.default 127.0.0.1:5"]);
+}
+
+#[test]
+fn the_other_kinds_have_their_customary_ports_and_keys_of_their_own() {
+    let config = accepted(&with_set(&[
+        "listeners.tls.default.certificate=/c",
+        "listeners.tls.default.key=/k",
+        "listeners.tls.default.client_ca=/ca",
+        "listeners.ws.default.path=/broker",
+        "listeners.wss.default.certificate=/c",
+        "listeners.wss.default.key=/k",
+        "listeners.unix.local.socket=/run/m.sock",
+        "listeners.unix.local.mode=0600",
+    ]));
+    let expected = [
+        "listeners.tls.default 127.0.0.1:8883",
+        "listeners.ws.default 127.0.0.1:8083",
+        "listeners.wss.default 127.0.0.1:8084",
+        "listeners.unix.local unix:/run/m.sock",
+    ];
+    assert_eq!(binds(&config), expected, "no other listener is made");
+    let tls = config.listeners.get(Kind::Tls, "default").and_then(|it| it.tls.clone()).unwrap();
+    assert!(tls.require_client_certificate, "who names authorities wants certificates");
+    assert_eq!(config.listeners.get(Kind::Ws, "default").and_then(|it| it.path.clone()).unwrap(), "/broker");
+    let socket = config.listeners.get(Kind::Unix, "local").unwrap();
+    assert_eq!(socket.bind, Bind::Path { path: "/run/m.sock".into(), mode: 0o600 });
+}
+
+#[test]
+fn what_makes_no_sense_of_a_listener_is_refused() {
+    for (sets, told) in [
+        (&["listeners.tls.a.bind=127.0.0.1:1"][..], "listeners.tls.a.certificate (default): is missing"),
+        (&["listeners.tcp.default.certificate=/c"], "listeners.tcp.default.certificate (--set): unknown key"),
+        (&["listeners.tcp.default.socket=/c"], "unknown key"),
+        (&["listeners.unix.a.mode=0600"], "listeners.unix.a.socket (default): is missing"),
+        (&["listeners.unix.a.socket=relative"], "an absolute path"),
+        (&["listeners.unix.a.socket=/x", "listeners.unix.a.mode=0999"], "permission bits in octal"),
+        (&["listeners.unix.a.socket=/x", "listeners.unix.b.socket=/x"], "is also the socket of listeners.unix.a"),
+        (&["listeners.ws.default.path=mqtt"], "a path of a URL"),
+        (&["listeners.tcp.default.max_packet_size=2MiB"], "is over mqtt.max_packet_size = 1048576"),
+        (&["listeners.tcp.default.proxy_protocol_from=10.0.0.0/8"], "means nothing without"),
+        (&["listeners.tcp.default.proxy_protocol=true"], "set listeners.tcp.default.allow_anonymous = true"),
+        (
+            &[
+                "listeners.tcp.default.bind=0.0.0.0:1",
+                "listeners.tcp.default.allow_anonymous=true",
+                "listeners.tcp.default.proxy_protocol=true",
+            ],
+            "name the load balancers in listeners.tcp.default.proxy_protocol_from",
+        ),
+        (
+            &[
+                "listeners.tcp.default.proxy_protocol=true",
+                "listeners.tcp.default.allow_anonymous=true",
+                "listeners.tcp.default.proxy_protocol_from=10.0.0.1/8",
+            ],
+            "a list of networks",
+        ),
+        (
+            &[
+                "listeners.tls.default.certificate=/c",
+                "listeners.tls.default.key=/k",
+                "listeners.tls.default.require_client_certificate=true",
+            ],
+            "wants listeners.tls.default.client_ca",
+        ),
+    ] {
+        let refusal = refused(&with_set(sets));
+        assert!(refusal.contains(told), "{sets:?}: {refusal}");
+    }
 }
 
 #[test]

@@ -1,16 +1,17 @@
 //! The configuration as the rest of the program sees it: resolved and checked. Owns names and shapes; never parses.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use super::Listeners;
 
 /// The whole configuration, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// `[node]`
     pub node: Node,
-    /// `[listeners.<kind>.<name>]`; in this version `tcp` only.
+    /// `[listeners.<kind>.<name>]`
     pub listeners: Listeners,
     /// `[auth]`
     pub auth: Auth,
@@ -39,27 +40,6 @@ pub struct Node {
     pub worker_queue: usize,
 }
 
-/// `[listeners]`
-#[derive(Clone, Debug, PartialEq)]
-pub struct Listeners {
-    /// By name.
-    pub tcp: BTreeMap<String, TcpListener>,
-}
-
-/// `[listeners.tcp.<name>]`
-#[derive(Clone, Debug, PartialEq)]
-pub struct TcpListener {
-    /// Port 0 lets the kernel choose.
-    pub bind: SocketAddr,
-    /// Connections at a time; 0 is no limit.
-    pub max_connections: usize,
-    /// Of the listen queue.
-    pub backlog: u32,
-    /// Whether a client without a user name is let in where there is an authenticator; and without one, needed for an
-    /// address that is not loopback.
-    pub allow_anonymous: bool,
-}
-
 /// `[auth]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Auth {
@@ -80,6 +60,8 @@ pub struct Auth {
 pub struct Mqtt {
     /// Bytes of a packet, header included.
     pub max_packet_size: u32,
+    /// Bytes of a CONNECT, header included: what a connection may make us hold before we know who it is.
+    pub max_connect_size: u32,
     /// From accept to a whole CONNECT.
     pub connect_timeout: Duration,
     /// Publications at QoS 1 and 2 that a client may have unacknowledged (Receive Maximum).

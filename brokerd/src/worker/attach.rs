@@ -7,7 +7,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use mqtt::packet::Packet;
 use mqtt::session::{Closing, Due, Event, Granted, Negotiated};
 use mqtt::{ReasonCode, Version, codec};
-use tokio::net::TcpStream;
 
 use super::conn::{Conn, drive};
 use super::shard::{Handle, Shard};
@@ -16,10 +15,11 @@ use crate::access::Identity;
 use crate::listener::Connected;
 use crate::metrics::Metric;
 use crate::registry::{Claim, Epoch};
+use crate::transport::{Detached, Transport};
 
-/// A socket whose CONNECT is understood, on its way to the session's worker.
+/// A connection whose CONNECT is understood, on its way to the session's worker.
 pub(super) struct Handover {
-    pub(super) socket: std::net::TcpStream,
+    pub(super) transport: Detached,
     pub(super) negotiated: Negotiated,
     /// What the client sent behind its CONNECT.
     pub(super) rest: Vec<u8>,
@@ -29,15 +29,15 @@ pub(super) struct Handover {
 
 /// Claims the client id, then gives the session its connection.
 pub(super) async fn attach(shard: Handle, handover: Handover) {
-    let Handover { socket, negotiated, rest, connected, identity } = handover;
-    let Ok(stream) = TcpStream::from_std(socket) else {
+    let Handover { transport, negotiated, rest, connected, identity } = handover;
+    let Ok(transport) = transport.attach() else {
         return;
     };
     let (version, client_id) = (negotiated.version, negotiated.client_id.clone());
     // Before the claim: who may not have the id must not take it from its owner.
     let is_refused = !shard.borrow().may_have(&client_id, &identity);
     if is_refused {
-        return super::greet::refuse(&shard, stream, version, ReasonCode::NotAuthorized).await;
+        return super::greet::refuse(&shard, transport, version, ReasonCode::NotAuthorized).await;
     }
     let (shared, claim) = {
         let shard = shard.borrow();
@@ -49,25 +49,28 @@ pub(super) async fn attach(shard: Handle, handover: Handover) {
     if superseded > grant.epoch {
         return; // another node got the id between the grant and now: this connection has lost already
     }
+    if connected.is_cut_off() {
+        return shard.borrow_mut().return_claim(&client_id, grant.epoch); // its listener was stopped meanwhile
+    }
     let attached = {
         let mut shard = shard.borrow_mut();
         shard.begin_turn();
         if shard.may_have(&client_id, &identity) {
-            Ok(shard.attach(stream, negotiated, connected, identity, grant.epoch))
+            Ok(shard.attach(transport, negotiated, connected, identity, grant.epoch))
         } else {
             shard.return_claim(&client_id, grant.epoch); // another CONNECT, or a reload, came in between
-            Err(stream)
+            Err(transport)
         }
     };
     match attached {
-        Ok(Some((stream, slot, incarnation))) => {
-            tokio::task::spawn_local(drive(shard.clone(), stream, slot, incarnation));
+        Ok(Some((transport, slot, incarnation))) => {
+            tokio::task::spawn_local(drive(shard.clone(), transport, slot, incarnation));
             if !rest.is_empty() {
                 shard.borrow_mut().first_packets(slot, &rest);
             }
         }
         Ok(None) => {}
-        Err(stream) => super::greet::refuse(&shard, stream, version, ReasonCode::NotAuthorized).await,
+        Err(transport) => super::greet::refuse(&shard, transport, version, ReasonCode::NotAuthorized).await,
     }
 }
 
@@ -87,12 +90,12 @@ impl Shard {
     /// Answers the connection to be driven; `None` where a later CONNECT of the same client id came first.
     fn attach(
         &mut self,
-        stream: TcpStream,
+        transport: Transport,
         mut negotiated: Negotiated,
         connected: Connected,
         identity: Identity,
         epoch: Epoch,
-    ) -> Option<(std::rc::Rc<TcpStream>, u32, u32)> {
+    ) -> Option<(std::rc::Rc<Transport>, u32, u32)> {
         let existing = self.by_id.get(&negotiated.client_id).copied();
         let is_stale = |entry: &super::shard::Entry| entry.epoch > epoch;
         if existing.and_then(|slot| self.sessions.get(slot as usize)).is_some_and(is_stale) {
@@ -111,8 +114,8 @@ impl Shard {
         let terms = negotiated.clone();
         let (connack, limit) = (terms.connack(resumed.is_some()), terms.maximum_packet_size);
         let entry = self.sessions.get_mut(slot as usize)?;
-        let conn = Conn::new(stream, connected);
-        let stream = conn.stream.clone();
+        let conn = Conn::new(transport, connected);
+        let transport = conn.transport.clone();
         entry.conn = Some(conn);
         entry.epoch = epoch;
         entry.identity = identity;
@@ -131,7 +134,7 @@ impl Shard {
             self.counters.inc(metric);
         }
         self.arm(slot);
-        Some((stream, slot, incarnation))
+        Some((transport, slot, incarnation))
     }
 
     /// Readies the session that a CONNECT found: takes it over from its connection, and ends it where the client wants
@@ -219,6 +222,7 @@ impl Shard {
         };
         let Some(mut conn) = entry.conn.take() else { return };
         conn.kick(); // its task finds it gone and ends
+        conn.transport.close();
         self.offline += 1;
         entry.view.connected = false;
         entry.view.disconnected_at = wall_millis();
@@ -344,7 +348,7 @@ fn view(negotiated: &Negotiated, connected: &Connected) -> ClientView {
     ClientView {
         client_id: negotiated.client_id.clone(),
         username: negotiated.username.as_deref().map(Into::into),
-        peername: connected.peer.to_string(),
+        peername: connected.peername(),
         listener: connected.listener(),
         protocol_level: match negotiated.version {
             Version::V31 => 3,

@@ -1,23 +1,22 @@
-//! One connection of a worker: its socket, the bytes that wait on either side, and the task that waits for the socket.
+//! One connection of a worker: its transport, the bytes that wait on either side, and the task that waits for the socket.
 //! Never understands a packet: the session does.
 
 use std::future::poll_fn;
-use std::io::{ErrorKind, Result};
+use std::io::ErrorKind;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use mqtt::codec::{self, Framed, Violation};
 use mqtt::session::Closing;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 
 use super::shard::{Handle, Shard};
 use crate::listener::Connected;
 use crate::metrics::Metric;
+use crate::transport::Transport;
 
 /// The connection of a session.
 pub(super) struct Conn {
-    pub(super) stream: Rc<TcpStream>,
+    pub(super) transport: Rc<Transport>,
     /// Bytes to send; without memory while there are none.
     pub(super) wire: Vec<u8>,
     /// How many of them the kernel has taken.
@@ -37,13 +36,13 @@ pub(super) struct Conn {
     is_broken: bool,
     waker: Option<Waker>,
     /// Counts as a connection of its listener until dropped.
-    _connected: Connected,
+    pub(super) connected: Connected,
 }
 
 impl Conn {
-    pub(super) fn new(stream: TcpStream, connected: Connected) -> Self {
+    pub(super) fn new(transport: Transport, connected: Connected) -> Self {
         Self {
-            stream: Rc::new(stream),
+            transport: Rc::new(transport),
             wire: Vec::new(),
             written: 0,
             partial: Vec::new(),
@@ -53,7 +52,7 @@ impl Conn {
             is_owed: false,
             is_broken: false,
             waker: None,
-            _connected: connected,
+            connected,
         }
     }
 
@@ -84,20 +83,20 @@ enum Ready {
 }
 
 /// Waits for one connection's socket until the connection is gone.
-pub(super) async fn drive(shard: Handle, stream: Rc<TcpStream>, slot: u32, incarnation: u32) {
+pub(super) async fn drive(shard: Handle, transport: Rc<Transport>, slot: u32, incarnation: u32) {
     loop {
         let ready = poll_fn(|cx| {
             let mut shard = shard.borrow_mut();
             let write_buffer = shard.shared.settings.session.write_buffer;
             let conn = shard.entry(slot, incarnation).and_then(|entry| entry.conn.as_mut());
-            let Some(conn) = conn.filter(|conn| Rc::ptr_eq(&conn.stream, &stream)) else {
+            let Some(conn) = conn.filter(|conn| Rc::ptr_eq(&conn.transport, &transport)) else {
                 return Poll::Ready(Ready::Gone);
             };
-            if conn.is_blocked && stream.poll_write_ready(cx).is_ready() {
+            if conn.is_blocked && transport.poll_write_ready(cx).is_ready() {
                 return Poll::Ready(Ready::Write);
             }
             let is_reading = conn.is_broken || !(conn.is_paused() || conn.is_stuffed(write_buffer));
-            if is_reading && stream.poll_read_ready(cx).is_ready() {
+            if is_reading && transport.poll_read_ready(cx).is_ready() {
                 return Poll::Ready(Ready::Read);
             }
             if !conn.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
@@ -106,7 +105,21 @@ pub(super) async fn drive(shard: Handle, stream: Rc<TcpStream>, slot: u32, incar
             Poll::Pending
         });
         match ready.await {
-            Ready::Read => shard.borrow_mut().read_turn(slot),
+            Ready::Read => {
+                let has_more = {
+                    let mut shard = shard.borrow_mut();
+                    let has_more = shard.read_turn(slot);
+                    if transport.wants_write() {
+                        shard.note_blocked(slot, incarnation);
+                    }
+                    has_more
+                };
+                if has_more {
+                    // Others first, and the flush: else one that sends without end is read without end, and what it is
+                    // answered piles up.
+                    tokio::task::yield_now().await;
+                }
+            }
             Ready::Write => {
                 let mut shard = shard.borrow_mut();
                 shard.begin_turn();
@@ -118,48 +131,55 @@ pub(super) async fn drive(shard: Handle, stream: Rc<TcpStream>, slot: u32, incar
 }
 
 impl Shard {
-    /// Reads a socket once and handles every whole packet that came.
-    fn read_turn(&mut self, slot: u32) {
+    /// Reads a socket once and handles every whole packet that came. Answers whether the read took all that fitted, so
+    /// that there may be more.
+    fn read_turn(&mut self, slot: u32) -> bool {
         let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) else {
-            return;
+            return false;
         };
-        let stream = conn.stream.clone();
+        let transport = conn.transport.clone();
         let kept = conn.partial.len();
         if kept >= self.read_buffer.len() / 2 {
-            return self.read_large(slot, &stream);
+            return self.read_large(slot, &transport);
         }
         self.read_buffer[..kept].copy_from_slice(&conn.partial);
-        match stream.try_read(&mut self.read_buffer[kept..]) {
+        match transport.try_read(&mut self.read_buffer[kept..]) {
             Ok(0) => self.close(slot, Closing::Lost),
             Ok(read) => {
-                if read < self.read_buffer.len() - kept {
-                    forget_readiness(&stream);
-                }
                 self.counters.add(Metric::BytesReceived, read as u64);
                 self.begin_turn(); // after the read: the leases are looked at now
                 let buffer = std::mem::take(&mut self.read_buffer);
                 let used = self.packets(slot, &buffer[..kept + read]);
                 self.keep_partial(slot, &buffer[used..kept + read]);
                 self.read_buffer = buffer;
+                return kept + read == self.read_buffer.len();
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock || error.kind() == ErrorKind::Interrupted => {}
             Err(_) => self.close(slot, Closing::Lost),
         }
+        false
     }
 
     /// Reads on into a packet that is larger than the read buffer. The memory grows with what came, not with what the
     /// packet's header claims.
-    fn read_large(&mut self, slot: u32, stream: &TcpStream) {
+    fn read_large(&mut self, slot: u32, transport: &Transport) -> bool {
         let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) else {
-            return;
+            return false;
         };
         let mut partial = std::mem::take(&mut conn.partial);
-        match stream.try_read_buf(&mut partial) {
-            Ok(0) => return self.close(slot, Closing::Lost),
-            Ok(read) => self.counters.add(Metric::BytesReceived, read as u64),
-            Err(error) if error.kind() == ErrorKind::WouldBlock || error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => return self.close(slot, Closing::Lost),
-        }
+        let read = match transport.try_read(&mut self.read_buffer) {
+            Ok(read) if read > 0 => read,
+            Err(error) if error.kind() == ErrorKind::WouldBlock || error.kind() == ErrorKind::Interrupted => {
+                self.put_back(slot, partial);
+                return false;
+            }
+            Ok(_) | Err(_) => {
+                self.close(slot, Closing::Lost);
+                return false;
+            }
+        };
+        self.counters.add(Metric::BytesReceived, read as u64);
+        partial.extend_from_slice(&self.read_buffer[..read]);
         self.begin_turn();
         let used = self.packets(slot, &partial);
         if let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) {
@@ -167,12 +187,16 @@ impl Shard {
                 partial.drain(..used);
                 partial.shrink_to_fit();
             }
-            if partial.len() == partial.capacity() && !partial.is_empty() {
-                partial.reserve(partial.len());
-            }
             conn.partial = partial;
         }
         self.after_packets(slot);
+        read == self.read_buffer.len()
+    }
+
+    fn put_back(&mut self, slot: u32, partial: Vec<u8>) {
+        if let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) {
+            conn.partial = partial;
+        }
     }
 
     /// Keeps the begin of a packet until its rest comes; an idle connection keeps no memory.
@@ -189,7 +213,11 @@ impl Shard {
 
     /// Handles the whole packets at the begin of `bytes`; answers how many bytes they were.
     pub(super) fn packets(&mut self, slot: u32, bytes: &[u8]) -> usize {
-        let limits = self.shared.settings.decode;
+        let mut limits = self.shared.settings.decode;
+        let conn = self.sessions.get(slot as usize).and_then(|entry| entry.conn.as_ref());
+        if let Some(limit) = conn.and_then(|conn| conn.connected.through().max_packet_size()) {
+            limits.max_packet_size = limit;
+        }
         let mut used = 0;
         while let Some(entry) = self.sessions.get(slot as usize) {
             if entry.conn.is_none() {
@@ -271,8 +299,16 @@ impl Shard {
         let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) else {
             return false;
         };
-        while conn.written < conn.wire.len() && !conn.is_broken {
-            match conn.stream.try_write(&conn.wire[conn.written..]) {
+        while !conn.is_broken {
+            // TLS and WebSocket may hold bytes back that they took: those count as not written.
+            let outcome = match &conn.wire[conn.written..] {
+                [] => match conn.transport.flush() {
+                    Ok(()) => break,
+                    Err(error) => Err(error),
+                },
+                bytes => conn.transport.try_write(bytes),
+            };
+            match outcome {
                 Ok(written) => {
                     conn.written += written;
                     self.counters.add(Metric::BytesSent, written as u64);
@@ -299,6 +335,13 @@ impl Shard {
         !is_broken
     }
 
+    /// What the transport itself has to say (a pong, an answer of TLS) waits for the kernel.
+    fn note_blocked(&mut self, slot: u32, incarnation: u32) {
+        if let Some(conn) = self.entry(slot, incarnation).and_then(|entry| entry.conn.as_mut()) {
+            conn.is_blocked = true;
+        }
+    }
+
     /// The kernel takes more again.
     fn unblock(&mut self, slot: u32) {
         let (now, write_buffer) = (self.turn.now, self.shared.settings.session.write_buffer);
@@ -313,10 +356,4 @@ impl Shard {
             self.flush_one(slot);
         }
     }
-}
-
-/// A read that did not fill the buffer has emptied the socket: saves the read that would only say so. Data that comes
-/// from now on is a new edge for epoll.
-fn forget_readiness(stream: &TcpStream) {
-    let _: Result<()> = stream.try_io(Interest::READABLE, || Err(ErrorKind::WouldBlock.into()));
 }

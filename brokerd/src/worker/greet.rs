@@ -1,5 +1,5 @@
-//! A socket before its CONNECT is understood: reads that one packet, under a deadline, and finds the session's worker.
-//! Never touches a session: until here the peer is nobody.
+//! A socket before its CONNECT is understood: what is below MQTT (PROXY header, TLS, WebSocket), then that one packet,
+//! all under one deadline; then the session's worker is found. Never touches a session: until here the peer is nobody.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -8,8 +8,6 @@ use bytes::BytesMut;
 use mqtt::codec::{self, ConnAck, Framed, Limits};
 use mqtt::session::{Negotiated, negotiate};
 use mqtt::{ReasonCode, Version};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::attach::Handover;
@@ -18,39 +16,29 @@ use super::shard::Handle;
 use crate::access::{Action, Credentials, Denied, Identity, Principal};
 use crate::listener::Connected;
 use crate::metrics::Metric;
+use crate::transport::proxy::{self, Header};
+use crate::transport::{StdSocket, Transport};
+
+/// A message of WebSocket may hold several small packets, whatever the largest one may be.
+const SMALLEST_MESSAGE: u32 = 64 * 1024;
 
 /// A socket from a listener.
-pub(crate) struct Accepted {
+pub(super) struct Accepted {
     /// The socket, in non-blocking mode, of no runtime.
-    pub(crate) socket: std::net::TcpStream,
+    pub(super) socket: StdSocket,
     /// Where it came in; counts as a connection of its listener until dropped.
-    pub(crate) connected: Connected,
+    pub(super) connected: Connected,
 }
 
-/// Reads the CONNECT, finds out whose it is, and hands the socket on. Whatever goes wrong ends this connection and
+/// Reads the CONNECT, finds out whose it is, and hands the connection on. Whatever goes wrong ends this connection and
 /// nothing else.
 pub(super) async fn greet(shard: Handle, accepted: Accepted) {
-    let Ok(mut stream) = TcpStream::from_std(accepted.socket) else {
-        return;
+    let cutting = accepted.connected.cutting();
+    let received = tokio::select! {
+        received = receive(&shard, accepted) => received,
+        () = cutting.cancelled() => return, // its listener was stopped
     };
-    let deadline = Instant::now() + shard.borrow().shared.settings.connect_timeout;
-    let Ok(Some(buffer)) = timeout_at(deadline, read_connect(&shard, &mut stream)).await else {
-        return;
-    };
-    let understood = understand(&shard, &accepted.connected, &buffer.bytes[..buffer.connect]);
-    let (negotiated, credentials) = match understood {
-        Ok(understood) => understood,
-        Err(Some((version, reason))) => return refuse(&shard, stream, version, reason).await,
-        Err(None) => return,
-    };
-    let admitted = admit(&shard, accepted.connected.peer.ip(), credentials, &negotiated, deadline).await;
-    let identity = match admitted {
-        Ok(identity) => identity,
-        Err(reason) => return refuse(&shard, stream, negotiated.version, reason).await,
-    };
-    let Ok(socket) = stream.into_std() else { return };
-    let rest = buffer.bytes[buffer.connect..].to_vec();
-    let handover = Handover { socket, negotiated, rest, connected: accepted.connected, identity };
+    let Some(handover) = received else { return };
     let shared = shard.borrow().shared.clone();
     let worker = shared.boxes.worker_of(&handover.negotiated.client_id);
     if worker == shard.borrow().worker {
@@ -60,18 +48,125 @@ pub(super) async fn greet(shard: Handle, accepted: Accepted) {
     }
 }
 
+/// Everything up to a client that is known and let in.
+async fn receive(shard: &Handle, accepted: Accepted) -> Option<Handover> {
+    let mut connected = accepted.connected;
+    let deadline = Instant::now() + shard.borrow().shared.settings.connect_timeout;
+    let met = timeout_at(deadline, meet(shard, accepted.socket, &mut connected)).await;
+    let (transport, buffer) = met.ok().flatten()?;
+    let understood = understand(shard, &connected, &buffer.bytes[..buffer.connect]);
+    let (negotiated, credentials) = match understood {
+        Ok(understood) => understood,
+        Err(refusal) => {
+            if let Some((version, reason)) = refusal {
+                refuse(shard, transport, version, reason).await;
+            }
+            return None;
+        }
+    };
+    let identity = match admit(shard, connected.peer.ip(), credentials, &negotiated, deadline).await {
+        Ok(identity) => identity,
+        Err(reason) => {
+            refuse(shard, transport, negotiated.version, reason).await;
+            return None;
+        }
+    };
+    let transport = transport.detach().ok()?;
+    let rest = buffer.bytes[buffer.connect..].to_vec();
+    Some(Handover { transport, negotiated, rest, connected, identity })
+}
+
 /// What was read: a whole first packet of `connect` bytes, and perhaps more behind it.
 struct Greeting {
     bytes: BytesMut,
     connect: usize,
 }
 
-/// Reads until the first packet is whole; `None` if it is no CONNECT or never will be whole.
-async fn read_connect(shard: &Handle, stream: &mut TcpStream) -> Option<Greeting> {
-    let limits: Limits = shard.borrow().shared.settings.decode;
-    let mut bytes = BytesMut::with_capacity(512); // grows with what came, never by what a header claims
+/// Everything before the CONNECT is looked at, each layer on top of the one before; what one of them read too much is
+/// the begin of the next.
+async fn meet(shard: &Handle, socket: StdSocket, connected: &mut Connected) -> Option<(Transport, Greeting)> {
+    let listener = connected.through().clone();
+    let mut transport = Transport::plain(socket).ok()?;
+    let mut early = Vec::new();
+    if listener.has_proxy_protocol() {
+        early = introduced(shard, &transport, connected).await?;
+    }
+    if let Some(config) = listener.tls() {
+        let (_permit, has_waited) = listener.handshake().await;
+        let secured = transport.secured(config, std::mem::take(&mut early)).await;
+        let counters = &shard.borrow().counters;
+        if has_waited {
+            counters.inc(Metric::TlsWaited);
+        }
+        counters.inc(match &secured {
+            Ok((_, true)) => Metric::TlsResumed,
+            Ok((_, false)) => Metric::TlsFull,
+            Err(_) => Metric::TlsFailed,
+        });
+        transport = secured.ok()?.0;
+    }
+    if let Some(path) = listener.path() {
+        let limit = listener.max_packet_size().unwrap_or(shard.borrow().shared.settings.decode.max_packet_size);
+        let upgraded = transport.upgraded(path, limit.max(SMALLEST_MESSAGE).into(), std::mem::take(&mut early)).await;
+        if upgraded.is_err() {
+            shard.borrow().counters.inc(Metric::WebSocketRefused);
+        }
+        transport = upgraded.ok()?;
+    }
+    let mut limits = limits(shard, connected);
+    limits.max_packet_size = limits.max_packet_size.min(shard.borrow().shared.settings.max_connect_size);
+    let greeting = read_connect(shard, &transport, &early, &limits).await?;
+    Some((transport, greeting))
+}
+
+/// Reads the PROXY protocol header and takes the client's address from it. Answers what came behind it; `None` ends the
+/// connection.
+async fn introduced(shard: &Handle, transport: &Transport, connected: &mut Connected) -> Option<Vec<u8>> {
+    let refuse = || {
+        shard.borrow().counters.inc(Metric::ProxyRefused);
+        None
+    };
+    if !connected.through().trusts(connected.peer.ip()) {
+        tracing::debug!(peer = %connected.peer, "a PROXY protocol header from a source that is not trusted");
+        return refuse();
+    }
+    let mut bytes = Vec::new();
     loop {
-        match codec::frame(&bytes, None, &limits) {
+        let length = bytes.len();
+        bytes.resize(length + 512, 0);
+        let read = transport.read(&mut bytes[length..]).await.ok()?;
+        bytes.truncate(length + read);
+        match proxy::parse(&bytes) {
+            // A load balancer that looks whether the port is open, and says nothing at all.
+            Ok(None) if read == 0 && bytes.is_empty() => return None,
+            Ok(None) if read == 0 => return refuse(),
+            Ok(None) => {}
+            Ok(Some((_, Header::HealthCheck))) => return None,
+            Ok(Some((length, Header::Client(source)))) => {
+                connected.peer = source.unwrap_or(connected.peer);
+                return Some(bytes.split_off(length));
+            }
+            Err(malformed) => {
+                tracing::debug!(peer = %connected.peer, %malformed, "PROXY protocol");
+                return refuse();
+            }
+        }
+    }
+}
+
+/// What this client may send.
+fn limits(shard: &Handle, connected: &Connected) -> Limits {
+    let limits = shard.borrow().shared.settings.decode;
+    let max_packet_size = connected.through().max_packet_size().unwrap_or(limits.max_packet_size);
+    Limits { max_packet_size, ..limits }
+}
+
+/// Reads until the first packet is whole; `None` if it is no CONNECT or never will be whole.
+async fn read_connect(shard: &Handle, transport: &Transport, early: &[u8], limits: &Limits) -> Option<Greeting> {
+    let mut bytes = BytesMut::with_capacity(512); // grows with what came, never by what a header claims
+    bytes.extend_from_slice(early);
+    loop {
+        match codec::frame(&bytes, None, limits) {
             Ok(Framed::Packet { len }) => return Some(Greeting { bytes, connect: len }),
             Ok(Framed::Incomplete { .. }) => {}
             Err(_) => {
@@ -79,7 +174,10 @@ async fn read_connect(shard: &Handle, stream: &mut TcpStream) -> Option<Greeting
                 return None; // [MQTT-3.1.0-1]: nothing is said to one who is no client
             }
         }
-        let read = stream.read_buf(&mut bytes).await.ok()?;
+        let length = bytes.len();
+        bytes.resize(length + length.max(512), 0);
+        let read = transport.read(&mut bytes[length..]).await.ok()?;
+        bytes.truncate(length + read);
         if read == 0 {
             return None;
         }
@@ -93,16 +191,18 @@ fn understand(
     connected: &Connected,
     packet: &[u8],
 ) -> Result<(Negotiated, Credentials), Option<(Version, ReasonCode)>> {
+    let limits = limits(shard, connected);
     let shard = shard.borrow();
     shard.counters.inc(Metric::ConnectReceived);
     shard.counters.inc(Metric::PacketsReceived);
-    let settings = &shard.shared.settings;
-    let connect = codec::decode_connect(packet, &settings.decode).map_err(|error| {
+    let mut server = shard.shared.settings.server;
+    server.max_packet_size = limits.max_packet_size;
+    let connect = codec::decode_connect(packet, &limits).map_err(|error| {
         shard.counters.inc(Metric::ProtocolErrors);
         error.answer
     })?;
     let negotiated =
-        negotiate(&connect, &settings.server, assigned_client_id).map_err(|reason| Some((connect.version, reason)))?;
+        negotiate(&connect, &server, assigned_client_id).map_err(|reason| Some((connect.version, reason)))?;
     // A client that takes no packet of the size of its CONNACK cannot be served [MQTT-3.1.2-24]; known here, it takes
     // over nobody.
     let connack = negotiated.connack(false);
@@ -159,7 +259,7 @@ fn assigned_client_id() -> String {
 }
 
 /// Says no and closes. The answer is one small packet into an empty socket buffer: it is not waited for long.
-pub(super) async fn refuse(shard: &Handle, mut stream: TcpStream, version: Version, reason: ReasonCode) {
+pub(super) async fn refuse(shard: &Handle, transport: Transport, version: Version, reason: ReasonCode) {
     let mut answer = Vec::new();
     codec::connack(&mut answer, version, &ConnAck::new(reason, false), None);
     {
@@ -168,6 +268,6 @@ pub(super) async fn refuse(shard: &Handle, mut stream: TcpStream, version: Versi
         let is_about_rights = matches!(reason, ReasonCode::BadUserNameOrPassword | ReasonCode::NotAuthorized);
         shard.counters.add(Metric::ConnackAuthError, u64::from(is_about_rights));
     }
-    let _ = timeout(Duration::from_secs(1), stream.write_all(&answer)).await;
-    let _ = stream.shutdown().await;
+    let _ = timeout(Duration::from_secs(1), transport.write_all(&answer)).await;
+    transport.close();
 }

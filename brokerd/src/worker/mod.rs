@@ -18,7 +18,6 @@ mod tests;
 mod timers;
 pub mod view;
 
-pub(crate) use greet::Accepted;
 pub use query::{Cursor, Page};
 pub use review::Reviewed;
 pub use start::{Parts, Workers};

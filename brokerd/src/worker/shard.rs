@@ -55,6 +55,7 @@ pub(super) struct Settings {
     pub(super) decode: Limits,
     pub(super) server: ServerLimits,
     pub(super) session: SessionLimits,
+    pub(super) max_connect_size: u32,
     pub(super) connect_timeout: Duration,
     pub(super) max_offline_sessions: usize,
     /// Whether a 3.x client that publishes what it may not is closed.

@@ -19,10 +19,12 @@ use super::shard::{Handle, Settings, Shard, Shared};
 use super::{attach, flush, greet, timers};
 use crate::access::Access;
 use crate::config::{self, Config};
+use crate::listener::{Clients, Connected};
 use crate::metrics::{Counters, Metrics};
 use crate::registry::{Boxed, Elsewhere, Epoch, Owners};
 use crate::retain::Retained;
 use crate::router::{Forward, Index, Mailboxes};
+use crate::transport::StdSocket;
 
 /// What the workers are built from.
 pub struct Parts {
@@ -95,13 +97,6 @@ impl Workers {
         Ok(())
     }
 
-    /// Gives a new socket to a worker, in turn.
-    pub(crate) fn accept(&self, accepted: Accepted) {
-        let turn = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let worker = u16::try_from(turn % self.boxes.iter().len()).unwrap_or(0);
-        self.boxes.of(worker).post(Mail::Accepted(accepted));
-    }
-
     /// Says good-bye to every client (5.0: 0x8B), sends the wills, and ends the threads.
     pub async fn stop(&self) {
         let mut waits = Vec::new();
@@ -117,6 +112,24 @@ impl Workers {
         for thread in threads {
             let _ = thread.join();
         }
+    }
+}
+
+impl Clients for Workers {
+    /// The workers take sockets in turn.
+    fn accept(&self, socket: StdSocket, connected: Connected) {
+        let turn = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let worker = u16::try_from(turn % self.boxes.iter().len()).unwrap_or(0);
+        self.boxes.of(worker).post(Mail::Accepted(Accepted { socket, connected }));
+    }
+
+    fn send_cut_off_away(&self) -> Boxed<'_, ()> {
+        Box::pin(async {
+            for worker in 0..self.boxes.iter().len() {
+                let worker = u16::try_from(worker).unwrap_or(0);
+                let _ = self.ask(worker, Shard::send_cut_off_away).await; // a worker that is gone has no clients
+            }
+        })
     }
 }
 
@@ -177,6 +190,17 @@ impl Shard {
         }
     }
 
+    fn send_cut_off_away(&mut self) {
+        self.begin_turn();
+        let is_cut_off =
+            |entry: &super::shard::Entry| entry.conn.as_ref().is_some_and(|conn| conn.connected.is_cut_off());
+        let slots: Vec<usize> =
+            self.sessions.iter().filter(|(_, entry)| is_cut_off(entry)).map(|(slot, _)| slot).collect();
+        for slot in slots {
+            self.say_and_drop(u32::try_from(slot).unwrap_or(u32::MAX), mqtt::ReasonCode::ServerShuttingDown);
+        }
+    }
+
     /// Every client is told and dropped, and what that caused (wills) leaves with this last turn.
     fn shut_down(&mut self) {
         self.begin_turn();
@@ -223,6 +247,7 @@ fn settings(config: &Config) -> Settings {
             max_subscriptions: mqtt.max_subscriptions,
             shared_subscriptions: mqtt.shared_subscription,
         },
+        max_connect_size: mqtt.max_connect_size,
         connect_timeout: mqtt.connect_timeout,
         max_offline_sessions: persistence.max_offline_sessions,
         deny_disconnects: mqtt.deny_action == config::DenyAction::Disconnect,

@@ -77,7 +77,7 @@ impl Inhabitant {
             runtime.block_on(async move {
                 let started = Broker::start(&config, |broker| upstream.set(broker.cluster_address()));
                 let broker = started.await.unwrap_or_else(|error| panic!("node {number}: {error:#}"));
-                let _ = addresses_tx.send(broker.listeners()[0].bind);
+                let _ = addresses_tx.send(broker.listeners().iter().find_map(|listener| listener.address()).unwrap());
                 stopping.cancelled().await;
                 broker.stop().await;
             });

@@ -151,7 +151,7 @@ impl Session {
         self.pump(limits, now, out);
     }
 
-    /// The connection ended. Answers the will if it is to be sent now; a delayed one waits for [`Self::timeout`].
+    /// The connection ended. Answers the will if it is to be sent now; a delayed one waits for [`Self::due`].
     #[must_use]
     pub fn detach(&mut self, closing: Closing, now: Time) -> Option<Message> {
         self.connection = None;

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use hashbrown::HashMap;
 
 use super::Action;
-use super::cidr::Cidr;
+use crate::config::Network;
 use pattern::Pattern;
 
 /// Who asks.
@@ -38,7 +38,7 @@ struct Rule {
 enum Who {
     All,
     Client(Box<str>),
-    Ip(Cidr),
+    Ip(Network),
     User(Box<str>),
 }
 

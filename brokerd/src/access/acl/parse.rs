@@ -9,8 +9,8 @@
 
 use super::pattern::Pattern;
 use super::{Acl, Rule, Who};
-use crate::access::cidr::Cidr;
 use crate::access::file::BadLine;
+use crate::config::Network;
 
 const FORM: &str = "a rule is `allow|deny  user NAME|client ID|ip CIDR|all  publish|subscribe|all  FILTER...`";
 
@@ -45,7 +45,7 @@ fn rule(line: &str) -> Result<Rule, String> {
         "ip" => {
             let range = next()?;
             let why = || format!("`{range}` is not an address or a range of addresses, as in 10.0.0.0/8");
-            Who::Ip(Cidr::parse(range).ok_or_else(why)?)
+            Who::Ip(Network::parse(range).ok_or_else(why)?)
         }
         other => return Err(format!("`{other}` is not one of user, client, ip and all: {FORM}")),
     };

@@ -16,8 +16,9 @@ use crate::registry::Epoch;
 
 /// For one page: a registrar tells the losers before it answers.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// After a page that was not answered, and before what may have been lost is announced again.
-const RETRY_GAP: Duration = Duration::from_secs(1);
+/// After a page that was not answered: short at first, for the link of a peer just met is up in a moment, and this
+/// node is not ready before.
+const RETRY_GAPS: std::ops::RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(1);
 
 /// Why an announcement stopped before its end.
 enum Stopped {
@@ -33,6 +34,7 @@ impl Claims {
         let claims = Arc::downgrade(self);
         self.runtime.spawn(async move {
             sleep(delay).await;
+            let mut gap = *RETRY_GAPS.start();
             while let Some(claims) = claims.upgrade() {
                 let Some(next) = claims.engine.lock().next_announcement(&peer) else {
                     return;
@@ -40,7 +42,10 @@ impl Claims {
                 match claims.announce(&peer, &next).await {
                     Ok(()) => claims.engine.lock().announced_to(&peer, next),
                     Err(Stopped::Overtaken) => {}
-                    Err(Stopped::Silent) => sleep(RETRY_GAP).await,
+                    Err(Stopped::Silent) => {
+                        sleep(gap).await;
+                        gap = (gap * 2).min(*RETRY_GAPS.end());
+                    }
                 }
             }
         });

@@ -28,7 +28,7 @@ fn unknown_keys_get_a_hint_in_the_spelling_of_their_source() {
     hint(&with_file("[listeners.tcp.default]\nbnd = 1"), "did you mean listeners.tcp.default.bind?");
     hint(&with_variables(&[("BROKERD_CLUSTR__NAME", "x")]), "did you mean BROKERD_CLUSTER__NAME?");
     hint(&with_variables(&[("BROKERD_CLUSTER_NAME", "x")]), "did you mean BROKERD_CLUSTER__NAME?");
-    hint(&with_file("[listeners.tls.default]\nbind = 1"), "this version has listeners of kind tcp");
+    hint(&with_file("[listeners.quic.default]\nbind = 1"), "this version has the kinds tcp, tls, ws, wss and unix");
     hint(&with_file("[cluster.discovery]\ntype = 'static'"), "this version finds its peers by cluster.seeds");
     hint(&with_file("[empty]"), "empty (b.toml:1): unknown key");
     assert_eq!(refused(&with_set(&["zzz=1"])), "zzz (--set): unknown key");
@@ -139,7 +139,7 @@ fn an_address_that_others_reach_needs_a_password_file_or_a_word_for_anonymous_cl
     assert!(told.contains("there is no auth.password_file") && told.contains("allow_anonymous = true"), "{told}");
     accepted(&with_set(&[open, "listeners.tcp.default.allow_anonymous=true"]));
     let config = accepted(&with_set(&[open, "auth.password_file=/etc/brokerd/passwords"]));
-    assert!(!config.listeners.tcp["default"].allow_anonymous);
+    assert!(config.listeners.iter().all(|(_, listener)| !listener.allow_anonymous));
     refused(&with_set(&[open, "auth.acl_file=/etc/brokerd/acl.conf"]));
 }
 

@@ -25,13 +25,12 @@ use std::time::Duration;
 use mqtt::{Qos, Version};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::shard::{Entry, Shard};
 use super::{Parts, Workers};
 use crate::access::Access;
 use crate::config::{self, Config, Machine, Sources};
-use crate::listener;
+use crate::listener::Listeners;
 use crate::metrics::Metrics;
 use crate::registry::{Clock, OnlyHere};
 use crate::retain::{Limits, Retained};
@@ -84,17 +83,19 @@ impl Node {
             started: std::time::Instant::now(),
         };
         workers.start(&config, parts).unwrap();
-        let bound = listener::bind_all(&config.listeners).unwrap().remove(0);
-        let (address, stop) = (bound.listener().bind, CancellationToken::new());
+        let listeners = Arc::new(Listeners::bind(&config.listeners, Arc::new(workers.clone())).unwrap());
+        let address = listeners.iter().find_map(|listener| listener.address()).unwrap();
+        let stop = CancellationToken::new();
         let (ready, listens) = std::sync::mpsc::sync_channel(1);
         let accepting = std::thread::spawn({
-            let (workers, stop) = (workers.clone(), stop.clone());
+            let stop = stop.clone();
             move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 runtime.block_on(async {
-                    bound.listen(workers, &TaskTracker::new(), stop.clone()).unwrap();
+                    listeners.open().await.unwrap();
                     ready.send(()).unwrap();
                     stop.cancelled().await;
+                    listeners.close().await;
                 });
             }
         });
