@@ -6,14 +6,16 @@ use std::collections::VecDeque;
 use mqtt::Qos;
 use proto::peer::{ForwardAck, ForwardRefused};
 
-use crate::router::{Outbound, Outcome, Ticket};
+use crate::router::{Outbound, Outcome, Share, Ticket};
 
 /// Messages of a frame.
 const FRAME_MESSAGES: usize = 512;
 /// Bytes after which a frame takes no further message.
 const FRAME_BYTES: usize = 256 << 10;
 /// What an entry costs beside its message.
-const ENTRY: usize = 40;
+const ENTRY: usize = 48;
+/// And what it is to do for shared groups; their texts are shared.
+const SHARE: usize = size_of::<Share>() + 48;
 
 /// A frame to be written.
 #[derive(Debug)]
@@ -169,7 +171,7 @@ impl Released {
 }
 
 fn cost(outbound: &Outbound) -> usize {
-    outbound.message.heap_size() + ENTRY
+    outbound.message.heap_size() + ENTRY + outbound.share.as_ref().map_or(0, |_| SHARE)
 }
 
 fn batch(number: u64, messages: &[Outbound]) -> Batch {

@@ -26,7 +26,7 @@ impl Shard {
         if groups.is_empty() {
             return 0;
         }
-        let publisher = from.and_then(|slot| self.sessions.get(slot as usize));
+        let publisher = from.filter(|_| groups.goes_by_publisher()).and_then(|slot| self.sessions.get(slot as usize));
         let key = publisher.map_or(0, |entry| publisher_key(entry.session.client_id()));
         groups.choose(&Terms { topic, key, peers: up, here: true }, chosen);
         key
@@ -150,7 +150,7 @@ impl Shard {
     }
 
     fn has_online(&self, group: &str) -> bool {
-        self.shared.index.groups().has_online(group, self.shared.forward.up())
+        self.shared.index.groups().has_online(group, self.shared.forward.up(), !self.is_stopping)
     }
 
     fn set_online(&self, slot: u32, granted: &Granted, online: bool) {

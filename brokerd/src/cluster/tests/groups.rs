@@ -36,7 +36,7 @@ impl Node {
     }
 
     fn has_online(&self, at: &Self) -> bool {
-        self.core.index.groups().has_online(GROUP, PeerSet::default().with(self.slot(at)))
+        self.core.index.groups().has_online(GROUP, PeerSet::default().with(self.slot(at)), false)
     }
 }
 

@@ -114,8 +114,8 @@ impl Group {
         self.remote.iter().fold(PeerSet::default(), |peers, (peer, _)| peers.with(*peer))
     }
 
-    pub(super) fn has_online(&self, peers: PeerSet) -> bool {
-        self.online > 0 || self.remote.iter().any(|(peer, weight)| peers.contains(*peer) && weight.online > 0)
+    pub(super) fn has_online(&self, peers: PeerSet, here: bool) -> bool {
+        (here && self.online > 0) || self.remote.iter().any(|(peer, weight)| peers.contains(*peer) && weight.online > 0)
     }
 
     /// Tells peers the weight where it matters: whether there is anybody, whether anybody has a connection, and where

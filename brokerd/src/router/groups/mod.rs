@@ -119,6 +119,11 @@ impl Groups {
         }
     }
 
+    /// Whether the choice needs the publisher's key.
+    pub fn goes_by_publisher(&self) -> bool {
+        self.strategy == Strategy::HashClientId
+    }
+
     /// Whether there are none: costs one load.
     pub fn is_empty(&self) -> bool {
         self.len.load(Ordering::Acquire) == 0
@@ -227,9 +232,9 @@ impl Groups {
         mine
     }
 
-    /// Whether a member with a connection is here or on one of these peers.
-    pub fn has_online(&self, text: &str, peers: PeerSet) -> bool {
-        self.with(text, |group| group.has_online(peers)).unwrap_or(false)
+    /// Whether a member with a connection is on one of these peers, or where `here` is set on this node.
+    pub fn has_online(&self, text: &str, peers: PeerSet, here: bool) -> bool {
+        self.with(text, |group| group.has_online(peers, here)).unwrap_or(false)
     }
 
     /// How many members are here, and which peers have some.
