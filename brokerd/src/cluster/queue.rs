@@ -60,6 +60,11 @@ impl Queue {
         self.bytes < self.bound / 2
     }
 
+    /// Whether nothing waits to be sent or acknowledged.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
     /// Whether everything has been handed to the link at least once.
     #[cfg(test)]
     pub(super) fn is_all_sent(&self) -> bool {

@@ -159,17 +159,20 @@ async fn run(worker: u16, shared: Arc<Shared>, counters: Arc<Counters>) {
     loop {
         mailbox.arrival().await;
         let was_full = mailbox.take(&mut mail);
+        let mut farewell = None;
         for one in mail.drain(..) {
             match one {
                 Mail::Accepted(accepted) => drop(tokio::task::spawn_local(greet::greet(shard.clone(), accepted))),
                 Mail::Attach(handover) => drop(tokio::task::spawn_local(attach::attach(shard.clone(), *handover))),
-                Mail::Shutdown(done) => {
-                    shard.borrow_mut().shut_down();
-                    let _ = done.send(());
-                    return;
-                }
+                // What came with it is carried out first: dropped, it would be acknowledged to who sent it.
+                Mail::Shutdown(done) => farewell = Some(done),
                 other => shard.borrow_mut().handle(other),
             }
+        }
+        if let Some(done) = farewell {
+            shard.borrow_mut().shut_down();
+            let _ = done.send(());
+            return;
         }
         if was_full {
             shared.boxes.has_drained();
