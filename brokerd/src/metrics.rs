@@ -69,6 +69,7 @@ metrics! {
     MessagesRetained = "messages.retained",
     MessagesDropped = "messages.dropped",
     DroppedNoSubscribers = "messages.dropped.no_subscribers",
+    SharedRedispatched = "messages.shared.redispatched",
     DroppedPeerQueueFull = "messages.dropped.peer_queue_full",
     DroppedPeerDown = "messages.dropped.peer_down",
     DeliveryDropped = "delivery.dropped",

@@ -54,6 +54,12 @@ pub fn parse_share(filter: &str) -> Option<(&str, &str)> {
     valid.then_some((group, inner))
 }
 
+/// Whether a valid filter is of a shared subscription.
+#[must_use]
+pub fn is_shared(filter: &str) -> bool {
+    filter.starts_with(SHARE)
+}
+
 /// How many levels a name or a filter has: one more than it has separators.
 #[must_use]
 pub fn levels(text: &str) -> usize {

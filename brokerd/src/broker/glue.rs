@@ -59,7 +59,7 @@ pub(super) async fn reload_access(access: Access, workers: Workers) -> Result<Ve
 /// What the management API reads of this node.
 pub(super) fn local(base: &Foundation, listeners: &Arc<Listeners>) -> LocalParts {
     let (access, workers) = (base.access.clone(), base.workers.clone());
-    let (control, retained) = (listeners.clone(), base.retained.clone());
+    let (control, retained, index) = (listeners.clone(), base.retained.clone(), base.index.clone());
     let view = |listener: &Arc<Listener>| admin::Listener {
         kind: listener.config.kind.name().to_owned(),
         name: listener.config.name.clone(),
@@ -79,7 +79,10 @@ pub(super) fn local(base: &Foundation, listeners: &Arc<Listeners>) -> LocalParts
         listeners: Box::new(move || control.iter().map(view).collect()),
         control: listeners.clone(),
         reload_access: Box::new(move || Box::pin(reload_access(access.clone(), workers.clone()))),
-        gauges: vec![("retained.count", Box::new(move || retained.counts().messages as u64))],
+        gauges: vec![
+            ("retained.count", Box::new(move || retained.counts().messages as u64)),
+            ("subscriptions.shared.count", Box::new(move || index.groups().members() as u64)),
+        ],
     }
 }
 

@@ -22,7 +22,9 @@ pub use listeners::{Bind, Kind, Listener, Listeners, Tls};
 pub use network::Network;
 pub use problem::{Problem, Source};
 pub use sources::{FileText, Machine, Sources};
-pub use types::{Admin, Auth, Cluster, Config, DenyAction, Endpoint, Log, Mqtt, Node, Persistence, Secret, WhenFull};
+pub use types::{
+    Admin, Auth, Cluster, Config, DenyAction, Endpoint, Log, Mqtt, Node, Persistence, Secret, SharedStrategy, WhenFull,
+};
 
 use reader::Reader;
 

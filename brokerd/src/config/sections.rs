@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::notation::{address, is_host_and_port, is_name, is_path, loopback};
 use super::reader::Reader;
 use super::{
-    Admin, Auth, Cluster, Config, DenyAction, Endpoint, Log, Mqtt, Node, Persistence, Secret, Sources, WhenFull,
-    listeners,
+    Admin, Auth, Cluster, Config, DenyAction, Endpoint, Log, Mqtt, Node, Persistence, Secret, SharedStrategy, Sources,
+    WhenFull, listeners,
 };
 
 const KIB: usize = 1 << 10;
@@ -109,10 +109,21 @@ fn auth(r: &mut Reader) -> Auth {
     }
 }
 
+const SHARED_STRATEGIES: &str = "round_robin, random, sticky, local, hash_clientid or hash_topic";
+
 fn mqtt(r: &mut Reader) -> Mqtt {
     let deny_action = |text: &str| match text {
         "ignore" => Some(DenyAction::Ignore),
         "disconnect" => Some(DenyAction::Disconnect),
+        _ => None,
+    };
+    let strategy = |text: &str| match text {
+        "round_robin" => Some(SharedStrategy::RoundRobin),
+        "random" => Some(SharedStrategy::Random),
+        "sticky" => Some(SharedStrategy::Sticky),
+        "local" => Some(SharedStrategy::Local),
+        "hash_clientid" => Some(SharedStrategy::HashClientId),
+        "hash_topic" => Some(SharedStrategy::HashTopic),
         _ => None,
     };
     Mqtt {
@@ -133,6 +144,10 @@ fn mqtt(r: &mut Reader) -> Mqtt {
         max_session_expiry: r.integer("mqtt.max_session_expiry", u32::MAX, 0..=u32::MAX),
         write_buffer: r.size("mqtt.write_buffer", 64 * KIB, KIB..=GIB),
         deny_action: r.text("mqtt.deny_action", "ignore or disconnect", deny_action).unwrap_or(DenyAction::Ignore),
+        shared_subscription: r.boolean("mqtt.shared_subscription", true),
+        shared_strategy: r
+            .text("mqtt.shared_strategy", SHARED_STRATEGIES, strategy)
+            .unwrap_or(SharedStrategy::RoundRobin),
     }
 }
 

@@ -5,6 +5,7 @@ mod claims;
 mod conn;
 mod flush;
 mod greet;
+mod groups;
 mod mailbox;
 mod query;
 mod review;

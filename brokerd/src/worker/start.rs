@@ -159,17 +159,20 @@ async fn run(worker: u16, shared: Arc<Shared>, counters: Arc<Counters>) {
     loop {
         mailbox.arrival().await;
         let was_full = mailbox.take(&mut mail);
+        let mut farewell = None;
         for one in mail.drain(..) {
             match one {
                 Mail::Accepted(accepted) => drop(tokio::task::spawn_local(greet::greet(shard.clone(), accepted))),
                 Mail::Attach(handover) => drop(tokio::task::spawn_local(attach::attach(shard.clone(), *handover))),
-                Mail::Shutdown(done) => {
-                    shard.borrow_mut().shut_down();
-                    let _ = done.send(());
-                    return;
-                }
+                // What came with it is carried out first: dropped, it would be acknowledged to who sent it.
+                Mail::Shutdown(done) => farewell = Some(done),
                 other => shard.borrow_mut().handle(other),
             }
+        }
+        if let Some(done) = farewell {
+            shard.borrow_mut().shut_down();
+            let _ = done.send(());
+            return;
         }
         if was_full {
             shared.boxes.has_drained();
@@ -204,6 +207,7 @@ impl Shard {
     /// Every client is told and dropped, and what that caused (wills) leaves with this last turn.
     fn shut_down(&mut self) {
         self.begin_turn();
+        self.is_stopping = true;
         let slots: Vec<u32> = self.by_id.values().copied().collect();
         for slot in slots {
             self.say_and_drop(slot, mqtt::ReasonCode::ServerShuttingDown);
@@ -230,6 +234,7 @@ fn settings(config: &Config) -> Settings {
             session_expiry: mqtt.session_expiry,
             max_session_expiry: mqtt.max_session_expiry,
             max_client_id_len: usize::from(mqtt.max_client_id_len),
+            shared_subscriptions: mqtt.shared_subscription,
         },
         session: SessionLimits {
             queue: QueueLimits {
@@ -243,6 +248,7 @@ fn settings(config: &Config) -> Settings {
             },
             write_buffer: mqtt.write_buffer,
             max_subscriptions: mqtt.max_subscriptions,
+            shared_subscriptions: mqtt.shared_subscription,
         },
         max_connect_size: mqtt.max_connect_size,
         connect_timeout: mqtt.connect_timeout,

@@ -11,9 +11,11 @@ mod will;
 #[cfg(test)]
 mod tests;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::codec::{self, Violation};
+use crate::message::SharedMessage;
 use crate::packet::{AckKind, Packet};
 use crate::{Message, PacketId, ReasonCode, Time, Version};
 
@@ -96,6 +98,8 @@ pub struct SessionLimits {
     pub write_buffer: usize,
     /// Subscriptions a session may hold; 0 is no limit.
     pub max_subscriptions: usize,
+    /// Whether `$share/...` may be subscribed to.
+    pub shared_subscriptions: bool,
 }
 
 /// The session.
@@ -182,7 +186,7 @@ impl Session {
                 Ok(())
             }
             Packet::Subscribe(subscribe) => {
-                let requested = self.subscriptions.request(&subscribe, limits.max_subscriptions);
+                let requested = self.subscriptions.request(&subscribe, limits);
                 self.subscribing += 1;
                 out.events.push(Event::Subscribe(subscribe.packet_id, requested));
                 Ok(())
@@ -336,6 +340,19 @@ impl Session {
     /// What it is subscribed to.
     pub fn subscriptions(&self) -> impl ExactSizeIterator<Item = &Granted> {
         self.subscriptions.iter()
+    }
+
+    /// Those of its subscriptions that are a member's of a shared group.
+    pub fn shared_subscriptions(&self) -> impl Iterator<Item = &Granted> {
+        self.subscriptions.shared()
+    }
+
+    /// Takes back, for another member, what a shared subscription has queued; with `in_flight` also what was sent at
+    /// QoS 1 and is not acknowledged.
+    #[must_use]
+    pub fn reclaim(&mut self, serial: u32, in_flight: bool) -> Vec<SharedMessage> {
+        let serial = NonZeroU32::new(serial);
+        serial.map_or_else(Vec::new, |serial| self.outbound.reclaim(serial, in_flight))
     }
 
     /// Takes back a subscription that the caller refused after all.

@@ -26,6 +26,8 @@ pub struct ServerLimits {
     pub max_session_expiry: u32,
     /// Bytes of a client id.
     pub max_client_id_len: usize,
+    /// Whether `$share/...` may be subscribed to.
+    pub shared_subscriptions: bool,
 }
 
 /// The agreement, owned: it moves to the session's worker with the socket.
@@ -59,6 +61,8 @@ pub struct Negotiated {
     pub maximum_packet_size: Option<u32>,
     /// How many aliases the client may use.
     pub our_alias_maximum: u16,
+    /// Whether the client may subscribe to `$share/...`.
+    pub shared_subscriptions: bool,
     /// User name, for display; a listener without an authenticator ignores it.
     pub username: Option<Box<str>>,
     /// The will.
@@ -107,6 +111,7 @@ pub fn negotiate(
         our_max_packet_size: limits.max_packet_size,
         maximum_packet_size: connect.maximum_packet_size,
         our_alias_maximum: if is_v5 { limits.topic_alias_maximum } else { 0 },
+        shared_subscriptions: limits.shared_subscriptions,
         username: connect.username.map(Into::into),
         will: connect.will.as_ref().map(Will::of),
     })
@@ -127,7 +132,7 @@ impl Negotiated {
         ack.receive_maximum = (self.our_receive_maximum != u16::MAX).then_some(self.our_receive_maximum);
         ack.maximum_packet_size = Some(self.our_max_packet_size);
         ack.topic_alias_maximum = (self.our_alias_maximum != 0).then_some(self.our_alias_maximum);
-        ack.shared_available = Some(false); // until shared subscriptions are built
+        ack.shared_available = (!self.shared_subscriptions).then_some(false);
         ack
     }
 

@@ -33,12 +33,13 @@ fn server() -> ServerLimits {
         session_expiry: 100,
         max_session_expiry: 1000,
         max_client_id_len: 64,
+        shared_subscriptions: true,
     }
 }
 
 fn limits() -> SessionLimits {
     let queue = QueueLimits { depth: 5, bytes: 100_000, when_full: WhenFull::DropOldest, qos0: false };
-    SessionLimits { queue, write_buffer: 100_000, max_subscriptions: 0 }
+    SessionLimits { queue, write_buffer: 100_000, max_subscriptions: 0, shared_subscriptions: true }
 }
 
 const DECODE: Limits =
@@ -148,9 +149,16 @@ impl Pair {
         self.deliver_message(qos, Message::new("t", &[], payload.as_bytes()))
     }
 
-    fn deliver_message(&mut self, qos: Qos, mut message: Message) -> &mut Self {
+    fn deliver_message(&mut self, qos: Qos, message: Message) -> &mut Self {
+        self.deliver_shared(qos, message, 0)
+    }
+
+    /// As a member of the shared group of this serial; 0 is none.
+    fn deliver_shared(&mut self, qos: Qos, mut message: Message, serial: u32) -> &mut Self {
         message.qos = qos;
-        let delivery = Delivery { message: Arc::new(message), qos, retain: false, subscription_ids: Box::default() };
+        let shared = std::num::NonZeroU32::new(serial);
+        let subscription_ids = Box::default();
+        let delivery = Delivery { message: Arc::new(message), qos, retain: false, subscription_ids, shared };
         self.session.deliver(delivery, &self.limits, self.now, &mut self.out);
         self
     }
