@@ -71,6 +71,7 @@ metrics! {
     MessagesDropped = "messages.dropped",
     DroppedNoSubscribers = "messages.dropped.no_subscribers",
     DroppedDelayedFull = "messages.dropped.delayed_full",
+    SharedRedispatched = "messages.shared.redispatched",
     DroppedPeerQueueFull = "messages.dropped.peer_queue_full",
     DroppedPeerDown = "messages.dropped.peer_down",
     DeliveryDropped = "delivery.dropped",

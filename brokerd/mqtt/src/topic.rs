@@ -71,6 +71,12 @@ pub fn parse_delayed(name: &str) -> Option<(u64, &str)> {
     Some((number.parse().ok().filter(|_| valid)?, inner))
 }
 
+/// Whether a valid filter is of a shared subscription.
+#[must_use]
+pub fn is_shared(filter: &str) -> bool {
+    filter.starts_with(SHARE)
+}
+
 /// How many levels a name or a filter has: one more than it has separators.
 #[must_use]
 pub fn levels(text: &str) -> usize {

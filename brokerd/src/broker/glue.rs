@@ -62,6 +62,7 @@ pub(super) async fn reload_access(access: Access, workers: Workers) -> Result<Ve
 pub(super) fn local(base: &Foundation, listeners: &Arc<Listeners>) -> LocalParts {
     let (access, workers) = (base.access.clone(), base.workers.clone());
     let (control, retained, delaying) = (listeners.clone(), base.retained.clone(), base.workers.clone());
+    let index = base.index.clone();
     let view = |listener: &Arc<Listener>| admin::Listener {
         kind: listener.config.kind.name().to_owned(),
         name: listener.config.name.clone(),
@@ -84,6 +85,7 @@ pub(super) fn local(base: &Foundation, listeners: &Arc<Listeners>) -> LocalParts
         gauges: vec![
             ("retained.count", Box::new(move || retained.counts().messages as u64)),
             ("delayed.count", Box::new(move || delaying.delayed() as u64)),
+            ("subscriptions.shared.count", Box::new(move || index.groups().members() as u64)),
         ],
     }
 }

@@ -13,13 +13,13 @@ use tokio_util::task::TaskTracker;
 use crate::access::Access;
 use crate::admin::{Admin, AdminParts, Nodes, ThisNode};
 use crate::cluster::Cluster;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::datadir::DataDir;
 use crate::listener::Listeners;
 use crate::metrics::Metrics;
 use crate::registry::{Clock, Elsewhere, OnlyHere};
 use crate::retain::{self, Retained};
-use crate::router::{Alone, Forward, Index};
+use crate::router::{self, Alone, Forward, Index};
 use crate::sys::{self, Sys};
 use crate::worker::{Parts, Workers};
 
@@ -178,7 +178,7 @@ impl Foundation {
             clock: Arc::new(Clock::new(data.high_water(), config.cluster.max_clock_skew)),
             data: Arc::new(data),
             metrics: Metrics::default(),
-            index: Arc::new(Index::default()),
+            index: Arc::new(Index::new(strategy(config.mqtt.shared_strategy))),
             retained: Arc::new(Retained::new(retain::Limits {
                 max_messages: config.persistence.max_retained,
                 max_bytes: config.persistence.max_retained_bytes,
@@ -239,4 +239,16 @@ impl Foundation {
 fn wall_nanos() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+const fn strategy(configured: config::SharedStrategy) -> router::Strategy {
+    use config::SharedStrategy as Configured;
+    match configured {
+        Configured::RoundRobin => router::Strategy::RoundRobin,
+        Configured::Random => router::Strategy::Random,
+        Configured::Sticky => router::Strategy::Sticky,
+        Configured::Local => router::Strategy::Local,
+        Configured::HashClientId => router::Strategy::HashClientId,
+        Configured::HashTopic => router::Strategy::HashTopic,
+    }
 }

@@ -13,7 +13,7 @@ use proto::peer::{MemberRow, refused::Reason};
 use tokio::sync::{Notify, watch};
 
 use super::barrier::Barrier;
-use super::forward::{Hot, Tally, settle};
+use super::forward::{Hot, Tally};
 use super::gossip::PublishedState;
 use super::identity::Identity;
 use super::peer::Peer;
@@ -22,7 +22,6 @@ use super::requests::Handlers;
 use super::routes::{Head, Routes};
 use super::standing::{Sight, Standing};
 use crate::config;
-use crate::metrics::Metric;
 use crate::registry::Clock;
 use crate::router::{Index, Mailboxes, PeerSet, PeerSlot};
 
@@ -141,6 +140,16 @@ impl Core {
     pub(super) fn peer(&self, name: &str) -> Option<Arc<Peer>> {
         self.peers.lock().get(name).cloned()
     }
+    /// The names of those peers that are among these.
+    pub(super) fn names(&self, slots: PeerSet) -> Vec<String> {
+        let peers = self.peers.lock();
+        peers.values().filter(|peer| slots.contains(peer.slot)).map(|peer| peer.name.to_string()).collect()
+    }
+    /// The slots of those that are peers.
+    pub(super) fn slots(&self, names: &[String]) -> Vec<(PeerSlot, Arc<str>)> {
+        let peers = self.peers.lock();
+        names.iter().filter_map(|name| peers.get(&**name)).map(|peer| (peer.slot, peer.name.clone())).collect()
+    }
     pub(super) fn all_peers(&self) -> Vec<Arc<Peer>> {
         self.peers.lock().values().cloned().collect()
     }
@@ -243,9 +252,8 @@ impl Core {
     pub(super) fn drop_peer(&self, peer: &Peer) {
         self.hot.set_up(peer.slot, false);
         self.end_lease(peer);
-        let ((settled, lost), is_relieved) = self.hot.with_queue(peer.slot, super::queue::Queue::release);
-        self.tally.add(Metric::DroppedPeerDown, lost);
-        settle(&*self.mailboxes, settled);
+        let (released, is_relieved) = self.hot.with_queue(peer.slot, super::queue::Queue::release);
+        self.give_back(released);
         if is_relieved {
             self.mailboxes.uncongested();
         }

@@ -145,12 +145,12 @@ pub(super) fn apply(core: &Core, peer: &Peer, rows: Rows) -> io::Result<()> {
     core.tally.add(Metric::RowsReceived, rows.rows.len() as u64);
     let applied = {
         let mut remote = peer.remote.lock();
-        let applied = remote.apply(rows, |filter, present| {
-            if present {
-                core.index.add_remote(filter, peer.slot);
-            } else {
-                core.index.remove_remote(filter, peer.slot);
-            }
+        let (index, groups, slot) = (&core.index, core.index.groups(), peer.slot);
+        let applied = remote.apply(rows, |filter, row| match (row, mqtt::topic::is_shared(filter)) {
+            (Some(_), false) => index.add_remote(filter, slot),
+            (None, false) => index.remove_remote(filter, slot),
+            (Some(weight), true) => groups.set_remote(filter, slot, weight),
+            (None, true) => groups.remove_remote(filter, slot),
         });
         if applied.is_err() {
             remote.distrust(); // the next pair asks for all rows
@@ -262,7 +262,7 @@ async fn write_messages(core: &Core, peer: &Peer, mut writer: Writer) -> io::Res
             continue;
         };
         let (now, stamp) = (core.time(), core.clock.now());
-        let messages = inbound::encode(&batch.messages, now, stamp);
+        let messages = inbound::encode(&batch.messages, now, stamp, |flooded| core.names(flooded));
         let forward = Forward { number: batch.number, ack: batch.ack, messages };
         writer.send(stamp, Body::Forward(forward)).await?;
     }

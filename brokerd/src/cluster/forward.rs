@@ -9,9 +9,11 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::core::Core;
-use super::queue::Queue;
+use super::queue::{Queue, Released};
 use crate::metrics::{Counters, Metric};
-use crate::router::{Forward, Mailboxes, Outbound, Outcome, PeerSet, PeerSlot, Ticket};
+use crate::router::{
+    Delivery, ForGroup, Forward, Mailboxes, OnDelivered, Outbound, Outcome, PeerSet, PeerSlot, Ticket, Weight,
+};
 
 /// A counter block behind a lock: the workers and the control runtime count here.
 #[derive(Debug)]
@@ -113,9 +115,35 @@ pub(super) fn settle(mailboxes: &dyn Mailboxes, mut settled: Vec<(Ticket, Outcom
     }
 }
 
+impl Core {
+    /// What a peer that is gone was to get: whoever waits for it waits no longer, but for what other members of shared
+    /// groups get now.
+    pub(super) fn give_back(&self, released: Released) {
+        self.tally.add(Metric::DroppedPeerDown, released.lost);
+        settle(&*self.mailboxes, released.settled);
+        for Outbound { message, ticket, share } in released.for_groups {
+            let Some(share) = share else { continue };
+            let mailboxes = self.mailboxes.clone();
+            let done = OnDelivered::new(move || {
+                settle(&*mailboxes, ticket.map(|ticket| (ticket, Outcome::Done)).into_iter().collect());
+            });
+            let again = |group: &Arc<str>| Delivery {
+                message: message.clone(),
+                subscribers: Vec::new(),
+                shared: Some(ForGroup { group: group.clone(), key: share.key, hops: share.hops }),
+            };
+            self.mailboxes.deliver(0, share.serve.iter().map(again).collect(), Some(done));
+        }
+    }
+}
+
 impl Forward for Core {
     fn route_changed(&self, filter: &Arc<str>, present: bool) -> u64 {
         self.routes.change(filter, present)
+    }
+
+    fn group_changed(&self, group: &Arc<str>, weight: Weight) -> u64 {
+        self.routes.change_group(group, weight)
     }
 
     fn when_live(&self, version: u64, ticket: Ticket) -> bool {
@@ -145,10 +173,9 @@ impl Forward for Core {
         // Whether it is up is looked at under the queue's lock: what went down has been released, and stays empty.
         let (dropped, _) = self.hot.with_queue(peer, |queue| self.hot.up().contains(peer).then(|| queue.push(batch)));
         let Some(dropped) = dropped else {
-            let lost = batch.iter().filter(|outbound| outbound.message.qos != mqtt::Qos::AtMostOnce).count();
-            self.tally.add(Metric::DroppedPeerDown, lost as u64);
-            let settled = batch.drain(..).filter_map(|outbound| Some((outbound.ticket?, Outcome::Done))).collect();
-            settle(&*self.mailboxes, settled);
+            let mut released = Released::default();
+            batch.drain(..).for_each(|outbound| released.add(outbound, mqtt::Qos::ExactlyOnce));
+            self.give_back(released);
             return;
         };
         self.tally.add(Metric::DroppedPeerQueueFull, dropped);

@@ -4,24 +4,25 @@
 use std::collections::VecDeque;
 
 use mqtt::Qos;
-use mqtt::message::SharedMessage;
 use proto::peer::{ForwardAck, ForwardRefused};
 
-use crate::router::{Outbound, Outcome, Ticket};
+use crate::router::{Outbound, Outcome, Share, Ticket};
 
 /// Messages of a frame.
 const FRAME_MESSAGES: usize = 512;
 /// Bytes after which a frame takes no further message.
 const FRAME_BYTES: usize = 256 << 10;
 /// What an entry costs beside its message.
-const ENTRY: usize = 40;
+const ENTRY: usize = 48;
+/// And what it is to do for shared groups; their texts are shared.
+const SHARE: usize = size_of::<Share>() + 48;
 
 /// A frame to be written.
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) number: u64,
     pub(super) ack: bool,
-    pub(super) messages: Vec<SharedMessage>,
+    pub(super) messages: Vec<Outbound>,
 }
 
 /// A frame that was written and is not acknowledged.
@@ -57,6 +58,11 @@ impl Queue {
     /// Whether they may be read again.
     pub(super) const fn is_below_half(&self) -> bool {
         self.bytes < self.bound / 2
+    }
+
+    /// Whether nothing waits to be sent or acknowledged.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.bytes == 0
     }
 
     /// Whether everything has been handed to the link at least once.
@@ -131,24 +137,51 @@ impl Queue {
         settled
     }
 
-    /// Gives everything up, because the peer is gone: whom to tell, and how many messages above QoS 0 were in it.
-    pub(super) fn release(&mut self) -> (Vec<(Ticket, Outcome)>, u64) {
-        let left = self.sent.drain(..).filter(|sent| !sent.is_done).flat_map(|sent| sent.messages);
-        let all: Vec<Outbound> = left.chain(self.waiting.drain(..)).collect();
+    /// Gives everything up, because the peer is gone.
+    pub(super) fn release(&mut self) -> Released {
+        let sent = self.sent.drain(..).filter(|sent| !sent.is_done).flat_map(|sent| sent.messages);
+        let mut released = Released::default();
+        // The peer may have given a member what was sent: at QoS 2 another's copy could be a second one.
+        sent.for_each(|outbound| released.add(outbound, Qos::AtLeastOnce));
+        self.waiting.drain(..).for_each(|outbound| released.add(outbound, Qos::ExactlyOnce));
         self.bytes = 0;
         self.resend_after = None;
-        let dropped = all.iter().filter(|outbound| outbound.message.qos != Qos::AtMostOnce).count() as u64;
-        (all.into_iter().filter_map(|outbound| Some((outbound.ticket?, Outcome::Done))).collect(), dropped)
+        released
+    }
+}
+
+/// What was left of a queue.
+#[derive(Debug, Default)]
+pub(super) struct Released {
+    /// Whom to tell.
+    pub(super) settled: Vec<(Ticket, Outcome)>,
+    /// How many messages above QoS 0 nobody gets any more.
+    pub(super) lost: u64,
+    /// Messages of shared groups: for a member elsewhere.
+    pub(super) for_groups: Vec<Outbound>,
+}
+
+impl Released {
+    /// Adds a message; one of a shared group goes to another member unless its QoS is above this.
+    pub(super) fn add(&mut self, outbound: Outbound, most: Qos) {
+        let share = outbound.share.as_ref().filter(|share| !share.serve.is_empty() && outbound.message.qos <= most);
+        let is_whole = share.is_some_and(|share| share.only_groups);
+        self.lost += u64::from(outbound.message.qos != Qos::AtMostOnce && !is_whole);
+        if share.is_some() {
+            self.for_groups.push(outbound);
+        } else {
+            self.settled.extend(outbound.ticket.map(|ticket| (ticket, Outcome::Done)));
+        }
     }
 }
 
 fn cost(outbound: &Outbound) -> usize {
-    outbound.message.heap_size() + ENTRY
+    outbound.message.heap_size() + ENTRY + outbound.share.as_ref().map_or(0, |_| SHARE)
 }
 
 fn batch(number: u64, messages: &[Outbound]) -> Batch {
     let ack = messages.iter().any(|outbound| outbound.ticket.is_some());
-    Batch { number, ack, messages: messages.iter().map(|outbound| outbound.message.clone()).collect() }
+    Batch { number, ack, messages: messages.to_vec() }
 }
 
 /// Settles a frame once; the bytes that it frees.
@@ -175,7 +208,7 @@ mod tests {
         let mut message = Message::new("t", &[], &[b'x'; 100]);
         message.qos = qos;
         let ticket = (qos != Qos::AtMostOnce).then_some(Ticket { worker: 0, token });
-        Outbound { message: Arc::new(message), ticket }
+        Outbound { message: Arc::new(message), ticket, share: None }
     }
     fn up_to(number: u64) -> ForwardAck {
         ForwardAck { up_to: number, ..ForwardAck::default() }
@@ -248,11 +281,30 @@ mod tests {
     }
 
     #[test]
+    fn what_a_peer_that_is_gone_was_to_give_to_a_group_is_for_another_but_not_what_was_sent_at_qos_2() {
+        let mut queue = Queue::new(1 << 20);
+        let shared = |token, qos| {
+            let share =
+                crate::router::Share { serve: vec![Arc::from("$share/g/t")], only_groups: true, ..Default::default() };
+            Outbound { share: Some(Arc::new(share)), ..outbound(token, qos) }
+        };
+        queue.push(&mut vec![shared(1, Qos::AtLeastOnce), shared(2, Qos::ExactlyOnce)]);
+        queue.next().unwrap();
+        queue.push(&mut vec![shared(3, Qos::AtLeastOnce), shared(4, Qos::ExactlyOnce), shared(5, Qos::AtMostOnce)]);
+        let released = queue.release();
+        let tokens: Vec<_> = released.for_groups.iter().map(|left| left.ticket.map(|ticket| ticket.token)).collect();
+        assert_eq!(tokens, [Some(1), Some(3), Some(4), None]);
+        assert_eq!((released.settled, released.lost), (vec![done(2)], 1));
+    }
+
+    #[test]
     fn release_tells_everyone_and_counts_what_was_lost() {
         let mut queue = three_frames();
         queue.push(&mut vec![outbound(4, Qos::AtLeastOnce), outbound(0, Qos::AtMostOnce)]);
         queue.acked(&up_to(1));
-        assert_eq!(queue.release(), (vec![done(2), done(3), done(4)], 3));
+        let released = queue.release();
+        assert_eq!((released.settled, released.lost), (vec![done(2), done(3), done(4)], 3));
+        assert!(released.for_groups.is_empty());
         assert_eq!(queue.bytes, 0);
         queue.push(&mut vec![outbound(5, Qos::AtLeastOnce)]);
         assert_eq!(queue.next().unwrap().number, 4, "numbers go on rising for the same peer");

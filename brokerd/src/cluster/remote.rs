@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use mqtt::topic;
-use proto::peer::Rows;
+use proto::peer::{Row, Rows};
 
 use super::routes::{Head, digest};
+use crate::router::Weight;
 
 /// A stream that is behind for longer, without a row, is asked for everything.
 const STUCK: Duration = Duration::from_secs(2);
@@ -67,8 +68,8 @@ impl Remote {
         *self = Self::default();
     }
 
-    /// Applies a frame and tells `index` each filter that came or went.
-    pub(super) fn apply(&mut self, frame: Rows, mut index: impl FnMut(&str, bool)) -> Result<(), BadRows> {
+    /// Applies a frame and tells `index` each filter that came or went, and each shared group's weight.
+    pub(super) fn apply(&mut self, frame: Rows, mut index: impl FnMut(&str, Option<Weight>)) -> Result<(), BadRows> {
         if let Some(bad) = frame.rows.iter().find(|row| !topic::valid_filter(&row.filter)) {
             return Err(BadRows::BadFilter(bad.filter.chars().take(64).collect()));
         }
@@ -79,7 +80,7 @@ impl Remote {
         if frame.snapshot { self.fill(frame, &mut index) } else { self.follow(frame, &mut index) }
     }
 
-    fn fill(&mut self, frame: Rows, index: &mut impl FnMut(&str, bool)) -> Result<(), BadRows> {
+    fn fill(&mut self, frame: Rows, index: &mut impl FnMut(&str, Option<Weight>)) -> Result<(), BadRows> {
         if frame.first {
             self.phase = Phase::Filling;
             self.mark = self.mark.wrapping_add(1);
@@ -87,7 +88,7 @@ impl Remote {
             return Err(BadRows::OutOfOrder);
         }
         for row in frame.rows {
-            self.insert(row.filter, index);
+            self.insert(row, index);
         }
         if frame.last {
             let (mark, hash) = (self.mark, &mut self.head.hash);
@@ -95,7 +96,7 @@ impl Remote {
                 let is_current = *seen == mark;
                 if !is_current {
                     *hash = hash.wrapping_sub(digest(filter));
-                    index(filter, false);
+                    index(filter, None);
                 }
                 is_current
             });
@@ -105,7 +106,7 @@ impl Remote {
         Ok(())
     }
 
-    fn follow(&mut self, frame: Rows, index: &mut impl FnMut(&str, bool)) -> Result<(), BadRows> {
+    fn follow(&mut self, frame: Rows, index: &mut impl FnMut(&str, Option<Weight>)) -> Result<(), BadRows> {
         if self.phase == Phase::Filling {
             return Err(BadRows::OutOfOrder);
         }
@@ -115,22 +116,28 @@ impl Remote {
         }
         for row in frame.rows {
             if row.present {
-                self.insert(row.filter, index);
+                self.insert(row, index);
             } else if self.rows.remove(row.filter.as_str()).is_some() {
                 self.head.hash = self.head.hash.wrapping_sub(digest(&row.filter));
-                index(&row.filter, false);
+                index(&row.filter, None);
             }
         }
         self.head.version = frame.version;
         Ok(())
     }
 
-    fn insert(&mut self, filter: String, index: &mut impl FnMut(&str, bool)) {
-        match self.rows.entry(filter.into_boxed_str()) {
-            Entry::Occupied(mut known) => *known.get_mut() = self.mark,
+    fn insert(&mut self, row: Row, index: &mut impl FnMut(&str, Option<Weight>)) {
+        let weight = Weight { online: row.online.min(row.total), total: row.total };
+        match self.rows.entry(row.filter.into_boxed_str()) {
+            Entry::Occupied(mut known) => {
+                *known.get_mut() = self.mark;
+                if topic::is_shared(known.key()) {
+                    index(known.key(), Some(weight)); // its weight may be new
+                }
+            }
             Entry::Vacant(new) => {
                 self.head.hash = self.head.hash.wrapping_add(digest(new.key()));
-                index(new.key(), true);
+                index(new.key(), Some(weight));
                 new.insert(self.mark);
             }
         }
@@ -154,7 +161,6 @@ impl Remote {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proto::peer::Row;
 
     fn rows(filters: &[(&str, bool)]) -> Vec<Row> {
         let row = |(filter, present): &(&str, bool)| Row {
@@ -180,7 +186,7 @@ mod tests {
         assert_eq!(remote.applied(), None);
         assert_eq!(remote.apply(changes(2, &[("x", true)]), |_, _| ()), Err(BadRows::OutOfOrder));
         let end = snapshot(false, true, 9, &[("c", true)]);
-        assert_eq!(remote.apply(end, |filter, present| seen.push((filter.to_owned(), present))), Ok(()));
+        assert_eq!(remote.apply(end, |filter, row| seen.push((filter.to_owned(), row.is_some()))), Ok(()));
         assert_eq!(seen, [("c".to_owned(), true), ("a".to_owned(), false)]);
         assert_eq!(remote.applied(), Some(9));
         assert_eq!(remote.head().hash, digest("b").wrapping_add(digest("c")));

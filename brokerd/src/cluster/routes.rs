@@ -5,9 +5,12 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use parking_lot::Mutex;
 use proto::peer::{Pull, Row, Rows};
 use tokio::sync::watch;
+
+use crate::router::Weight;
 
 /// Bytes of log that are kept: a peer that is further behind gets a snapshot.
 pub(super) const LOG_BYTES: usize = 64 << 20;
@@ -36,15 +39,17 @@ pub(super) fn digest(filter: &str) -> u128 {
 pub(super) struct OwnTable {
     head: Head,
     rows: BTreeSet<Arc<str>>,
+    /// Of the shared groups among the rows.
+    weights: HashMap<Arc<str>, Weight, foldhash::fast::RandomState>,
     log: VecDeque<(Arc<str>, bool)>,
     log_bytes: usize,
     log_limit: usize,
 }
 
 impl OwnTable {
-    pub(super) const fn new(log_limit: usize) -> Self {
-        let head = Head { version: 0, hash: 0 };
-        Self { head, rows: BTreeSet::new(), log: VecDeque::new(), log_bytes: 0, log_limit }
+    pub(super) fn new(log_limit: usize) -> Self {
+        let (rows, weights, log) = (BTreeSet::new(), HashMap::default(), VecDeque::new());
+        Self { head: Head::default(), rows, weights, log, log_bytes: 0, log_limit }
     }
 
     pub(super) const fn head(&self) -> Head {
@@ -82,9 +87,25 @@ impl OwnTable {
                 break;
             }
             bytes += filter.len();
-            rows.push(row(filter, *present));
+            rows.push(self.row(filter, *present));
         }
         Some(rows)
+    }
+
+    /// Writes the weight of a shared group: a change of its row, also where the row stays.
+    pub(super) fn change_group(&mut self, group: &Arc<str>, weight: Weight, digest: u128) -> u64 {
+        if weight.total > 0 {
+            self.weights.insert(group.clone(), weight);
+        } else {
+            self.weights.remove(group);
+        }
+        self.change(group, weight.total > 0, digest)
+    }
+
+    /// A row as it is sent: with the weight of now, be the change older.
+    fn row(&self, filter: &Arc<str>, present: bool) -> Row {
+        let Weight { online, total } = self.weights.get(filter).copied().unwrap_or_default();
+        Row { filter: filter.to_string(), present, online, total, ..Row::default() }
     }
 
     /// The rows after a filter in the order of the set, as many as fit a frame; and whether more may follow.
@@ -100,10 +121,6 @@ impl OwnTable {
         }
         (page, false)
     }
-}
-
-fn row(filter: &Arc<str>, present: bool) -> Row {
-    Row { filter: filter.to_string(), present, ..Row::default() }
 }
 
 /// The table, shared by the workers that write it and the feeds that read it.
@@ -122,6 +139,14 @@ impl Routes {
     pub(super) fn change(&self, filter: &Arc<str>, present: bool) -> u64 {
         let digest = digest(filter);
         let version = self.table.lock().change(filter, present, digest);
+        self.version_tx.send_replace(version);
+        version
+    }
+
+    /// Writes a group's weight and wakes the feeds.
+    pub(super) fn change_group(&self, group: &Arc<str>, weight: Weight) -> u64 {
+        let digest = digest(group);
+        let version = self.table.lock().change_group(group, weight, digest);
         self.version_tx.send_replace(version);
         version
     }
@@ -186,7 +211,7 @@ impl Feed {
         };
         let (end, first) = (*end, after.is_none());
         let (page, more) = table.page(after.as_ref());
-        let rows = page.iter().map(|filter| row(filter, true)).collect();
+        let rows = page.iter().map(|filter| table.row(filter, true)).collect();
         *self = match page.last() {
             Some(last) if more => Self::Snapshot { end, after: Some(last.clone()) },
             _ => Self::Live(end),

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use super::asks::IN_FLIGHT;
 use super::core::Core;
 use super::handshake::{Admitted, Reader, Writer};
-use super::inbound::{self, BadMessage};
+use super::inbound::{self, BadMessage, Here, Incoming};
 use super::peer::Peer;
 use super::routes::Feed;
 use crate::metrics::Metric;
@@ -198,7 +198,7 @@ fn receive(core: &Core, peer: &Arc<Peer>, generation: u64, forward: &Forward) {
     let mut messages = Vec::with_capacity(forward.messages.len());
     for sent in &forward.messages {
         match inbound::decode(sent, now, core.max_packet_size) {
-            Ok(message) => messages.push(Arc::new(message)),
+            Ok(message) => messages.push(Incoming { message: Arc::new(message), sent }),
             Err(bad) => {
                 let is_large = matches!(bad, BadMessage::TooLarge(_));
                 let metric = if is_large { Metric::DeliveryDroppedTooLarge } else { Metric::PublishError };
@@ -215,5 +215,6 @@ fn receive(core: &Core, peer: &Arc<Peer>, generation: u64, forward: &Forward) {
             carried_out.carried_out.notify_one();
         }
     });
-    inbound::deliver(messages, &core.index, &*core.mailboxes, &done);
+    let here = Here { index: &core.index, mailboxes: &*core.mailboxes, own: &core.identity.node };
+    inbound::deliver(&messages, &here, |names| core.slots(names), &done);
 }

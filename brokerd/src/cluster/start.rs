@@ -274,6 +274,7 @@ impl Cluster {
 
     /// Stops the process's part. Not a leave: the others wait for this node to come back.
     pub async fn stop(&self) {
+        self.drain_queues().await;
         if let Some(mut membership) = self.shared.membership.lock().await.take() {
             membership.tasks.shutdown().await;
             if let Ok(gossip) = Arc::try_unwrap(membership.gossip) {
@@ -281,6 +282,22 @@ impl Cluster {
             }
         }
         self.shared.tasks.lock().await.shutdown().await;
+    }
+
+    /// Lets the last messages of this node's clients, wills and what shared groups leave to others, reach the peers that
+    /// are up: a second at most.
+    async fn drain_queues(&self) {
+        const PATIENCE: Duration = Duration::from_secs(1);
+        const LOOK: Duration = Duration::from_millis(5);
+        let core = &self.shared.core;
+        let drained = async {
+            while core.hot.up().iter().any(|slot| !core.hot.with_queue(slot, |queue| queue.is_empty()).0) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, drained).await.is_err() {
+            tracing::warn!("peers have not acknowledged everything in {} s", PATIENCE.as_secs());
+        }
     }
 }
 

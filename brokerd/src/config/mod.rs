@@ -25,7 +25,7 @@ pub use problem::{Problem, Source};
 pub use sources::{FileText, Machine, Sources};
 pub use types::{
     Admin, Auth, AutoSubscribe, Cluster, Config, DenyAction, Endpoint, Log, Mqtt, Node, Persistence, Rewrite,
-    RewriteAction, Secret, Sys, WhenFull,
+    RewriteAction, Secret, SharedStrategy, Sys, WhenFull,
 };
 
 use reader::Reader;

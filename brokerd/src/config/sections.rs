@@ -8,7 +8,7 @@ use super::notation::{address, is_host_and_port, is_name, is_path, loopback, par
 use super::reader::Reader;
 use super::{
     Admin, Auth, AutoSubscribe, Cluster, Config, DenyAction, Endpoint, Log, Mqtt, Node, Persistence, Rewrite,
-    RewriteAction, Secret, Sources, Sys, WhenFull, listeners,
+    RewriteAction, Secret, SharedStrategy, Sources, Sys, WhenFull, listeners,
 };
 
 const KIB: usize = 1 << 10;
@@ -112,10 +112,21 @@ fn auth(r: &mut Reader) -> Auth {
     }
 }
 
+const SHARED_STRATEGIES: &str = "round_robin, random, sticky, local, hash_clientid or hash_topic";
+
 fn mqtt(r: &mut Reader) -> Mqtt {
     let deny_action = |text: &str| match text {
         "ignore" => Some(DenyAction::Ignore),
         "disconnect" => Some(DenyAction::Disconnect),
+        _ => None,
+    };
+    let strategy = |text: &str| match text {
+        "round_robin" => Some(SharedStrategy::RoundRobin),
+        "random" => Some(SharedStrategy::Random),
+        "sticky" => Some(SharedStrategy::Sticky),
+        "local" => Some(SharedStrategy::Local),
+        "hash_clientid" => Some(SharedStrategy::HashClientId),
+        "hash_topic" => Some(SharedStrategy::HashTopic),
         _ => None,
     };
     Mqtt {
@@ -148,6 +159,10 @@ fn mqtt(r: &mut Reader) -> Mqtt {
             })
             .unwrap_or_default(),
         deny_action: r.text("mqtt.deny_action", "ignore or disconnect", deny_action).unwrap_or(DenyAction::Ignore),
+        shared_subscription: r.boolean("mqtt.shared_subscription", true),
+        shared_strategy: r
+            .text("mqtt.shared_strategy", SHARED_STRATEGIES, strategy)
+            .unwrap_or(SharedStrategy::RoundRobin),
     }
 }
 

@@ -112,6 +112,27 @@ pub struct Mqtt {
     pub response_information: String,
     /// What becomes of a 3.x client that publishes what it may not.
     pub deny_action: DenyAction,
+    /// Whether `$share/group/filter` may be subscribed to.
+    pub shared_subscription: bool,
+    /// How a shared group's member is chosen.
+    pub shared_strategy: SharedStrategy,
+}
+
+/// How the member of a shared group that gets a message is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SharedStrategy {
+    /// One after the other.
+    RoundRobin,
+    /// Any.
+    Random,
+    /// One, until it goes.
+    Sticky,
+    /// One on the publisher's node where there is one.
+    Local,
+    /// By the publisher's client id.
+    HashClientId,
+    /// By the topic.
+    HashTopic,
 }
 
 /// What becomes of a client that cannot be told that its publication is refused.

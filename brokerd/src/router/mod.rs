@@ -1,12 +1,14 @@
 //! Which subscribers, on this node and on others, a topic goes to. Never delivers anything itself, never knows a
 //! session's state, and never imports `cluster`: it owns the trait `Forward`, which `cluster` implements.
 
+mod groups;
 mod index;
 
 use std::sync::Arc;
 
 use mqtt::message::SharedMessage;
 
+pub use groups::{Chosen, Groups, Strategy, Target, Terms, Weight, publisher_key};
 pub use index::{Counts, Index};
 
 /// A node of the cluster other than this one, numbered by this process; at most [`PeerSet::CAPACITY`] at a time.
@@ -95,6 +97,8 @@ pub struct Matches {
     pub local_filters: usize,
     /// Nodes that hold a matching row, whether up or not.
     pub remote: PeerSet,
+    /// Who gets the copy of each shared group: see [`Groups::choose`].
+    pub shared: Vec<Chosen>,
 }
 
 impl Matches {
@@ -103,6 +107,7 @@ impl Matches {
         self.local.clear();
         self.local_filters = 0;
         self.remote = PeerSet::default();
+        self.shared.clear();
     }
 }
 
@@ -126,6 +131,24 @@ pub enum Outcome {
     Full,
 }
 
+/// What a peer does for shared groups with a message. A peer that is told nothing serves none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    /// Groups that it is to serve.
+    pub serve: Vec<Arc<str>>,
+    /// Groups that have their member already: told where it is flooded.
+    pub served: Vec<Arc<str>>,
+    /// The peers that are flooded with this message, itself included: they settle among them who serves the groups
+    /// that the publisher's node does not know of.
+    pub flooded: PeerSet,
+    /// See [`publisher_key`].
+    pub key: u64,
+    /// Whether its plain subscribers have the message already.
+    pub only_groups: bool,
+    /// How often the message has found no member where it was sent.
+    pub hops: u8,
+}
+
 /// A message on its way to one peer.
 #[derive(Clone, Debug)]
 pub struct Outbound {
@@ -133,6 +156,8 @@ pub struct Outbound {
     pub message: SharedMessage,
     /// Who waits for the peer's acknowledgement: QoS 1 and 2 only.
     pub ticket: Option<Ticket>,
+    /// Shared groups; `None` if the peer serves none.
+    pub share: Option<Arc<Share>>,
 }
 
 /// What the router needs of the cluster. A single node plugs [`Alone`] in.
@@ -141,6 +166,10 @@ pub trait Forward: Send + Sync {
     /// filter's shard, so that the order of versions is the order of changes: must not block or call the index.
     /// Answers the version of the route table that holds the change.
     fn route_changed(&self, filter: &Arc<str>, present: bool) -> u64;
+    /// The weight of a shared group on this node changed. Called as [`Forward::route_changed`] is.
+    fn group_changed(&self, group: &Arc<str>, weight: Weight) -> u64 {
+        self.route_changed(group, weight.total > 0)
+    }
     /// Asks to be told by [`Mailboxes::settled`] when every peer that can reach this node either matches with the
     /// rows of `version` or floods. Answers true, and tells nobody, where that is so already.
     fn when_live(&self, version: u64, ticket: Ticket) -> bool;
@@ -164,6 +193,19 @@ pub struct Delivery {
     pub message: SharedMessage,
     /// Every one is of this worker; sorted by session, so that overlapping filters of a session are neighbours.
     pub subscribers: Vec<Subscriber>,
+    /// For a shared group: `subscribers` is the one member chosen, or nobody, and then the worker chooses again.
+    pub shared: Option<ForGroup>,
+}
+
+/// The group that a delivery is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForGroup {
+    /// `$share/name/filter`.
+    pub group: Arc<str>,
+    /// See [`publisher_key`].
+    pub key: u64,
+    /// See [`Share::hops`].
+    pub hops: u8,
 }
 
 /// Runs its function when dropped: shared by the deliveries of one batch, it tells that all of them were carried out

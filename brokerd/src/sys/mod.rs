@@ -117,7 +117,7 @@ impl Sys {
             self.index.matches(&topic, &mut matches);
             matches.local.sort_unstable_by_key(|subscriber| (subscriber.worker, subscriber.session, subscriber.serial));
             for subscribers in matches.local.chunk_by(|a, b| a.worker == b.worker) {
-                let delivery = Delivery { message: message.clone(), subscribers: subscribers.to_vec() };
+                let delivery = Delivery { message: message.clone(), subscribers: subscribers.to_vec(), shared: None };
                 batches[usize::from(subscribers[0].worker)].push(delivery);
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mqtt::packet::Packet;
-use mqtt::session::{Closing, Due, Event, Negotiated};
+use mqtt::session::{Closing, Due, Event, Granted, Negotiated};
 use mqtt::{ReasonCode, Version, codec};
 
 use super::conn::{Conn, drive};
@@ -125,6 +125,7 @@ impl Shard {
         let version = negotiated.version;
         if resumed.is_some() {
             self.revoke_subscriptions(slot);
+            self.members_return(slot);
         }
         self.step(slot, |session, limits, now, out| {
             codec::connack(&mut out.wire, version, &connack, limit);
@@ -241,6 +242,9 @@ impl Shard {
         if is_over || (is_staying && self.offline > self.shared.settings.max_offline_sessions) {
             self.end(slot, Metric::SessionTerminated);
         } else {
+            if is_staying {
+                self.members_away(slot);
+            }
             self.arm(slot);
         }
     }
@@ -253,8 +257,10 @@ impl Shard {
         let will = entry.session.take_will(self.turn.now);
         let (client_id, identity) = (entry.session.client_id().clone(), entry.identity.clone());
         let filters: Vec<Arc<str>> = entry.session.subscriptions().map(|granted| granted.filter.clone()).collect();
+        let shared: Vec<Granted> = entry.session.shared_subscriptions().cloned().collect();
         let epoch = entry.epoch;
         self.turn.paused.remove(&(slot, entry.incarnation));
+        let left = self.reclaim(slot, shared, true);
         for filter in &filters {
             self.unindex(slot, filter);
         }
@@ -263,6 +269,7 @@ impl Shard {
         self.offline = self.offline.saturating_sub(1);
         self.counters.inc(why);
         self.shared.elsewhere.release(&client_id, epoch);
+        self.pass_on(left);
         if let Some(will) = will {
             self.publish_will(&client_id, &identity, will);
         }

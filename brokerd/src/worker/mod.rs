@@ -7,6 +7,7 @@ mod conn;
 mod delayed;
 mod flush;
 mod greet;
+mod groups;
 mod mailbox;
 mod query;
 mod review;

@@ -8,10 +8,13 @@ use mqtt::message::SharedMessage;
 use mqtt::session::{Closing, Delivery, Session};
 use mqtt::{Message, Qos, ReasonCode, Time, Version, topic};
 
+use super::groups::share;
 use super::shard::Shard;
 use crate::access::{Action, Identity};
 use crate::metrics::Metric;
-use crate::router::{self, Mailboxes, Matches, OnDelivered, Outbound, Outcome, PeerSet, Subscriber, Ticket};
+use crate::router::{
+    self, ForGroup, Mailboxes, Matches, OnDelivered, Outbound, Outcome, PeerSet, PeerSlot, Subscriber, Target, Ticket,
+};
 
 /// What a turn collects.
 pub(super) struct Turn {
@@ -41,6 +44,8 @@ pub(super) enum Waiting {
     Routed { slot: u32, incarnation: u32, token: u64, remaining: u32, is_refused: bool },
     /// A SUBSCRIBE.
     Live { slot: u32, incarnation: u32, answer: Box<super::subscribe::Answer> },
+    /// A message of a shared group that is on its way to another member; whoever sent it waits with it.
+    Redispatched { _done: Option<Arc<OnDelivered>> },
 }
 
 impl Turn {
@@ -71,6 +76,12 @@ impl Turn {
         self.last_token += 1;
         self.waiting.insert(self.last_token, waiting);
         Ticket { worker, token: self.last_token }
+    }
+
+    /// Leaves for a peer at the end of the turn.
+    pub(super) fn send(&mut self, peer: PeerSlot, outbound: Outbound) {
+        self.to_peers[usize::from(peer.0)].push(outbound);
+        self.peers_waiting = self.peers_waiting.with(peer);
     }
 
     pub(super) fn give_up(&mut self, ticket: Ticket) -> Option<Waiting> {
@@ -206,8 +217,14 @@ impl Shard {
         } else if self.shared.boxes.workers() > 1 {
             matches.local.sort_unstable_by_key(|subscriber| subscriber.worker); // one batch a worker
         }
-        let peers = matches.remote.intersection(self.turn.up).union(self.turn.flood);
-        if matches.local.is_empty() && peers.is_empty() {
+        let key = self.choose_members(message.topic(), from, self.turn.up, &mut matches.shared);
+        let with_members = matches.shared.iter().fold(PeerSet::default(), |peers, chosen| match chosen.target {
+            Target::There(peer) => peers.with(peer),
+            Target::Here(_) => peers,
+        });
+        let plain = matches.remote.intersection(self.turn.up).union(self.turn.flood);
+        let peers = plain.union(with_members);
+        if matches.local.is_empty() && matches.shared.is_empty() && peers.is_empty() {
             self.counters.inc(Metric::MessagesDropped);
             self.counters.inc(Metric::DroppedNoSubscribers);
         }
@@ -216,38 +233,54 @@ impl Shard {
             if worker == self.worker {
                 self.deliver_here(message, of_worker, from, false);
             } else {
-                self.hand_over(worker, message, of_worker, from);
+                self.hand_over(worker, message, of_worker, None, from);
             }
         }
+        self.serve_members(message, &matches.shared, key, from);
+        let is_waiting = !peers.is_empty() && {
+            let count = peers.0.count_ones();
+            let ticket = if message.qos == Qos::AtMostOnce { None } else { ticket(self, count) };
+            let share = |peer, flooded| share(peer, plain, flooded, &matches.shared, key);
+            self.hand_to_peers(message, peers, ticket, from, share);
+            ticket.is_some()
+        };
         self.turn.matches = matches;
-        if peers.is_empty() {
-            return false;
-        }
-        let count = peers.0.count_ones();
-        let ticket = if message.qos == Qos::AtMostOnce { None } else { ticket(self, count) };
-        self.hand_to_peers(message, peers, ticket, from);
-        ticket.is_some()
+        is_waiting
     }
 
-    fn hand_over(&mut self, worker: u16, message: &SharedMessage, subscribers: &[Subscriber], from: Option<u32>) {
+    pub(super) fn hand_over(
+        &mut self,
+        worker: u16,
+        message: &SharedMessage,
+        subscribers: &[Subscriber],
+        shared: Option<ForGroup>,
+        from: Option<u32>,
+    ) {
         if self.shared.boxes.is_full(worker) {
             self.turn.under_pressure = from;
         }
-        let delivery = router::Delivery { message: message.clone(), subscribers: subscribers.to_vec() };
+        let delivery = router::Delivery { message: message.clone(), subscribers: subscribers.to_vec(), shared };
         self.turn.to_workers[usize::from(worker)].push(delivery);
         self.dirty_notify.notify_one();
     }
 
-    fn hand_to_peers(&mut self, message: &SharedMessage, peers: PeerSet, ticket: Option<Ticket>, from: Option<u32>) {
+    fn hand_to_peers(
+        &mut self,
+        message: &SharedMessage,
+        peers: PeerSet,
+        ticket: Option<Ticket>,
+        from: Option<u32>,
+        share: impl Fn(PeerSlot, PeerSet) -> Option<Arc<router::Share>>,
+    ) {
         if self.shared.forward.is_congested() {
             self.turn.under_pressure = from;
         }
+        let flooded = peers.intersection(self.turn.flood);
         for peer in peers.iter() {
-            self.turn.to_peers[usize::from(peer.0)].push(Outbound { message: message.clone(), ticket });
+            self.turn.send(peer, Outbound { message: message.clone(), ticket, share: share(peer, flooded) });
         }
         self.counters.add(Metric::MessagesForward, u64::from(peers.0.count_ones()));
-        self.counters.add(Metric::Floods, u64::from(peers.intersection(self.turn.flood).0.count_ones()));
-        self.turn.peers_waiting = self.turn.peers_waiting.union(peers);
+        self.counters.add(Metric::Floods, u64::from(flooded.0.count_ones()));
         self.dirty_notify.notify_one();
     }
 
@@ -271,7 +304,13 @@ impl Shard {
     /// Deliveries that came through another worker or from a peer.
     pub(super) fn delivered(&mut self, batch: Vec<router::Delivery>, done: Option<Arc<OnDelivered>>) {
         for delivery in batch {
-            self.deliver_here(&delivery.message, &delivery.subscribers, None, true);
+            match &delivery.shared {
+                None => self.deliver_here(&delivery.message, &delivery.subscribers, None, true),
+                Some(shared) => {
+                    let member = delivery.subscribers.first();
+                    self.deliver_to_member(&delivery.message, member, shared, done.as_ref());
+                }
+            }
         }
         drop(done); // in memory that is all; a store will keep it until the commit
     }
@@ -312,7 +351,7 @@ impl Shard {
                         continue;
                     }
                 }
-                Some(Waiting::Live { .. }) => {}
+                Some(Waiting::Live { .. } | Waiting::Redispatched { .. }) => {}
                 None => continue,
             }
             match self.turn.waiting.remove(&token) {
@@ -321,7 +360,7 @@ impl Shard {
                     self.settle(slot, incarnation, Some(token), reason);
                 }
                 Some(Waiting::Live { slot, incarnation, answer }) => self.answer_subscribe(slot, incarnation, *answer),
-                None => {}
+                Some(Waiting::Redispatched { .. }) | None => {}
             }
         }
     }
@@ -364,5 +403,5 @@ fn ids<'a>(subscribers: impl IntoIterator<Item = &'a Subscriber>) -> Box<[u32]> 
 
 fn delivery(message: &SharedMessage, qos: Qos, flags: u8, subscription_ids: Box<[u32]>) -> Delivery {
     let retain = message.retain && flags & Subscriber::RETAIN_AS_PUBLISHED != 0; // [MQTT-3.3.1-12, -13]
-    Delivery { message: message.clone(), qos: message.qos.min(qos), retain, subscription_ids }
+    Delivery { message: message.clone(), qos: message.qos.min(qos), retain, subscription_ids, shared: None }
 }

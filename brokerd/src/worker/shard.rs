@@ -115,6 +115,8 @@ pub(crate) struct Shard {
     pub(super) spare: Vec<Vec<u8>>,
     /// Wakes the flush task.
     pub(super) dirty_notify: Rc<Notify>,
+    /// Whether every client is being dropped: what they leave goes to peers.
+    pub(super) is_stopping: bool,
     last_incarnation: u32,
     last_sequence: u64,
 }
@@ -144,6 +146,7 @@ impl Shard {
             read_buffer: vec![0; READ_BUFFER].into_boxed_slice(),
             spare: Vec::new(),
             dirty_notify: Rc::new(Notify::new()),
+            is_stopping: false,
             last_incarnation: 0,
             last_sequence: 0,
             shared,

@@ -181,17 +181,20 @@ async fn run(worker: u16, shared: Arc<Shared>, counters: Arc<Counters>) {
     loop {
         mailbox.arrival().await;
         let was_full = mailbox.take(&mut mail);
+        let mut farewell = None;
         for one in mail.drain(..) {
             match one {
                 Mail::Accepted(accepted) => drop(tokio::task::spawn_local(greet::greet(shard.clone(), accepted))),
                 Mail::Attach(handover) => drop(tokio::task::spawn_local(attach::attach(shard.clone(), *handover))),
-                Mail::Shutdown(done) => {
-                    shard.borrow_mut().shut_down();
-                    let _ = done.send(());
-                    return;
-                }
+                // What came with it is carried out first: dropped, it would be acknowledged to who sent it.
+                Mail::Shutdown(done) => farewell = Some(done),
                 other => shard.borrow_mut().handle(other),
             }
+        }
+        if let Some(done) = farewell {
+            shard.borrow_mut().shut_down();
+            let _ = done.send(());
+            return;
         }
         if was_full {
             shared.boxes.has_drained();
@@ -226,6 +229,7 @@ impl Shard {
     /// Every client is told and dropped, and what that caused (wills) leaves with this last turn.
     fn shut_down(&mut self) {
         self.begin_turn();
+        self.is_stopping = true;
         let slots: Vec<u32> = self.by_id.values().copied().collect();
         for slot in slots {
             self.say_and_drop(slot, mqtt::ReasonCode::ServerShuttingDown);
@@ -263,6 +267,7 @@ fn settings(config: &Config) -> Settings {
             response_information: Some(mqtt.response_information.as_str())
                 .filter(|text| !text.is_empty())
                 .map(Into::into),
+            shared_subscriptions: mqtt.shared_subscription,
         },
         session: SessionLimits {
             queue: QueueLimits {
@@ -277,6 +282,7 @@ fn settings(config: &Config) -> Settings {
             write_buffer: mqtt.write_buffer,
             max_subscriptions: mqtt.max_subscriptions,
             capabilities,
+            shared_subscriptions: mqtt.shared_subscription,
         },
         delayed: DelayLimits { messages: mqtt.max_delayed, bytes: mqtt.max_delayed_bytes },
         max_connect_size: mqtt.max_connect_size,

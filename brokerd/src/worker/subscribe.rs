@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use mqtt::packet::SubscriptionOptions;
 use mqtt::session::{Delivery, Granted, Requested};
+use mqtt::topic::is_shared;
 use mqtt::{PacketId, ReasonCode, RetainHandling};
 
 use super::route::Waiting;
@@ -100,8 +101,14 @@ impl Shard {
             return Err(ReasonCode::NotAuthorized);
         }
         let shared = self.shared.clone();
-        let first = || shared.forward.route_changed(&granted.filter, true);
-        let version = shared.index.subscribe(&granted.filter, subscriber(self.worker, slot, &granted), first);
+        let (is_shared, subscriber) = (granted.is_shared(), subscriber(self.worker, slot, &granted));
+        let version = if is_shared {
+            let announce = |weight| shared.forward.group_changed(&granted.filter, weight);
+            shared.index.groups().subscribe(&granted.filter, subscriber, announce)
+        } else {
+            let first = || shared.forward.route_changed(&granted.filter, true);
+            shared.index.subscribe(&granted.filter, subscriber, first)
+        };
         answer.codes.push(match granted.options.qos {
             mqtt::Qos::AtMostOnce => ReasonCode::Success,
             mqtt::Qos::AtLeastOnce => ReasonCode::GrantedQos1,
@@ -112,7 +119,8 @@ impl Shard {
             RetainHandling::IfNew => one.is_new,
             RetainHandling::Never => false,
         };
-        if wants_retained {
+        if wants_retained && !is_shared {
+            // 5.0 section 4.8.2: a shared subscription gets none.
             answer.replays.push(granted);
         }
         Ok(version)
@@ -150,9 +158,17 @@ impl Shard {
                 entry.replays.0.remove(&granted.serial);
             }
         }
+        // What was sent stays: the client has it, and its connection.
+        let left = self.reclaim(slot, gone.iter().cloned(), false);
+        self.pass_on(left);
     }
 
     pub(super) fn unindex(&self, slot: u32, filter: &Arc<str>) {
+        if is_shared(filter) {
+            let announce = |weight| self.shared.forward.group_changed(filter, weight);
+            self.shared.index.groups().unsubscribe(filter, self.worker, slot, announce);
+            return;
+        }
         let last = || {
             self.shared.forward.route_changed(filter, false);
         };
@@ -200,7 +216,7 @@ impl Shard {
         for message in page.messages {
             let qos = message.qos.min(granted.options.qos);
             let subscription_ids = if granted.id == 0 { Box::default() } else { Box::from([granted.id]) };
-            let delivery = Delivery { message: message.clone(), qos, retain: true, subscription_ids }; // [MQTT-3.3.1-8]
+            let delivery = Delivery { message: message.clone(), qos, retain: true, subscription_ids, shared: None }; // [MQTT-3.3.1-8]
             self.step(slot, |session, limits, now, out| session.deliver(delivery, limits, now, out));
             sent += 1;
             if sent < count && !self.has_room(slot) {

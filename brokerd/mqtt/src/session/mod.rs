@@ -13,9 +13,11 @@ mod will;
 #[cfg(test)]
 mod tests;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::codec::{self, Violation};
+use crate::message::SharedMessage;
 use crate::packet::{AckKind, Packet};
 use crate::{Message, PacketId, ReasonCode, Time, Version};
 
@@ -101,6 +103,8 @@ pub struct SessionLimits {
     pub max_subscriptions: usize,
     /// What the server leaves out.
     pub capabilities: Capabilities,
+    /// Whether `$share/...` may be subscribed to.
+    pub shared_subscriptions: bool,
 }
 
 /// The session.
@@ -345,6 +349,19 @@ impl Session {
     /// What it is subscribed to.
     pub fn subscriptions(&self) -> impl ExactSizeIterator<Item = &Granted> {
         self.subscriptions.iter()
+    }
+
+    /// Those of its subscriptions that are a member's of a shared group.
+    pub fn shared_subscriptions(&self) -> impl Iterator<Item = &Granted> {
+        self.subscriptions.shared()
+    }
+
+    /// Takes back, for another member, what a shared subscription has queued; with `in_flight` also what was sent at
+    /// QoS 1 and is not acknowledged.
+    #[must_use]
+    pub fn reclaim(&mut self, serial: u32, in_flight: bool) -> Vec<SharedMessage> {
+        let serial = NonZeroU32::new(serial);
+        serial.map_or_else(Vec::new, |serial| self.outbound.reclaim(serial, in_flight))
     }
 
     /// Takes back a subscription that the caller refused after all.

@@ -32,6 +32,8 @@ pub struct ServerLimits {
     pub capabilities: Capabilities,
     /// Response Information, for 5.0 clients that ask for it.
     pub response_information: Option<Arc<str>>,
+    /// Whether `$share/...` may be subscribed to.
+    pub shared_subscriptions: bool,
 }
 
 /// The agreement, owned: it moves to the session's worker with the socket.
@@ -67,6 +69,8 @@ pub struct Negotiated {
     pub our_alias_maximum: u16,
     /// How many aliases we may set for it.
     pub alias_maximum: u16,
+    /// Whether the client may subscribe to `$share/...`.
+    pub shared_subscriptions: bool,
     /// User name, for display; a listener without an authenticator ignores it.
     pub username: Option<Box<str>>,
     /// What the server leaves out.
@@ -124,6 +128,7 @@ pub fn negotiate(
         maximum_packet_size: connect.maximum_packet_size,
         our_alias_maximum: if is_v5 { limits.topic_alias_maximum } else { 0 },
         alias_maximum: if is_v5 { connect.topic_alias_maximum.min(limits.topic_alias_out) } else { 0 },
+        shared_subscriptions: limits.shared_subscriptions,
         username: connect.username.map(Into::into),
         capabilities: limits.capabilities,
         response_information: limits
@@ -155,7 +160,7 @@ impl Negotiated {
         ack.wildcard_available = (!wildcards).then_some(false);
         ack.subscription_ids_available = (!subscription_ids).then_some(false);
         ack.response_information = self.response_information.as_deref();
-        ack.shared_available = Some(false); // until shared subscriptions are built
+        ack.shared_available = (!self.shared_subscriptions).then_some(false);
         ack
     }
 

@@ -2,6 +2,7 @@
 //! *we* have in use. Never grows beyond its bounds: what does not fit is dropped by policy and tallied.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 
 use super::aliases::Naming;
 use super::connection::Connection;
@@ -44,6 +45,8 @@ pub struct Delivery {
     pub retain: bool,
     /// Subscription identifiers of all matching subscriptions.
     pub subscription_ids: Box<[u32]>,
+    /// Serial of the shared subscription that it is a member's copy for.
+    pub shared: Option<NonZeroU32>,
 }
 
 #[derive(Debug)]
@@ -132,6 +135,33 @@ impl Outbound {
         }
         self.queued_bytes += size;
         self.queue.push_back(delivery);
+    }
+
+    /// Takes back what was queued for a shared subscription, in order; with `in_flight` also what the client has not
+    /// acknowledged, before it. QoS 2 stays once it was sent: another member's copy could be a second one (5.0 section
+    /// 4.8.2).
+    pub(super) fn reclaim(&mut self, serial: NonZeroU32, in_flight: bool) -> Vec<SharedMessage> {
+        let is_its = |delivery: &Delivery| delivery.shared == Some(serial);
+        let mut reclaimed = Vec::new();
+        if in_flight {
+            let (mut at, sent) = (0, self.sent);
+            self.in_flight.retain(|one| {
+                let mine =
+                    one.delivery.as_ref().filter(|delivery| delivery.qos == Qos::AtLeastOnce && is_its(delivery));
+                reclaimed.extend(mine.map(|delivery| delivery.message.clone()));
+                self.sent -= usize::from(mine.is_some() && at < sent);
+                at += 1;
+                mine.is_none()
+            });
+        }
+        self.queue.retain(|delivery| {
+            if is_its(delivery) {
+                self.queued_bytes -= delivery.message.heap_size();
+                reclaimed.push(delivery.message.clone());
+            }
+            !is_its(delivery)
+        });
+        reclaimed
     }
 
     fn dequeue(&mut self) -> Option<Delivery> {

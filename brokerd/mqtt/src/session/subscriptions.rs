@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 use super::SessionLimits;
 use crate::ReasonCode;
 use crate::packet::{Subscription, SubscriptionOptions};
+use crate::topic::is_shared;
 
 /// Above so many subscriptions a session looks its filters up in a map instead of along the list.
 const MANY: usize = 16;
@@ -24,6 +25,14 @@ pub struct Granted {
     /// and is still on its way is delivered [MQTT-3.8.4-3]. Not used again, neither here nor, but for a chance of one
     /// in millions, by the session that next has this one's place.
     pub serial: u32,
+}
+
+impl Granted {
+    /// Whether it is a member's of a shared group.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        is_shared(&self.filter)
+    }
 }
 
 /// One filter of a SUBSCRIBE, settled by the session.
@@ -44,6 +53,8 @@ pub(super) struct Subscriptions {
     first_serial: u32,
     /// How many were given.
     serials: u32,
+    /// How many of `list` are shared.
+    shared: usize,
 }
 
 /// Where each subscription stands in the list.
@@ -68,7 +79,7 @@ impl Subscriptions {
     pub(super) const fn new(incarnation: u32) -> Self {
         // The golden ratio spreads the beginnings of any run of sessions as evenly as can be.
         let first_serial = incarnation.wrapping_mul(0x9E37_79B1);
-        Self { list: Vec::new(), places: None, first_serial, serials: 0 }
+        Self { list: Vec::new(), places: None, first_serial, serials: 0, shared: 0 }
     }
 
     /// Settles every filter of a SUBSCRIBE. A refused one does not stop the others.
@@ -81,22 +92,23 @@ impl Subscriptions {
         let settle = |mut asked: Subscription<'_>| match limits.capabilities.check_filter(asked.filter, id) {
             Ok(()) => {
                 asked.options.qos = asked.options.qos.min(limits.capabilities.max_qos); // [MQTT-3.2.2-10]
-                self.settle(&asked, id, limits.max_subscriptions)
+                self.settle(&asked, id, limits)
             }
             Err(reason) => Requested { outcome: Err(reason), is_new: false },
         };
         filters.map(settle).collect()
     }
 
-    fn settle(&mut self, asked: &Subscription<'_>, id: u32, most: usize) -> Requested {
+    fn settle(&mut self, asked: &Subscription<'_>, id: u32, limits: &SessionLimits) -> Requested {
         let refused = |reason| Requested { outcome: Err(reason), is_new: false };
-        if asked.filter.starts_with("$share/") {
+        if !limits.shared_subscriptions && is_shared(asked.filter) {
             return refused(ReasonCode::SharedSubscriptionsNotSupported);
         }
         if let Some(known) = self.place(asked.filter).and_then(|place| self.list.get_mut(place)) {
             (known.options, known.id) = (asked.options, id);
             return Requested { outcome: Ok(known.clone()), is_new: false };
         }
+        let most = limits.max_subscriptions;
         let is_full = most != 0 && self.list.len() >= most;
         let Some(serials) = self.serials.checked_add(1).filter(|_| !is_full) else {
             return refused(ReasonCode::QuotaExceeded);
@@ -116,6 +128,7 @@ impl Subscriptions {
     }
 
     fn insert(&mut self, granted: Granted) {
+        self.shared += usize::from(granted.is_shared());
         self.list.push(granted);
         if self.places.is_none() && self.list.len() > MANY {
             let mut places = Box::new(Places::default());
@@ -129,6 +142,7 @@ impl Subscriptions {
     pub(super) fn remove(&mut self, filter: &str) -> Option<Granted> {
         let place = self.place(filter)?;
         let gone = self.list.swap_remove(place);
+        self.shared -= usize::from(gone.is_shared());
         if let Some(places) = &mut self.places {
             places.by_filter.remove(filter);
             places.by_serial.remove(&gone.serial);
@@ -148,6 +162,12 @@ impl Subscriptions {
             Some(places) => places.by_serial.contains_key(&serial),
             None => self.list.iter().any(|one| one.serial == serial),
         }
+    }
+
+    /// Those of shared groups. Costs nothing where there are none.
+    pub(super) fn shared(&self) -> impl Iterator<Item = &Granted> {
+        let list = if self.shared > 0 { &*self.list } else { &[] };
+        list.iter().filter(|granted| granted.is_shared())
     }
 
     pub(super) fn iter(&self) -> std::slice::Iter<'_, Granted> {

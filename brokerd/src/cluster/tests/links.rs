@@ -169,8 +169,8 @@ async fn a_differing_set_at_the_same_version_is_found_and_mended() {
     a.peer(&b)
         .remote
         .lock()
-        .apply(forged, |filter, present| {
-            if present {
+        .apply(forged, |filter, row| {
+            if row.is_some() {
                 a.core.index.add_remote(filter, slot);
             } else {
                 a.core.index.remove_remote(filter, slot);

@@ -1,6 +1,7 @@
 //! Cores of several nodes in one process, over real loopback streams, with gossip driven by hand.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod groups;
 mod links;
 mod messages;
 mod node;

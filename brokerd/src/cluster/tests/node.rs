@@ -250,7 +250,7 @@ impl Node {
             let mut message = Message::new(topic, &[], b"payload");
             message.id = MessageId { origin: 1, worker: 0, sequence };
             message.qos = Qos::AtLeastOnce;
-            Outbound { message: Arc::new(message), ticket: Some(Ticket { worker: 0, token: sequence }) }
+            Outbound { message: Arc::new(message), ticket: Some(Ticket { worker: 0, token: sequence }), share: None }
         };
         self.core.forward(self.slot(to), &mut sequences.map(outbound).collect());
     }

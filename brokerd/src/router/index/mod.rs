@@ -15,9 +15,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use foldhash::fast::RandomState;
+use mqtt::topic::is_shared;
 use mqtt::trie::Trie;
 
-use super::{Matches, PeerSet, PeerSlot, Subscriber};
+use super::{Groups, Matches, PeerSet, PeerSlot, Subscriber};
 use exact::Exact;
 use row::Row;
 use shard::Shard;
@@ -34,6 +35,7 @@ pub struct Index {
     hasher: RandomState,
     local_filters: AtomicUsize,
     local_subscriptions: AtomicUsize,
+    groups: Groups,
 }
 
 /// How much an [`Index`] holds.
@@ -62,7 +64,16 @@ macro_rules! with_shard {
 
 impl Default for Index {
     fn default() -> Self {
+        Self::new(super::Strategy::default())
+    }
+}
+
+impl Index {
+    /// An empty one, whose shared groups choose their members so.
+    #[must_use]
+    pub fn new(strategy: super::Strategy) -> Self {
         Self {
+            groups: Groups::new(strategy),
             exact: (0..SHARDS).map(|_| Shard::default()).collect(),
             wild: (0..=SHARDS).map(|_| Shard::default()).collect(),
             hasher: RandomState::default(),
@@ -70,9 +81,13 @@ impl Default for Index {
             local_subscriptions: AtomicUsize::new(0),
         }
     }
-}
 
-impl Index {
+    /// The shared groups.
+    #[must_use]
+    pub const fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
     /// Adds a subscription, or replaces the one of the same session and filter without a gap. `first` is called under
     /// the shard's lock where the filter had no local subscriber, and gives the version of that change. Answers the
     /// version that last wrote the filter's row: what a SUBACK must wait for also where nothing changed.
@@ -137,6 +152,7 @@ impl Index {
     pub fn clear_remote(&self, peer: PeerSlot) {
         self.exact.iter().for_each(|shard| shard.clear_remote(peer));
         self.wild.iter().for_each(|shard| shard.clear_remote(peer));
+        self.groups.clear_remote(peer);
     }
 
     /// Adds what a topic matches to `found`.
@@ -153,18 +169,25 @@ impl Index {
         }
     }
 
-    /// All filters with at least one subscriber, here or on a peer, unordered.
+    /// All filters, those of shared groups included, with at least one subscriber, here or on a peer, unordered.
     pub fn filters(&self) -> Vec<Arc<str>> {
-        self.collect(|_| true)
+        let mut found = self.collect(|_| true);
+        found.append(&mut self.groups.all(false));
+        found
     }
 
     /// All filters with a local subscriber: this node's rows.
     pub fn local_filters(&self) -> Vec<Arc<str>> {
-        self.collect(|row| !row.local.as_slice().is_empty())
+        let mut found = self.collect(|row| !row.local.as_slice().is_empty());
+        found.append(&mut self.groups.all(true));
+        found
     }
 
     /// How many local subscriptions a filter has, and which peers hold it.
     pub fn holders(&self, filter: &str) -> (usize, PeerSet) {
+        if is_shared(filter) {
+            return self.groups.holders(filter);
+        }
         with_shard!(self, filter, |shard| {
             let rows = shard.read();
             let row = rows.as_ref().and_then(|rows| rows.get(filter));
@@ -176,10 +199,11 @@ impl Index {
     pub fn counts(&self) -> Counts {
         let exact: usize = self.exact.iter().map(Shard::len).sum();
         let wild: usize = self.wild.iter().map(Shard::len).sum();
+        let (local_groups, members, groups) = self.groups.counts();
         Counts {
-            local_filters: self.local_filters.load(Ordering::Relaxed),
-            local_subscriptions: self.local_subscriptions.load(Ordering::Relaxed),
-            filters: exact + wild,
+            local_filters: self.local_filters.load(Ordering::Relaxed) + local_groups,
+            local_subscriptions: self.local_subscriptions.load(Ordering::Relaxed) + members,
+            filters: exact + wild + groups,
         }
     }
 

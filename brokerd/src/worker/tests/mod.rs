@@ -4,6 +4,7 @@
 
 mod bounds;
 mod crossing;
+mod groups;
 mod peers;
 mod reading;
 mod takeover;

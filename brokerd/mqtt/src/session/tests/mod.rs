@@ -37,12 +37,19 @@ fn server() -> ServerLimits {
         max_client_id_len: 64,
         capabilities: Capabilities::default(),
         response_information: None,
+        shared_subscriptions: true,
     }
 }
 
 fn limits() -> SessionLimits {
     let queue = QueueLimits { depth: 5, bytes: 100_000, when_full: WhenFull::DropOldest, qos0: false };
-    SessionLimits { queue, write_buffer: 100_000, max_subscriptions: 0, capabilities: Capabilities::default() }
+    SessionLimits {
+        queue,
+        write_buffer: 100_000,
+        max_subscriptions: 0,
+        capabilities: Capabilities::default(),
+        shared_subscriptions: true,
+    }
 }
 
 const DECODE: Limits =
@@ -152,9 +159,16 @@ impl Pair {
         self.deliver_message(qos, Message::new("t", &[], payload.as_bytes()))
     }
 
-    fn deliver_message(&mut self, qos: Qos, mut message: Message) -> &mut Self {
+    fn deliver_message(&mut self, qos: Qos, message: Message) -> &mut Self {
+        self.deliver_shared(qos, message, 0)
+    }
+
+    /// As a member of the shared group of this serial; 0 is none.
+    fn deliver_shared(&mut self, qos: Qos, mut message: Message, serial: u32) -> &mut Self {
         message.qos = qos;
-        let delivery = Delivery { message: Arc::new(message), qos, retain: false, subscription_ids: Box::default() };
+        let shared = std::num::NonZeroU32::new(serial);
+        let subscription_ids = Box::default();
+        let delivery = Delivery { message: Arc::new(message), qos, retain: false, subscription_ids, shared };
         self.session.deliver(delivery, &self.limits, self.now, &mut self.out);
         self
     }

@@ -19,7 +19,7 @@ fn connack_says_what_differs_from_the_defaults() {
     assert_eq!(connack.session_expiry, Some(1000));
     assert_eq!(connack.receive_maximum, Some(4));
     assert_eq!(connack.topic_alias_maximum, Some(2));
-    assert_eq!(connack.shared_available, Some(false));
+    assert_eq!(connack.shared_available, None, "it is, and that is the default");
     assert!(connack.session_present);
 }
 

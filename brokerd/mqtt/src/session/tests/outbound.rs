@@ -167,7 +167,8 @@ fn subscription_identifiers_go_to_5_0_alone() {
     for (version, line) in [(Version::V5, "PUBLISH t=x q0 id=3 id=200"), (Version::V311, "PUBLISH t=x q0")] {
         let mut pair = Pair::connected(version);
         let message = Arc::new(Message::new("t", &[], b"x"));
-        let delivery = Delivery { message, qos: Q0, retain: false, subscription_ids: Box::from([3, 200]) };
+        let delivery =
+            Delivery { message, qos: Q0, retain: false, subscription_ids: Box::from([3, 200]), shared: None };
         pair.session.deliver(delivery, &pair.limits, pair.now, &mut pair.out);
         assert_eq!(pair.sent(), [line]);
     }
@@ -180,4 +181,44 @@ fn a_message_is_sent_with_the_time_that_is_left_to_it() {
     message.expires_at = Some(pair.now.after_secs(60));
     pair.pass(20_001).deliver_message(Q1, message);
     assert_eq!(pair.sent(), ["PUBLISH t=x q1 #1 expiry=40"], "[MQTT-3.3.2-6]");
+}
+
+fn one(payload: &str) -> Message {
+    Message::new("t", &[], payload.as_bytes())
+}
+
+fn texts(messages: &[crate::message::SharedMessage]) -> Vec<String> {
+    messages.iter().map(|message| String::from_utf8_lossy(message.payload()).into_owned()).collect()
+}
+
+#[test]
+fn what_is_reclaimed_of_a_shared_subscription_is_unacknowledged_qos_1_and_what_is_queued() {
+    let mut pair = Pair::v5();
+    for (qos, payload, serial) in [(Q1, "a", 7), (Q2, "b", 7), (Q1, "c", 9)] {
+        pair.deliver_shared(qos, one(payload), serial);
+    }
+    pair.sent();
+    assert!(pair.session.detach(Closing::Lost, pair.now).is_none());
+    for (qos, payload, serial) in [(Q2, "e", 7), (Q1, "f", 0), (Q1, "g", 7)] {
+        pair.deliver_shared(qos, one(payload), serial);
+    }
+    let (_, _, queued, bytes) = pair.session.depths();
+    assert_eq!(texts(&pair.session.reclaim(7, true)), ["a", "e", "g"], "in order; QoS 2 that was sent stays");
+    assert_eq!(pair.session.reclaim(7, true), [], "once");
+    let (in_flight, _, left, left_bytes) = pair.session.depths();
+    assert_eq!((queued, in_flight, left, left_bytes), (3, 2, 1, bytes / 3));
+}
+
+#[test]
+fn reclaiming_from_a_client_with_a_connection_leaves_what_it_was_sent_and_acknowledgements_go_on() {
+    let mut pair = Pair::v5();
+    pair.limits.write_buffer = 0; // everything is queued
+    pair.deliver_shared(Q1, one("a"), 7).deliver_shared(Q1, one("b"), 7).deliver_shared(Q1, one("c"), 0);
+    assert_eq!(texts(&pair.session.reclaim(7, false)), ["a", "b"]);
+    pair.limits.write_buffer = 100_000;
+    pair.pump().deliver_shared(Q1, one("d"), 7);
+    assert_eq!(pair.sent(), ["PUBLISH t=c q1 #1", "PUBLISH t=d q1 #2"]);
+    assert_eq!(pair.session.reclaim(7, false), []);
+    pair.feed(puback(2)).feed(puback(1));
+    assert_eq!(pair.session.depths().0, 0);
 }

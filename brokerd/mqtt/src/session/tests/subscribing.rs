@@ -10,6 +10,7 @@ fn granted(pair: &Pair, filter: &str) -> Granted {
 #[test]
 fn each_filter_is_settled_in_order_and_a_refused_one_does_not_stop_the_others() {
     let mut pair = Pair::v5();
+    pair.limits.shared_subscriptions = false;
     pair.feed(subscribe(Version::V5, 1, 0, &[("a", 0), ("$share/g/b", 1), ("c/#", 2)]));
     assert_eq!(pair.asked(), ["subscribe #1 a new, 0x9e, c/# new"]);
     assert_eq!(pair.sent(), Vec::<String>::new(), "SUBACK waits until they are live");
