@@ -19,7 +19,8 @@ mod wire;
 use std::sync::Arc;
 
 use super::*;
-use crate::codec::Limits;
+use crate::codec::{Limits, Violation};
+use crate::packet::Packet;
 use crate::{Qos, Time};
 use packets::Connect;
 
