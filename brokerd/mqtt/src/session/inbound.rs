@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::connection::{Connection, Topic};
-use super::{Event, Outputs};
+use super::{Change, Event, Outputs};
 use crate::codec::{self, Violation};
 use crate::packet::{AckKind, Publish};
 use crate::{Message, PacketId, Qos, ReasonCode, Time, Version};
@@ -21,6 +21,8 @@ pub(super) struct Inbound {
     /// How many ids were awaiting release when the connection began: the client's quota does not count them.
     carried: usize,
     last_token: u64,
+    /// Whether the QoS 2 identifiers are kept elsewhere too.
+    pub(super) is_kept: bool,
 }
 
 #[derive(Debug)]
@@ -35,6 +37,10 @@ struct Owed {
 }
 
 impl Inbound {
+    pub(super) fn restore(received: impl IntoIterator<Item = PacketId>) -> Self {
+        Self { awaiting_release: received.into_iter().collect(), is_kept: true, ..Self::default() }
+    }
+
     pub(super) fn publish(
         &mut self,
         publish: &Publish<'_>,
@@ -86,6 +92,8 @@ impl Inbound {
                 Qos::ExactlyOnce if answer.is_error() => {
                     self.awaiting_release.remove(&owed.id); // the exchange ends with this PUBREC
                 }
+                // Only now: a node that dies before has promised nothing, and the client sends it again.
+                Qos::ExactlyOnce if self.is_kept => out.changes.push(Change::Received(owed.id)),
                 Qos::ExactlyOnce => {}
                 _ => self.owed_qos1 -= 1,
             }
@@ -100,6 +108,9 @@ impl Inbound {
     /// PUBREL. Of an unknown id it is answered all the same: 5.0 with 0x92.
     pub(super) fn release(&mut self, id: PacketId, version: Version, out: &mut Outputs) {
         let reason = if self.awaiting_release.remove(&id) {
+            if self.is_kept {
+                out.changes.push(Change::Finished(id));
+            }
             ReasonCode::Success
         } else {
             out.tally.acks_missed[AckKind::PubRel as usize] += 1;

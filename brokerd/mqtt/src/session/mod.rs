@@ -5,10 +5,15 @@ mod aliases;
 mod capabilities;
 mod connection;
 mod inbound;
+mod journal;
+mod keeping;
+mod loading;
 mod negotiate;
 mod outbound;
 mod outputs;
 mod packets;
+mod queue;
+mod sending;
 mod state;
 mod subscriptions;
 mod timeouts;
@@ -26,6 +31,8 @@ use crate::{Message, PacketId, ReasonCode, Time, Version};
 
 pub use capabilities::Capabilities;
 pub use connection::Connection;
+pub use journal::Change;
+pub use keeping::{Kept, KeptMessage, Stage};
 pub use negotiate::{Negotiated, ServerLimits, negotiate};
 pub use outbound::{Delivery, QueueLimits, WhenFull};
 pub use outputs::{Closing, Event, Outputs, Tally};
@@ -159,9 +166,9 @@ impl Session {
     /// Takes back, for another member, what a shared subscription has queued; with `in_flight` also what was sent at
     /// QoS 1 and is not acknowledged.
     #[must_use]
-    pub fn reclaim(&mut self, serial: u32, in_flight: bool) -> Vec<SharedMessage> {
+    pub fn reclaim(&mut self, serial: u32, in_flight: bool, out: &mut Outputs) -> Vec<SharedMessage> {
         let serial = NonZeroU32::new(serial);
-        serial.map_or_else(Vec::new, |serial| self.outbound.reclaim(serial, in_flight))
+        serial.map_or_else(Vec::new, |serial| self.outbound.reclaim(serial, in_flight, out))
     }
 
     /// Takes back a subscription that the caller refused after all.

@@ -4,10 +4,11 @@
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 
-use super::aliases::Naming;
 use super::connection::Connection;
+use super::journal::Change;
+use super::queue::{Place, Queue};
+use super::sending::{release, send};
 use super::{Outputs, SessionLimits};
-use crate::codec::{self, PublishOut};
 use crate::message::SharedMessage;
 use crate::packet::AckKind;
 use crate::{PacketId, Qos, ReasonCode, Time, Version};
@@ -49,31 +50,46 @@ pub struct Delivery {
     pub shared: Option<NonZeroU32>,
 }
 
+/// A message that the client has not acknowledged.
 #[derive(Debug)]
-struct InFlight {
-    id: PacketId,
-    /// `None` from PUBREC on: then PUBREL is what is sent again.
-    delivery: Option<Delivery>,
+pub(super) struct InFlight {
+    pub(super) id: PacketId,
+    /// From PUBREC on its body is gone, and PUBREL is what is sent again.
+    pub(super) is_released: bool,
+    pub(super) place: Place,
+}
+
+impl InFlight {
+    /// Whether it is to be loaded before it can be sent again.
+    pub(super) const fn lacks_body(&self) -> bool {
+        !self.is_released && self.place.body.is_none()
+    }
 }
 
 /// The window and the queue.
 #[derive(Debug, Default)]
 pub(super) struct Outbound {
     /// In the order of first sending, which is the order of sending again [MQTT-4.6.0-1].
-    in_flight: VecDeque<InFlight>,
+    pub(super) in_flight: VecDeque<InFlight>,
     /// How many of `in_flight`, from the front, were sent on this connection.
-    sent: usize,
-    queue: VecDeque<Delivery>,
-    queued_bytes: usize,
-    last_id: u16,
+    pub(super) sent: usize,
+    pub(super) queue: Queue,
+    pub(super) last_id: u16,
     /// How many identifiers after `last_id` are known to be free.
-    free_ids: u16,
+    pub(super) free_ids: u16,
+    /// Whether messages are kept elsewhere too.
+    pub(super) is_kept: bool,
+    /// The name of the last message that was.
+    pub(super) last_seq: u64,
+    /// Whether bodies of a session that is away are held: it is about to be back.
+    pub(super) holds_bodies: bool,
 }
 
 impl Outbound {
     /// A new connection: everything in flight is to be sent again.
     pub(super) fn restart(&mut self) {
         self.sent = 0;
+        self.holds_bodies = false;
     }
 
     pub(super) fn in_flight(&self) -> usize {
@@ -81,7 +97,7 @@ impl Outbound {
     }
 
     pub(super) fn queued(&self) -> (usize, usize) {
-        (self.queue.len(), self.queued_bytes)
+        self.queue.depth()
     }
 
     pub(super) fn has_backlog(&self) -> bool {
@@ -99,8 +115,11 @@ impl Outbound {
         let Some(connection) = connection else {
             if delivery.qos == Qos::AtMostOnce && !limits.queue.qos0 {
                 out.tally.qos0_away += 1;
-            } else {
-                self.enqueue(delivery, &limits.queue, now, out);
+                return;
+            }
+            let is_held = self.holds_bodies;
+            if let Some(place) = self.enqueue(delivery, &limits.queue, now, out).filter(|_| !is_held) {
+                place.unload();
             }
             return;
         };
@@ -108,69 +127,68 @@ impl Outbound {
             && out.wire.len() < limits.write_buffer
             && (delivery.qos == Qos::AtMostOnce || self.in_flight.len() < usize::from(connection.window));
         if goes_at_once {
-            self.send_new(delivery, connection, now, out);
+            let place = self.place(delivery);
+            self.send_new(place, true, connection, now, out);
         } else {
             self.enqueue(delivery, &limits.queue, now, out);
         }
     }
 
-    fn enqueue(&mut self, delivery: Delivery, limits: &QueueLimits, now: Time, out: &mut Outputs) {
-        let size = delivery.message.heap_size();
-        let is_full = |queue: &Self| queue.queue.len() >= limits.depth || queue.queued_bytes + size > limits.bytes;
-        while is_full(self) && self.queue.front().is_some_and(|oldest| oldest.message.seconds_left(now) == Some(0)) {
-            self.dequeue();
-            out.tally.expired += 1; // before anything that lives is dropped
-        }
-        if limits.when_full == WhenFull::DropOldest && size <= limits.bytes && limits.depth > 0 {
-            while is_full(self) {
-                if self.dequeue().is_none() {
-                    break;
-                }
-                out.tally.queue_full += 1;
-            }
-        }
-        if is_full(self) {
+    /// Names a message, where messages are named.
+    fn place(&mut self, delivery: Delivery) -> Place {
+        self.last_seq += u64::from(self.is_kept);
+        Place::new(if self.is_kept { self.last_seq } else { 0 }, delivery)
+    }
+
+    fn enqueue(
+        &mut self,
+        delivery: Delivery,
+        limits: &QueueLimits,
+        now: Time,
+        out: &mut Outputs,
+    ) -> Option<&mut Place> {
+        let changes = &mut out.changes;
+        let room = self.queue.make_room(delivery.message.heap_size(), limits, now, |place| gone(&place, changes));
+        out.tally.expired += room.expired;
+        out.tally.queue_full += room.oldest;
+        if !room.is_there {
             out.tally.queue_full += 1;
-            return;
+            return None;
         }
-        self.queued_bytes += size;
-        self.queue.push_back(delivery);
+        let place = self.place(delivery);
+        if let Some(delivery) = place.body.clone().filter(|_| place.is_kept()) {
+            out.changes.push(Change::Queued { seq: place.seq, delivery, id: None });
+        }
+        self.queue.push(place);
+        self.queue.back_mut()
     }
 
     /// Takes back what was queued for a shared subscription, in order; with `in_flight` also what the client has not
     /// acknowledged, before it. QoS 2 stays once it was sent: another member's copy could be a second one (5.0 section
     /// 4.8.2).
-    pub(super) fn reclaim(&mut self, serial: NonZeroU32, in_flight: bool) -> Vec<SharedMessage> {
-        let is_its = |delivery: &Delivery| delivery.shared == Some(serial);
+    pub(super) fn reclaim(&mut self, serial: NonZeroU32, in_flight: bool, out: &mut Outputs) -> Vec<SharedMessage> {
+        let body = |place: &Place| place.body.as_ref().filter(|body| body.shared == Some(serial)).cloned();
         let mut reclaimed = Vec::new();
         if in_flight {
             let (mut at, sent) = (0, self.sent);
             self.in_flight.retain(|one| {
-                let mine =
-                    one.delivery.as_ref().filter(|delivery| delivery.qos == Qos::AtLeastOnce && is_its(delivery));
-                reclaimed.extend(mine.map(|delivery| delivery.message.clone()));
+                let mine = body(&one.place).filter(|_| one.place.qos == Qos::AtLeastOnce && !one.is_released);
                 self.sent -= usize::from(mine.is_some() && at < sent);
                 at += 1;
-                mine.is_none()
+                if mine.is_some() {
+                    gone(&one.place, &mut out.changes);
+                }
+                let stays = mine.is_none();
+                reclaimed.extend(mine.map(|delivery| delivery.message));
+                stays
             });
         }
-        self.queue.retain(|delivery| {
-            if is_its(delivery) {
-                self.queued_bytes -= delivery.message.heap_size();
-                reclaimed.push(delivery.message.clone());
-            }
-            !is_its(delivery)
+        let is_its = |place: &Place| place.body.as_ref().is_some_and(|body| body.shared == Some(serial));
+        self.queue.take(is_its, |place| {
+            gone(&place, &mut out.changes);
+            reclaimed.extend(place.body.map(|delivery| delivery.message));
         });
         reclaimed
-    }
-
-    fn dequeue(&mut self) -> Option<Delivery> {
-        let delivery = self.queue.pop_front()?;
-        self.queued_bytes -= delivery.message.heap_size();
-        if self.queue.is_empty() {
-            self.queue = VecDeque::new(); // an idle session holds no buffer
-        }
-        Some(delivery)
     }
 
     /// Sends again what was in flight, then what is queued, as far as window and wire buffer allow.
@@ -178,42 +196,49 @@ impl Outbound {
         let window = usize::from(connection.window);
         while out.wire.len() < limits.write_buffer {
             if let Some(again) = self.in_flight.get(self.sent) {
-                if self.sent >= window {
+                if self.sent >= window || again.lacks_body() {
                     return;
                 }
-                let is_sent = resend(again, connection, now, out);
-                if is_sent {
+                if resend(again, connection, now, out) {
                     self.sent += 1;
-                } else {
-                    self.in_flight.remove(self.sent); // it no longer fits the client: as if acknowledged
+                } else if let Some(unfit) = self.in_flight.remove(self.sent) {
+                    gone(&unfit.place, &mut out.changes); // it no longer fits the client: as if acknowledged
                 }
                 continue;
             }
             let Some(next) = self.queue.front() else { return };
-            if next.qos != Qos::AtMostOnce && self.in_flight.len() >= window {
+            let is_shut = next.qos != Qos::AtMostOnce && self.in_flight.len() >= window;
+            if is_shut || next.body.is_none() {
                 return;
             }
-            if let Some(delivery) = self.dequeue() {
-                self.send_new(delivery, connection, now, out);
+            if let Some(place) = self.queue.pop() {
+                self.send_new(place, false, connection, now, out);
             }
         }
     }
 
-    fn send_new(&mut self, delivery: Delivery, connection: &mut Connection, now: Time, out: &mut Outputs) {
-        if delivery.message.seconds_left(now) == Some(0) {
-            out.tally.expired += 1; // [MQTT-3.3.2-5]
+    /// Sends a message for the first time. One that `is_new` is not kept yet, and becomes so in flight.
+    fn send_new(&mut self, place: Place, is_new: bool, connection: &mut Connection, now: Time, out: &mut Outputs) {
+        let Some(delivery) = &place.body else { return };
+        let id = if place.qos == Qos::AtMostOnce { None } else { Some(self.next_id()) };
+        let is_expired = delivery.message.seconds_left(now) == Some(0); // [MQTT-3.3.2-5]
+        out.tally.expired += u64::from(is_expired);
+        if is_expired || !send(delivery, id, false, connection, now, out) {
+            if !is_new {
+                gone(&place, &mut out.changes);
+            }
             return;
         }
-        let id = if delivery.qos == Qos::AtMostOnce { None } else { Some(self.next_id()) };
-        if !send(&delivery, id, false, connection, now, out) {
-            return;
+        let Some(id) = id else { return };
+        self.last_id = id.get();
+        self.free_ids -= 1;
+        if place.is_kept() {
+            let seq = place.seq;
+            let queued = || Change::Queued { seq, delivery: delivery.clone(), id: Some(id) };
+            out.changes.push(if is_new { queued() } else { Change::Sent { seq, id } });
         }
-        if let Some(id) = id {
-            self.last_id = id.get();
-            self.free_ids -= 1;
-            self.in_flight.push_back(InFlight { id, delivery: Some(delivery) });
-            self.sent += 1;
-        }
+        self.in_flight.push_back(InFlight { id, is_released: false, place });
+        self.sent += 1;
     }
 
     /// The next free identifier in turn. What is in flight is looked through only when the count comes to the nearest
@@ -242,17 +267,21 @@ impl Outbound {
     ) {
         // Also of what was not sent again yet: the client may have had it on its last connection.
         let position = self.in_flight.iter().position(|in_flight| in_flight.id == id);
-        let qos = |at: usize| self.in_flight[at].delivery.as_ref().map(|delivery| delivery.qos);
-        match (kind, position, position.map(qos)) {
-            (AckKind::PubAck, Some(at), Some(Some(Qos::AtLeastOnce))) => self.finish(at, out),
+        let stage = position.map(|at| (at, self.in_flight[at].place.qos, self.in_flight[at].is_released));
+        match (kind, stage) {
+            (AckKind::PubAck, Some((at, Qos::AtLeastOnce, false))) => self.finish(at, out),
             // PUBREC >= 0x80 ends the exchange without PUBREL (5.0 section 4.3.3).
-            (AckKind::PubRec, Some(at), Some(Some(Qos::ExactlyOnce))) if reason.is_error() => self.finish(at, out),
-            (AckKind::PubRec, Some(at), Some(Some(Qos::ExactlyOnce) | None)) => {
-                self.in_flight[at].delivery = None;
+            (AckKind::PubRec, Some((at, Qos::ExactlyOnce, false))) if reason.is_error() => self.finish(at, out),
+            (AckKind::PubRec, Some((at, Qos::ExactlyOnce, was_released))) => {
+                let one = &mut self.in_flight[at];
+                (one.is_released, one.place.body) = (true, None);
+                if one.place.is_kept() && !was_released {
+                    out.changes.push(Change::Released { seq: one.place.seq });
+                }
                 release(id, ReasonCode::Success, version, out);
             }
-            (AckKind::PubComp, Some(at), Some(None)) => self.finish(at, out),
-            (AckKind::PubRec, _, _) => {
+            (AckKind::PubComp, Some((at, _, true))) => self.finish(at, out),
+            (AckKind::PubRec, _) => {
                 out.tally.acks_missed[kind as usize] += 1;
                 release(id, ReasonCode::PacketIdentifierNotFound, version, out);
             }
@@ -261,12 +290,21 @@ impl Outbound {
     }
 
     fn finish(&mut self, at: usize, out: &mut Outputs) {
-        self.in_flight.remove(at);
+        if let Some(done) = self.in_flight.remove(at) {
+            gone(&done.place, &mut out.changes);
+        }
         self.sent -= usize::from(at < self.sent);
         out.tally.acked += 1;
         if self.in_flight.is_empty() {
             self.in_flight = VecDeque::new();
         }
+    }
+}
+
+/// A message needs no more keeping.
+fn gone(place: &Place, changes: &mut Vec<Change>) {
+    if place.is_kept() {
+        changes.push(Change::Gone { seq: place.seq });
     }
 }
 
@@ -280,68 +318,12 @@ const fn distance(from: u16, to: u16) -> u16 {
     if to >= from { to - from } else { u16::MAX - from + to }
 }
 
-fn release(id: PacketId, reason: ReasonCode, version: Version, out: &mut Outputs) {
-    codec::ack(&mut out.wire, version, AckKind::PubRel, id, reason);
-    out.tally.acks_sent[AckKind::PubRel as usize] += 1;
-}
-
+/// Answers false if it does not fit the client any more.
 fn resend(in_flight: &InFlight, connection: &mut Connection, now: Time, out: &mut Outputs) -> bool {
-    match &in_flight.delivery {
-        Some(delivery) => send(delivery, Some(in_flight.id), true, connection, now, out),
-        None => {
-            release(in_flight.id, ReasonCode::Success, connection.version, out);
-            true
-        }
+    if in_flight.is_released {
+        release(in_flight.id, ReasonCode::Success, connection.version, out);
+        return true;
     }
-}
-
-/// Answers whether it fits the client; if not it is dropped and counts as acknowledged [MQTT-3.1.2-25].
-fn send(
-    delivery: &Delivery,
-    packet_id: Option<PacketId>,
-    dup: bool,
-    connection: &mut Connection,
-    now: Time,
-    out: &mut Outputs,
-) -> bool {
-    let message = &delivery.message;
-    let publish = PublishOut {
-        topic: message.topic_bytes(),
-        properties: message.properties(),
-        payload: message.payload(),
-        qos: delivery.qos,
-        dup,
-        retain: delivery.retain,
-        packet_id,
-        expiry: message.seconds_left(now),
-        subscription_ids: &delivery.subscription_ids,
-        topic_alias: None,
-    };
-    if !write(publish, connection, &mut out.wire) {
-        out.tally.too_large += 1;
-        return false;
-    }
-    out.tally.published[delivery.qos as usize] += 1;
-    true
-}
-
-/// Writes it with as few bytes for its topic as can be, if it fits the client at all: an alias that would make it too
-/// large is not set.
-fn write(publish: PublishOut<'_>, connection: &mut Connection, wire: &mut Vec<u8>) -> bool {
-    let (version, limit) = (connection.version, connection.maximum_packet_size);
-    let put = |publish: &PublishOut<'_>, wire: &mut Vec<u8>| {
-        let fits = limit == u32::MAX || codec::publish_len(version, publish) <= limit as usize;
-        fits && codec::publish(wire, version, publish)
-    };
-    let Some(aliases) = &mut connection.ours else {
-        return put(&publish, wire);
-    };
-    match aliases.naming(publish.topic) {
-        Naming::Known(alias) => put(&PublishOut { topic: &[], topic_alias: Some(alias), ..publish }, wire),
-        Naming::Introduce(alias) if put(&PublishOut { topic_alias: Some(alias), ..publish }, wire) => {
-            aliases.introduced(publish.topic, alias);
-            true
-        }
-        Naming::Introduce(_) | Naming::Plain => put(&publish, wire),
-    }
+    let body = in_flight.place.body.as_ref();
+    body.is_some_and(|delivery| send(delivery, Some(in_flight.id), true, connection, now, out))
 }

@@ -1,6 +1,6 @@
 //! What a step of the session leads to: bytes for the client, events for the caller, counts for the metrics. Never acts.
 
-use super::{Granted, Requested};
+use super::{Change, Granted, Requested};
 use crate::codec::Violation;
 use crate::{Message, PacketId, ReasonCode};
 
@@ -39,6 +39,8 @@ pub struct Outputs {
     pub wire: Vec<u8>,
     /// What to do.
     pub events: Vec<Event>,
+    /// What a kept session is to remember.
+    pub changes: Vec<Change>,
     /// What happened, for counters.
     pub tally: Tally,
 }

@@ -50,9 +50,9 @@ pub(super) struct Subscriptions {
     list: Vec<Granted>,
     places: Option<Box<Places>>,
     /// Serials count from here.
-    first_serial: u32,
+    pub(super) first_serial: u32,
     /// How many were given.
-    serials: u32,
+    pub(super) serials: u32,
     /// How many of `list` are shared.
     shared: usize,
 }
@@ -80,6 +80,13 @@ impl Subscriptions {
         // The golden ratio spreads the beginnings of any run of sessions as evenly as can be.
         let first_serial = incarnation.wrapping_mul(0x9E37_79B1);
         Self { list: Vec::new(), places: None, first_serial, serials: 0, shared: 0 }
+    }
+
+    /// As they were. Serials count on, so that none names two subscriptions.
+    pub(super) fn restore(granted: Vec<Granted>, first_serial: u32, serials: u32) -> Self {
+        let mut restored = Self { first_serial, serials, ..Self::new(0) };
+        granted.into_iter().for_each(|one| restored.insert(one));
+        restored
     }
 
     /// Settles every filter of a SUBSCRIBE. A refused one does not stop the others.

@@ -174,6 +174,11 @@ impl Pair {
         self
     }
 
+    /// What another member of the group is to get.
+    fn reclaim(&mut self, serial: u32, in_flight: bool) -> Vec<crate::message::SharedMessage> {
+        self.session.reclaim(serial, in_flight, &mut self.out)
+    }
+
     /// The wire buffer was flushed: what waits may follow.
     fn pump(&mut self) -> &mut Self {
         self.session.pump(&self.limits, self.now, &mut self.out);

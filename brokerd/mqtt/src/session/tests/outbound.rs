@@ -203,8 +203,8 @@ fn what_is_reclaimed_of_a_shared_subscription_is_unacknowledged_qos_1_and_what_i
         pair.deliver_shared(qos, one(payload), serial);
     }
     let (_, _, queued, bytes) = pair.session.depths();
-    assert_eq!(texts(&pair.session.reclaim(7, true)), ["a", "e", "g"], "in order; QoS 2 that was sent stays");
-    assert_eq!(pair.session.reclaim(7, true), [], "once");
+    assert_eq!(texts(&pair.reclaim(7, true)), ["a", "e", "g"], "in order; QoS 2 that was sent stays");
+    assert_eq!(pair.reclaim(7, true), [], "once");
     let (in_flight, _, left, left_bytes) = pair.session.depths();
     assert_eq!((queued, in_flight, left, left_bytes), (3, 2, 1, bytes / 3));
 }
@@ -214,11 +214,11 @@ fn reclaiming_from_a_client_with_a_connection_leaves_what_it_was_sent_and_acknow
     let mut pair = Pair::v5();
     pair.limits.write_buffer = 0; // everything is queued
     pair.deliver_shared(Q1, one("a"), 7).deliver_shared(Q1, one("b"), 7).deliver_shared(Q1, one("c"), 0);
-    assert_eq!(texts(&pair.session.reclaim(7, false)), ["a", "b"]);
+    assert_eq!(texts(&pair.reclaim(7, false)), ["a", "b"]);
     pair.limits.write_buffer = 100_000;
     pair.pump().deliver_shared(Q1, one("d"), 7);
     assert_eq!(pair.sent(), ["PUBLISH t=c q1 #1", "PUBLISH t=d q1 #2"]);
-    assert_eq!(pair.session.reclaim(7, false), []);
+    assert_eq!(pair.reclaim(7, false), []);
     pair.feed(puback(2)).feed(puback(1));
     assert_eq!(pair.session.depths().0, 0);
 }

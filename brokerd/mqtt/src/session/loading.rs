@@ -1,0 +1,59 @@
+//! The window and the queue of a kept session: how they come back without bodies, and get them. Never sends anything.
+
+use super::outbound::{InFlight, Outbound};
+use super::queue::Place;
+use super::{Delivery, KeptMessage, Outputs, Stage};
+
+impl Outbound {
+    pub(super) fn restore(messages: impl IntoIterator<Item = KeptMessage>) -> Self {
+        let mut outbound = Self { is_kept: true, ..Self::default() };
+        for KeptMessage { seq, qos, size, expires_at, stage } in messages {
+            outbound.last_seq = outbound.last_seq.max(seq);
+            let place = Place::stub(seq, qos, size, expires_at);
+            match stage {
+                Stage::Queued => outbound.queue.push(place),
+                Stage::Sent(id) => outbound.fly(InFlight { id, is_released: false, place }),
+                Stage::Released(id) => outbound.fly(InFlight { id, is_released: true, place }),
+            }
+        }
+        outbound
+    }
+
+    pub(super) fn fly(&mut self, in_flight: InFlight) {
+        self.last_id = in_flight.id.get(); // about where the identifiers were
+        self.in_flight.push_back(in_flight);
+    }
+
+    /// Every message that is not released, in flight first.
+    pub(super) fn places_mut(&mut self) -> impl Iterator<Item = &mut Place> {
+        let in_flight = self.in_flight.iter_mut().filter(|one| !one.is_released).map(|one| &mut one.place);
+        in_flight.chain(self.queue.iter_mut())
+    }
+
+    pub(super) fn hold_bodies(&mut self) {
+        self.holds_bodies = true;
+    }
+
+    /// The names of messages without a body.
+    pub(super) fn missing(&self) -> impl Iterator<Item = u64> {
+        let in_flight = self.in_flight.iter().filter(|one| one.lacks_body()).map(|one| one.place.seq);
+        in_flight.chain(self.queue.iter().filter(|place| place.body.is_none()).map(|place| place.seq))
+    }
+
+    pub(super) fn load(&mut self, seq: u64, delivery: Delivery) {
+        let in_flight = self.in_flight.iter_mut().find(|one| one.place.seq == seq && !one.is_released);
+        let place = in_flight.map_or_else(|| self.queue.find(seq), |one| Some(&mut one.place));
+        if let Some(place) = place {
+            place.body.get_or_insert(delivery);
+        }
+    }
+
+    pub(super) fn forget_missing(&mut self, up_to: u64, out: &mut Outputs) -> usize {
+        let lost: Vec<u64> = self.missing().filter(|seq| *seq <= up_to).collect();
+        let is_lost = |place: &Place| place.body.is_none() && place.seq <= up_to;
+        self.in_flight.retain(|one| one.is_released || !is_lost(&one.place));
+        self.queue.take(is_lost, |_| {});
+        out.changes.extend(lost.iter().map(|seq| super::Change::Gone { seq: *seq }));
+        lost.len()
+    }
+}
