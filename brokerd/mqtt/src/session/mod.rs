@@ -7,6 +7,7 @@ mod connection;
 mod inbound;
 mod negotiate;
 mod outbound;
+mod queue;
 mod subscriptions;
 mod will;
 
@@ -25,6 +26,7 @@ pub use capabilities::Capabilities;
 pub use connection::Connection;
 pub use negotiate::{Negotiated, ServerLimits, negotiate};
 pub use outbound::{Delivery, QueueLimits, WhenFull};
+pub use queue::Priorities;
 pub use subscriptions::{Granted, Requested};
 pub use will::Will;
 
@@ -93,7 +95,7 @@ pub struct Tally {
 }
 
 /// Limits that all sessions of a node share.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SessionLimits {
     /// Bounds of the queue.
     pub queue: QueueLimits,

@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 
 use super::aliases::Naming;
 use super::connection::Connection;
+use super::queue::{Priorities, Queue};
 use super::{Outputs, SessionLimits};
 use crate::codec::{self, PublishOut};
 use crate::message::SharedMessage;
@@ -13,7 +14,7 @@ use crate::packet::AckKind;
 use crate::{PacketId, Qos, ReasonCode, Time, Version};
 
 /// Bounds of a session's queue.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct QueueLimits {
     /// Messages.
     pub depth: usize,
@@ -23,12 +24,14 @@ pub struct QueueLimits {
     pub when_full: WhenFull,
     /// Whether QoS 0 is queued for a client that is away.
     pub qos0: bool,
+    /// What leaves before what; what leaves last is dropped first.
+    pub priorities: Priorities,
 }
 
 /// Drop policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenFull {
-    /// The oldest queued message goes.
+    /// The oldest queued message goes, of the lowest priority.
     DropOldest,
     /// The new message goes.
     DropNewest,
@@ -63,8 +66,7 @@ pub(super) struct Outbound {
     in_flight: VecDeque<InFlight>,
     /// How many of `in_flight`, from the front, were sent on this connection.
     sent: usize,
-    queue: VecDeque<Delivery>,
-    queued_bytes: usize,
+    queue: Queue,
     last_id: u16,
     /// How many identifiers after `last_id` are known to be free.
     free_ids: u16,
@@ -81,7 +83,7 @@ impl Outbound {
     }
 
     pub(super) fn queued(&self) -> (usize, usize) {
-        (self.queue.len(), self.queued_bytes)
+        (self.queue.len(), self.queue.bytes())
     }
 
     pub(super) fn has_backlog(&self) -> bool {
@@ -115,26 +117,22 @@ impl Outbound {
     }
 
     fn enqueue(&mut self, delivery: Delivery, limits: &QueueLimits, now: Time, out: &mut Outputs) {
-        let size = delivery.message.heap_size();
-        let is_full = |queue: &Self| queue.queue.len() >= limits.depth || queue.queued_bytes + size > limits.bytes;
-        while is_full(self) && self.queue.front().is_some_and(|oldest| oldest.message.seconds_left(now) == Some(0)) {
-            self.dequeue();
+        let (size, rank) = (delivery.message.heap_size(), Queue::rank(&delivery, &limits.priorities));
+        let queue = &mut self.queue;
+        let is_full = |queue: &Queue| queue.len() >= limits.depth || queue.bytes() + size > limits.bytes;
+        while is_full(queue) && queue.pop_expired(now).is_some() {
             out.tally.expired += 1; // before anything that lives is dropped
         }
         if limits.when_full == WhenFull::DropOldest && size <= limits.bytes && limits.depth > 0 {
-            while is_full(self) {
-                if self.dequeue().is_none() {
-                    break;
-                }
+            while is_full(queue) && queue.make_way(rank).is_some() {
                 out.tally.queue_full += 1;
             }
         }
-        if is_full(self) {
+        if is_full(queue) {
             out.tally.queue_full += 1;
             return;
         }
-        self.queued_bytes += size;
-        self.queue.push_back(delivery);
+        queue.push(delivery, rank, &limits.priorities);
     }
 
     /// Takes back what was queued for a shared subscription, in order; with `in_flight` also what the client has not
@@ -154,23 +152,8 @@ impl Outbound {
                 mine.is_none()
             });
         }
-        self.queue.retain(|delivery| {
-            if is_its(delivery) {
-                self.queued_bytes -= delivery.message.heap_size();
-                reclaimed.push(delivery.message.clone());
-            }
-            !is_its(delivery)
-        });
+        reclaimed.extend(self.queue.extract(is_its).into_iter().map(|delivery| delivery.message));
         reclaimed
-    }
-
-    fn dequeue(&mut self) -> Option<Delivery> {
-        let delivery = self.queue.pop_front()?;
-        self.queued_bytes -= delivery.message.heap_size();
-        if self.queue.is_empty() {
-            self.queue = VecDeque::new(); // an idle session holds no buffer
-        }
-        Some(delivery)
     }
 
     /// Sends again what was in flight, then what is queued, as far as window and wire buffer allow.
@@ -193,7 +176,7 @@ impl Outbound {
             if next.qos != Qos::AtMostOnce && self.in_flight.len() >= window {
                 return;
             }
-            if let Some(delivery) = self.dequeue() {
+            if let Some(delivery) = self.queue.pop() {
                 self.send_new(delivery, connection, now, out);
             }
         }
