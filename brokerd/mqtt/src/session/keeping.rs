@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::outbound::Outbound;
-use super::queue::Place;
+use super::place::Place;
 use super::subscriptions::Subscriptions;
 use super::{Delivery, Granted, Inbound, Outputs, Session, Will};
 use crate::{PacketId, Qos, Time, Version};

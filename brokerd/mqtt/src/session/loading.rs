@@ -1,17 +1,19 @@
 //! The window and the queue of a kept session: how they come back without bodies, and get them. Never sends anything.
 
 use super::outbound::{InFlight, Outbound};
-use super::queue::Place;
+use super::place::Place;
+use super::queue::{Priorities, Queue};
 use super::{Delivery, KeptMessage, Outputs, Stage};
 
 impl Outbound {
     pub(super) fn restore(messages: impl IntoIterator<Item = KeptMessage>) -> Self {
         let mut outbound = Self { is_kept: true, ..Self::default() };
+        let unranked = Priorities::default(); // until the bodies say what their topics are
         for KeptMessage { seq, qos, size, expires_at, stage } in messages {
             outbound.last_seq = outbound.last_seq.max(seq);
             let place = Place::stub(seq, qos, size, expires_at);
             match stage {
-                Stage::Queued => outbound.queue.push(place),
+                Stage::Queued => outbound.queue.push(place, Queue::rank("", &unranked), &unranked),
                 Stage::Sent(id) => outbound.fly(InFlight { id, is_released: false, place }),
                 Stage::Released(id) => outbound.fly(InFlight { id, is_released: true, place }),
             }
@@ -52,7 +54,7 @@ impl Outbound {
         let lost: Vec<u64> = self.missing().filter(|seq| *seq <= up_to).collect();
         let is_lost = |place: &Place| place.body.is_none() && place.seq <= up_to;
         self.in_flight.retain(|one| one.is_released || !is_lost(&one.place));
-        self.queue.take(is_lost, |_| {});
+        drop(self.queue.extract(is_lost));
         out.changes.extend(lost.iter().map(|seq| super::Change::Gone { seq: *seq }));
         lost.len()
     }

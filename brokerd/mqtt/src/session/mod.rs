@@ -12,6 +12,7 @@ mod negotiate;
 mod outbound;
 mod outputs;
 mod packets;
+mod place;
 mod queue;
 mod sending;
 mod state;
@@ -36,6 +37,7 @@ pub use keeping::{Kept, KeptMessage, Stage};
 pub use negotiate::{Negotiated, ServerLimits, negotiate};
 pub use outbound::{Delivery, QueueLimits, WhenFull};
 pub use outputs::{Closing, Event, Outputs, Tally};
+pub use queue::Priorities;
 pub use subscriptions::{Granted, Requested};
 pub use timeouts::Due;
 pub use will::Will;
@@ -45,7 +47,7 @@ use outbound::Outbound;
 use subscriptions::Subscriptions;
 
 /// Limits that all sessions of a node share.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SessionLimits {
     /// Bounds of the queue.
     pub queue: QueueLimits,
@@ -104,7 +106,7 @@ impl Session {
         self.connection = Some(Box::new(Connection::new(negotiated, now)));
         self.subscribing = 0;
         self.inbound.attach();
-        self.outbound.restart();
+        self.outbound.restart(&limits.queue.priorities);
         self.pump(limits, now, out);
     }
 

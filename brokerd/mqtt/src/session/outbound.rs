@@ -6,7 +6,8 @@ use std::num::NonZeroU32;
 
 use super::connection::Connection;
 use super::journal::Change;
-use super::queue::{Place, Queue};
+use super::place::Place;
+use super::queue::{Priorities, Queue};
 use super::sending::{release, send};
 use super::{Outputs, SessionLimits};
 use crate::message::SharedMessage;
@@ -14,7 +15,7 @@ use crate::packet::AckKind;
 use crate::{PacketId, Qos, ReasonCode, Time, Version};
 
 /// Bounds of a session's queue.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct QueueLimits {
     /// Messages.
     pub depth: usize,
@@ -24,12 +25,14 @@ pub struct QueueLimits {
     pub when_full: WhenFull,
     /// Whether QoS 0 is queued for a client that is away.
     pub qos0: bool,
+    /// What leaves before what; what leaves last is dropped first.
+    pub priorities: Priorities,
 }
 
 /// Drop policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenFull {
-    /// The oldest queued message goes.
+    /// The oldest queued message goes, of the lowest priority.
     DropOldest,
     /// The new message goes.
     DropNewest,
@@ -87,9 +90,11 @@ pub(super) struct Outbound {
 
 impl Outbound {
     /// A new connection: everything in flight is to be sent again.
-    pub(super) fn restart(&mut self) {
+    pub(super) fn restart(&mut self, priorities: &Priorities) {
         self.sent = 0;
-        self.holds_bodies = false;
+        if std::mem::take(&mut self.holds_bodies) {
+            self.queue.rank_again(priorities);
+        }
     }
 
     pub(super) fn in_flight(&self) -> usize {
@@ -97,7 +102,7 @@ impl Outbound {
     }
 
     pub(super) fn queued(&self) -> (usize, usize) {
-        self.queue.depth()
+        (self.queue.len(), self.queue.bytes())
     }
 
     pub(super) fn has_backlog(&self) -> bool {
@@ -117,10 +122,7 @@ impl Outbound {
                 out.tally.qos0_away += 1;
                 return;
             }
-            let is_held = self.holds_bodies;
-            if let Some(place) = self.enqueue(delivery, &limits.queue, now, out).filter(|_| !is_held) {
-                place.unload();
-            }
+            self.enqueue(delivery, &limits.queue, self.holds_bodies, now, out);
             return;
         };
         let goes_at_once = !self.has_backlog()
@@ -130,7 +132,7 @@ impl Outbound {
             let place = self.place(delivery);
             self.send_new(place, true, connection, now, out);
         } else {
-            self.enqueue(delivery, &limits.queue, now, out);
+            self.enqueue(delivery, &limits.queue, true, now, out);
         }
     }
 
@@ -140,27 +142,42 @@ impl Outbound {
         Place::new(if self.is_kept { self.last_seq } else { 0 }, delivery)
     }
 
-    fn enqueue(
-        &mut self,
-        delivery: Delivery,
-        limits: &QueueLimits,
-        now: Time,
-        out: &mut Outputs,
-    ) -> Option<&mut Place> {
-        let changes = &mut out.changes;
-        let room = self.queue.make_room(delivery.message.heap_size(), limits, now, |place| gone(&place, changes));
-        out.tally.expired += room.expired;
-        out.tally.queue_full += room.oldest;
-        if !room.is_there {
+    fn enqueue(&mut self, delivery: Delivery, limits: &QueueLimits, is_held: bool, now: Time, out: &mut Outputs) {
+        if !self.make_room(&delivery, limits, now, out) {
             out.tally.queue_full += 1;
-            return None;
+            return;
         }
-        let place = self.place(delivery);
+        let rank = Queue::rank(delivery.message.topic(), &limits.priorities);
+        let mut place = self.place(delivery);
         if let Some(delivery) = place.body.clone().filter(|_| place.is_kept()) {
             out.changes.push(Change::Queued { seq: place.seq, delivery, id: None });
         }
-        self.queue.push(place);
-        self.queue.back_mut()
+        if !is_held {
+            place.unload();
+        }
+        self.queue.push(place, rank, &limits.priorities);
+    }
+
+    /// Drops by the policy until there is room for a message; answers whether there is.
+    fn make_room(&mut self, delivery: &Delivery, limits: &QueueLimits, now: Time, out: &mut Outputs) -> bool {
+        let size = delivery.message.heap_size();
+        let queue = &mut self.queue;
+        let is_full = |queue: &Queue| queue.len() >= limits.depth || queue.bytes() + size > limits.bytes;
+        if !is_full(queue) {
+            return true;
+        }
+        while let Some(expired) = is_full(queue).then(|| queue.pop_expired(now)).flatten() {
+            out.tally.expired += 1; // before anything that lives is dropped
+            gone(&expired, &mut out.changes);
+        }
+        if limits.when_full == WhenFull::DropOldest && size <= limits.bytes && limits.depth > 0 {
+            let rank = Queue::rank(delivery.message.topic(), &limits.priorities);
+            while let Some(oldest) = is_full(queue).then(|| queue.make_way(rank)).flatten() {
+                out.tally.queue_full += 1;
+                gone(&oldest, &mut out.changes);
+            }
+        }
+        !is_full(queue)
     }
 
     /// Takes back what was queued for a shared subscription, in order; with `in_flight` also what the client has not
@@ -184,10 +201,10 @@ impl Outbound {
             });
         }
         let is_its = |place: &Place| place.body.as_ref().is_some_and(|body| body.shared == Some(serial));
-        self.queue.take(is_its, |place| {
+        for place in self.queue.extract(is_its) {
             gone(&place, &mut out.changes);
             reclaimed.extend(place.body.map(|delivery| delivery.message));
-        });
+        }
         reclaimed
     }
 

@@ -1,159 +1,223 @@
-//! The queue behind the window: what waits for a client that is away, slow, or owes acknowledgements. Owns its bounds;
-//! never sends anything. Of a kept session that is away it holds places, not bodies: those are where it is kept.
+//! What waits for the client, by priority: higher ones leave first, and within one the order of arrival is kept. Owns the
+//! count of the bytes; never decides whether a message is dropped: `outbound` does.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use super::{Delivery, QueueLimits, WhenFull};
-use crate::{Qos, Time};
+use super::place::Place;
+use crate::{Time, topic};
 
-/// A message that waits or is in flight, and what must be known of it while its body is elsewhere.
-#[derive(Debug)]
-pub(super) struct Place {
-    /// Its name within a session that is kept, rising; 0 in any other.
-    pub(super) seq: u64,
-    pub(super) qos: Qos,
-    size: usize,
-    expires_at: Option<Time>,
-    /// `None` while it is only where it is kept.
-    pub(super) body: Option<Delivery>,
+/// Which messages leave a session's queue before others.
+#[derive(Clone, Debug, Default)]
+pub struct Priorities {
+    /// The highest first.
+    rules: Vec<(Box<str>, u8)>,
+    /// Whether what no rule names leaves before all that one does, instead of after it.
+    others_first: bool,
 }
 
-impl Place {
-    pub(super) fn new(seq: u64, delivery: Delivery) -> Self {
-        let message = &delivery.message;
-        let (size, expires_at) = (message.heap_size(), message.expires_at);
-        Self { seq, qos: delivery.qos, size, expires_at, body: Some(delivery) }
+impl Priorities {
+    /// From topic filters and their priorities.
+    #[must_use]
+    pub fn new(rules: impl IntoIterator<Item = (Box<str>, u8)>, others_first: bool) -> Self {
+        let mut rules: Vec<_> = rules.into_iter().collect();
+        rules.sort_by_key(|(_, priority)| std::cmp::Reverse(*priority));
+        Self { rules, others_first }
     }
 
-    /// Of a message whose body is elsewhere.
-    pub(super) const fn stub(seq: u64, qos: Qos, size: usize, expires_at: Option<Time>) -> Self {
-        Self { seq, qos, size, expires_at, body: None }
-    }
-
-    /// Whether it is kept elsewhere too: QoS 0 is not worth it.
-    pub(super) fn is_kept(&self) -> bool {
-        self.seq != 0 && self.qos != Qos::AtMostOnce
-    }
-
-    fn is_expired(&self, now: Time) -> bool {
-        self.expires_at.is_some_and(|at| at <= now)
-    }
-
-    /// Lets go of a body that is kept elsewhere. A group's copy stays: it may have to go to another member.
-    pub(super) fn unload(&mut self) {
-        if self.is_kept() && self.body.as_ref().is_some_and(|body| body.shared.is_none()) {
-            self.body = None;
-        }
+    /// The highest of the filters that match; `None` where none does.
+    fn of(&self, name: &str) -> Option<u8> {
+        self.rules.iter().find(|(filter, _)| topic::matches(filter, name)).map(|(_, priority)| *priority)
     }
 }
 
-/// The queue.
+/// The queue. Without priorities it is one list, and nothing is looked up.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    places: VecDeque<Place>,
+    /// What no rule names.
+    others: VecDeque<Place>,
+    others_first: bool,
+    /// What has a priority, if anything does. No list in it is empty.
+    ranked: Option<Box<BTreeMap<u8, VecDeque<Place>>>>,
+    len: usize,
     bytes: usize,
 }
 
-/// What making room for a message came to.
-#[derive(Debug, Default)]
-pub(super) struct Room {
-    /// Whether it may be queued.
-    pub(super) is_there: bool,
-    /// Dropped for it, as expired.
-    pub(super) expired: u64,
-    /// Dropped for it, as the oldest.
-    pub(super) oldest: u64,
-}
+/// Names one of the lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rank(Option<u8>);
 
 impl Queue {
-    /// Makes room for a message of `size` bytes by the policy; `gone` is told of each that is dropped for it.
-    pub(super) fn make_room(
-        &mut self,
-        size: usize,
-        limits: &QueueLimits,
-        now: Time,
-        mut gone: impl FnMut(Place),
-    ) -> Room {
-        let mut room = Room::default();
-        let is_full = |queue: &Self| queue.places.len() >= limits.depth || queue.bytes + size > limits.bytes;
-        // Before anything that lives is dropped.
-        while is_full(self) && self.places.front().is_some_and(|oldest| oldest.is_expired(now)) {
-            room.expired += 1;
-            self.pop().into_iter().for_each(&mut gone);
-        }
-        if limits.when_full == WhenFull::DropOldest && size <= limits.bytes && limits.depth > 0 {
-            while is_full(self) {
-                let Some(oldest) = self.pop() else { break };
-                room.oldest += 1;
-                gone(oldest);
-            }
-        }
-        room.is_there = !is_full(self);
-        room
+    pub(super) const fn len(&self) -> usize {
+        self.len
     }
 
-    pub(super) fn push(&mut self, place: Place) {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The list that a message belongs to.
+    pub(super) fn rank(topic: &str, priorities: &Priorities) -> Rank {
+        let has_rules = !priorities.rules.is_empty();
+        Rank(has_rules.then(|| priorities.of(topic)).flatten())
+    }
+
+    pub(super) fn push(&mut self, place: Place, rank: Rank, priorities: &Priorities) {
+        self.len += 1;
         self.bytes += place.size;
-        self.places.push_back(place);
+        self.others_first = priorities.others_first;
+        match rank.0 {
+            None => self.others.push_back(place),
+            Some(priority) => self.ranked.get_or_insert_default().entry(priority).or_default().push_back(place),
+        }
     }
 
+    /// What leaves next.
     pub(super) fn front(&self) -> Option<&Place> {
-        self.places.front()
+        self.list(self.first()?)?.front()
     }
 
     pub(super) fn pop(&mut self) -> Option<Place> {
-        let place = self.places.pop_front()?;
-        self.bytes -= place.size;
-        self.shrink();
-        Some(place)
+        self.pop_from(self.first()?)
     }
 
-    /// Takes out all that `is_taken` says.
-    pub(super) fn take(&mut self, mut is_taken: impl FnMut(&Place) -> bool, mut taken: impl FnMut(Place)) {
-        if !self.places.iter().any(&mut is_taken) {
-            return;
+    /// Takes the oldest of what leaves last, if a message of `rank` would not leave even after that.
+    pub(super) fn make_way(&mut self, rank: Rank) -> Option<Place> {
+        let last = self.last()?;
+        (self.order(last) <= self.order(rank)).then(|| self.pop_from(last)).flatten()
+    }
+
+    /// Takes one that has expired from the front of a list: a message that nobody gets is the first to make way.
+    pub(super) fn pop_expired(&mut self, now: Time) -> Option<Place> {
+        let is_expired = |list: &VecDeque<Place>| list.front().is_some_and(|oldest| oldest.is_expired(now));
+        if is_expired(&self.others) {
+            return self.pop_from(Rank(None));
         }
-        for place in std::mem::take(&mut self.places) {
-            if is_taken(&place) {
-                self.bytes -= place.size;
-                taken(place);
-            } else {
-                self.places.push_back(place);
+        let expired = self.ranked.as_deref()?.iter().find(|(_, list)| is_expired(list)).map(|(at, _)| *at)?;
+        self.pop_from(Rank(Some(expired)))
+    }
+
+    /// Takes out what `is_taken` says, in the order in which it would leave.
+    pub(super) fn extract(&mut self, is_taken: impl Fn(&Place) -> bool) -> Vec<Place> {
+        if !self.iter_mut().any(|place| is_taken(place)) {
+            return Vec::new();
+        }
+        let mut taken = Vec::new();
+        for list in self.lists() {
+            for place in std::mem::take(list) {
+                if is_taken(&place) {
+                    taken.push(place);
+                } else {
+                    list.push_back(place);
+                }
             }
         }
-        self.shrink();
+        self.len -= taken.len();
+        self.bytes -= taken.iter().map(|place| place.size).sum::<usize>();
+        self.tidy();
+        taken
     }
 
-    pub(super) fn back_mut(&mut self) -> Option<&mut Place> {
-        self.places.back_mut()
-    }
-
-    /// The message of this name.
-    pub(super) fn find(&mut self, seq: u64) -> Option<&mut Place> {
-        let at = self.places.binary_search_by_key(&seq, |place| place.seq).ok()?;
-        self.places.get_mut(at)
-    }
-
+    /// Those of each list in the order of arrival.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Place> {
-        self.places.iter_mut()
+        self.lists().into_iter().flatten()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Place> {
-        self.places.iter()
+        self.ranked.iter().flat_map(|ranked| ranked.values()).flatten().chain(&self.others)
     }
 
-    /// Messages and bytes.
-    pub(super) fn depth(&self) -> (usize, usize) {
-        (self.places.len(), self.bytes)
+    /// The message of this name. A list is in the order of names.
+    pub(super) fn find(&mut self, seq: u64) -> Option<&mut Place> {
+        self.lists().into_iter().find_map(|list| {
+            let at = list.binary_search_by_key(&seq, |place| place.seq).ok()?;
+            list.get_mut(at)
+        })
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.places.is_empty()
+    /// Gives every message the list that it belongs to, where that could not be known when it came back.
+    pub(super) fn rank_again(&mut self, priorities: &Priorities) {
+        if priorities.rules.is_empty() {
+            return;
+        }
+        let mut all = self.extract(|_| true);
+        all.sort_by_key(|place| place.seq);
+        for place in all {
+            let rank = place.body.as_ref().map_or(Rank(None), |body| Self::rank(body.message.topic(), priorities));
+            self.push(place, rank, priorities);
+        }
     }
 
-    fn shrink(&mut self) {
-        if self.places.is_empty() {
-            self.places = VecDeque::new(); // an idle session holds no buffer
+    /// What leaves first, first.
+    fn lists(&mut self) -> Vec<&mut VecDeque<Place>> {
+        let mut lists = Vec::new();
+        if let Some(ranked) = &mut self.ranked {
+            lists.extend(ranked.values_mut().rev());
+        }
+        lists.insert(if self.others_first { 0 } else { lists.len() }, &mut self.others);
+        lists
+    }
+
+    fn first(&self) -> Option<Rank> {
+        let has_others = !self.others.is_empty();
+        let Some(ranked) = self.ranked.as_deref().filter(|_| !(has_others && self.others_first)) else {
+            return has_others.then_some(Rank(None));
+        };
+        ranked.last_key_value().map(|(priority, _)| Rank(Some(*priority)))
+    }
+
+    fn last(&self) -> Option<Rank> {
+        let has_others = !self.others.is_empty();
+        let Some(ranked) = self.ranked.as_deref().filter(|_| !has_others || self.others_first) else {
+            return has_others.then_some(Rank(None));
+        };
+        ranked.first_key_value().map(|(priority, _)| Rank(Some(*priority)))
+    }
+
+    /// The higher leaves first.
+    const fn order(&self, rank: Rank) -> u16 {
+        match rank.0 {
+            Some(priority) => priority as u16,
+            None if self.others_first => u16::MAX,
+            None => 0,
+        }
+    }
+
+    fn list(&self, rank: Rank) -> Option<&VecDeque<Place>> {
+        match rank.0 {
+            None => Some(&self.others),
+            Some(priority) => self.ranked.as_deref()?.get(&priority),
+        }
+    }
+
+    fn pop_from(&mut self, rank: Rank) -> Option<Place> {
+        let list = match rank.0 {
+            None => &mut self.others,
+            Some(priority) => self.ranked.as_deref_mut()?.get_mut(&priority)?,
+        };
+        let place = list.pop_front()?;
+        let is_empty = list.is_empty();
+        self.len -= 1;
+        self.bytes -= place.size;
+        if is_empty {
+            self.tidy();
+        }
+        Some(place)
+    }
+
+    /// An idle session holds no buffer.
+    fn tidy(&mut self) {
+        if self.others.is_empty() {
+            self.others = VecDeque::new();
+        }
+        if let Some(ranked) = &mut self.ranked {
+            ranked.retain(|_, list| !list.is_empty());
+            if ranked.is_empty() {
+                self.ranked = None;
+            }
         }
     }
 }

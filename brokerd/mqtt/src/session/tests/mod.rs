@@ -10,6 +10,7 @@ mod model;
 mod negotiating;
 mod outbound;
 mod packets;
+mod priorities;
 mod queueing;
 mod resuming;
 mod subscribing;
@@ -43,7 +44,13 @@ fn server() -> ServerLimits {
 }
 
 fn limits() -> SessionLimits {
-    let queue = QueueLimits { depth: 5, bytes: 100_000, when_full: WhenFull::DropOldest, qos0: false };
+    let queue = QueueLimits {
+        depth: 5,
+        bytes: 100_000,
+        when_full: WhenFull::DropOldest,
+        qos0: false,
+        priorities: Priorities::default(),
+    };
     SessionLimits {
         queue,
         write_buffer: 100_000,
