@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod aliases;
+mod crashes;
 mod inbound;
 mod keeping;
 mod lines;
