@@ -145,6 +145,7 @@ impl Inbound {
 fn send(kind: AckKind, id: PacketId, reason: ReasonCode, version: Version, out: &mut Outputs) {
     codec::ack(&mut out.wire, version, kind, id, reason);
     out.tally.acks_sent[kind as usize] += 1;
+    out.promises = true;
 }
 
 fn message(publish: &Publish<'_>, topic: &Topic, now: Time) -> Message {

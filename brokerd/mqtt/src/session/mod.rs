@@ -144,6 +144,7 @@ impl Session {
         if self.connection.is_some() {
             self.subscribing = self.subscribing.saturating_sub(1);
             codec::suback(&mut out.wire, self.version, id, codes);
+            out.promises = true;
         }
     }
 

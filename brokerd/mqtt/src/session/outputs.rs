@@ -41,6 +41,9 @@ pub struct Outputs {
     pub events: Vec<Event>,
     /// What a kept session is to remember.
     pub changes: Vec<Change>,
+    /// Whether something was written that the client relies on from then on: an acknowledgement, or a QoS 2 PUBLISH.
+    /// It must not leave before `changes`, these and earlier ones, are kept.
+    pub promises: bool,
     /// What happened, for counters.
     pub tally: Tally,
 }

@@ -65,6 +65,7 @@ impl Session {
             }
         }
         codec::unsuback(&mut out.wire, self.version, unsubscribe.packet_id, &codes);
+        out.promises = true;
         if !gone.is_empty() {
             out.events.push(Event::Unsubscribe(gone));
         }

@@ -5,11 +5,12 @@ use super::connection::Connection;
 use super::{Delivery, Outputs};
 use crate::codec::{self, PublishOut};
 use crate::packet::AckKind;
-use crate::{PacketId, ReasonCode, Time, Version};
+use crate::{PacketId, Qos, ReasonCode, Time, Version};
 
 pub(super) fn release(id: PacketId, reason: ReasonCode, version: Version, out: &mut Outputs) {
     codec::ack(&mut out.wire, version, AckKind::PubRel, id, reason);
     out.tally.acks_sent[AckKind::PubRel as usize] += 1;
+    out.promises = true;
 }
 
 /// Answers whether it fits the client; if not it is dropped and counts as acknowledged [MQTT-3.1.2-25].
@@ -39,6 +40,7 @@ pub(super) fn send(
         return false;
     }
     out.tally.published[delivery.qos as usize] += 1;
+    out.promises |= delivery.qos == Qos::ExactlyOnce;
     true
 }
 
