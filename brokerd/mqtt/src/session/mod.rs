@@ -2,6 +2,7 @@
 //! reads no clock, and never decides who receives a message: the router does.
 
 mod aliases;
+mod authentication;
 mod capabilities;
 mod connection;
 mod inbound;
@@ -30,6 +31,7 @@ use crate::codec;
 use crate::message::SharedMessage;
 use crate::{Message, PacketId, ReasonCode, Time, Version};
 
+pub use authentication::{Authentication, Verdict};
 pub use capabilities::Capabilities;
 pub use connection::Connection;
 pub use journal::Change;
@@ -59,6 +61,8 @@ pub struct SessionLimits {
     pub capabilities: Capabilities,
     /// Whether `$share/...` may be subscribed to.
     pub shared_subscriptions: bool,
+    /// Milliseconds that a re-authentication may take.
+    pub auth_timeout: u64,
 }
 
 /// The session.
@@ -136,14 +140,14 @@ impl Session {
 
     /// Every subscriber has the message of `token`, or it was refused with `reason`.
     pub fn routed(&mut self, token: u64, reason: ReasonCode, out: &mut Outputs) {
-        self.inbound.routed(token, reason, self.connection.is_some().then_some(self.version), out);
+        self.inbound.routed(token, reason, self.connection.as_ref().map(|connection| connection.recipient()), out);
     }
 
     /// The subscriptions of this SUBSCRIBE are live, with these answers.
     pub fn suback(&mut self, id: PacketId, codes: &[ReasonCode], out: &mut Outputs) {
-        if self.connection.is_some() {
+        if let Some(connection) = &self.connection {
             self.subscribing = self.subscribing.saturating_sub(1);
-            codec::suback(&mut out.wire, self.version, id, codes);
+            codec::suback(&mut out.wire, connection.recipient(), id, codes);
             out.promises = true;
         }
     }

@@ -10,9 +10,10 @@ use super::place::Place;
 use super::queue::{Priorities, Queue};
 use super::sending::{release, send};
 use super::{Outputs, SessionLimits};
+use crate::codec::Recipient;
 use crate::message::SharedMessage;
 use crate::packet::AckKind;
-use crate::{PacketId, Qos, ReasonCode, Time, Version};
+use crate::{PacketId, Qos, ReasonCode, Time};
 
 /// Bounds of a session's queue.
 #[derive(Clone, Debug)]
@@ -279,7 +280,7 @@ impl Outbound {
         kind: AckKind,
         id: PacketId,
         reason: ReasonCode,
-        version: Version,
+        to: Recipient,
         out: &mut Outputs,
     ) {
         // Also of what was not sent again yet: the client may have had it on its last connection.
@@ -295,12 +296,12 @@ impl Outbound {
                 if one.place.is_kept() && !was_released {
                     out.changes.push(Change::Released { seq: one.place.seq });
                 }
-                release(id, ReasonCode::Success, version, out);
+                release(id, ReasonCode::Success, to, out);
             }
             (AckKind::PubComp, Some((at, _, true))) => self.finish(at, out),
             (AckKind::PubRec, _) => {
                 out.tally.acks_missed[kind as usize] += 1;
-                release(id, ReasonCode::PacketIdentifierNotFound, version, out);
+                release(id, ReasonCode::PacketIdentifierNotFound, to, out);
             }
             _ => out.tally.acks_missed[kind as usize] += 1,
         }
@@ -338,7 +339,7 @@ const fn distance(from: u16, to: u16) -> u16 {
 /// Answers false if it does not fit the client any more.
 fn resend(in_flight: &InFlight, connection: &mut Connection, now: Time, out: &mut Outputs) -> bool {
     if in_flight.is_released {
-        release(in_flight.id, ReasonCode::Success, connection.version, out);
+        release(in_flight.id, ReasonCode::Success, connection.recipient(), out);
         return true;
     }
     let body = in_flight.place.body.as_ref();

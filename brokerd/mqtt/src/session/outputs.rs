@@ -13,6 +13,13 @@ pub enum Event {
     Subscribe(PacketId, Vec<Requested>),
     /// Take these subscriptions out of the index: UNSUBACK is already in the wire buffer.
     Unsubscribe(Vec<Granted>),
+    /// Give this to the mechanism, to a new conversation where one begins; then call [`Session::authenticated`].
+    Authenticate {
+        /// Whether a re-authentication begins.
+        begins: bool,
+        /// Authentication Data.
+        data: Option<Box<[u8]>>,
+    },
     /// The client closed in good order, or broke a rule: after the wire buffer is flushed, close.
     Close(Closing),
 }

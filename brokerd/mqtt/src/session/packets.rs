@@ -1,7 +1,7 @@
 //! What each packet of the client does to its session. Never reads from or writes to a socket.
 
 use super::{Closing, Event, Outputs, Session, SessionLimits};
-use crate::codec::{self, Violation};
+use crate::codec::{self, Recipient, Violation};
 use crate::packet::{Ack, AckKind, Disconnect, Packet, Unsubscribe};
 use crate::{ReasonCode, Time};
 
@@ -16,19 +16,21 @@ impl Session {
                 allowed.and_then(|()| self.inbound.publish(&publish, connection, now, out))
             }
             Packet::Ack(ack) => {
-                self.ack(&ack, limits, now, out);
+                let to = connection.recipient();
+                self.ack(&ack, to, limits, now, out);
                 Ok(())
             }
             Packet::Subscribe(subscribe) => {
-                let requested =
-                    self.subscriptions.request(subscribe.filters(), subscribe.subscription_id.unwrap_or(0), limits);
-                self.subscribing += 1;
-                out.events.push(Event::Subscribe(subscribe.packet_id, requested));
-                Ok(())
+                check_answer(connection.recipient(), subscribe.filters().count()).map(|()| {
+                    let id = subscribe.subscription_id.unwrap_or(0);
+                    let requested = self.subscriptions.request(subscribe.filters(), id, limits);
+                    self.subscribing += 1;
+                    out.events.push(Event::Subscribe(subscribe.packet_id, requested));
+                })
             }
             Packet::Unsubscribe(unsubscribe) => {
-                self.unsubscribe(&unsubscribe, out);
-                Ok(())
+                let to = connection.recipient();
+                check_answer(to, unsubscribe.filters().count()).map(|()| self.unsubscribe(&unsubscribe, to, out))
             }
             Packet::PingReq => {
                 codec::pingresp(&mut out.wire);
@@ -36,23 +38,23 @@ impl Session {
             }
             Packet::Disconnect(disconnect) => self.disconnect(&disconnect, out),
             Packet::Connect(_) => Err(Violation::SecondConnect),
-            Packet::Auth(_) => Err(Violation::UnexpectedAuth),
+            Packet::Auth(auth) => self.auth(&auth, limits, now, out),
         };
         if let Err(violation) = handled {
             out.events.push(Event::Close(Closing::Violation(violation)));
         }
     }
 
-    fn ack(&mut self, ack: &Ack<'_>, limits: &SessionLimits, now: Time, out: &mut Outputs) {
+    fn ack(&mut self, ack: &Ack<'_>, to: Recipient, limits: &SessionLimits, now: Time, out: &mut Outputs) {
         if ack.kind == AckKind::PubRel {
-            self.inbound.release(ack.packet_id, self.version, out);
+            self.inbound.release(ack.packet_id, to, out);
             return;
         }
-        self.outbound.acknowledged(ack.kind, ack.packet_id, ack.reason, self.version, out);
+        self.outbound.acknowledged(ack.kind, ack.packet_id, ack.reason, to, out);
         self.pump(limits, now, out);
     }
 
-    fn unsubscribe(&mut self, unsubscribe: &Unsubscribe<'_>, out: &mut Outputs) {
+    fn unsubscribe(&mut self, unsubscribe: &Unsubscribe<'_>, to: Recipient, out: &mut Outputs) {
         let mut gone = Vec::new();
         let mut codes = Vec::new();
         for filter in unsubscribe.filters() {
@@ -64,7 +66,7 @@ impl Session {
                 None => codes.push(ReasonCode::NoSubscriptionExisted),
             }
         }
-        codec::unsuback(&mut out.wire, self.version, unsubscribe.packet_id, &codes);
+        codec::unsuback(&mut out.wire, to, unsubscribe.packet_id, &codes);
         out.promises = true;
         if !gone.is_empty() {
             out.events.push(Event::Unsubscribe(gone));
@@ -83,4 +85,10 @@ impl Session {
         out.events.push(Event::Close(if keeps_will { Closing::WithWill } else { Closing::Normal }));
         Ok(())
     }
+}
+
+/// SUBACK and UNSUBACK must come [MQTT-3.8.4-1, 3.10.4-4], and must not be larger than the client takes [MQTT-3.1.2-24].
+/// A client that asks for both is told so before anything is done, with 0x95.
+const fn check_answer(to: Recipient, codes: usize) -> Result<(), Violation> {
+    if codec::codes_fit(to, codes) { Ok(()) } else { Err(Violation::AnswerTooLarge) }
 }

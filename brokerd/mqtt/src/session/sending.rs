@@ -3,12 +3,12 @@
 use super::aliases::Naming;
 use super::connection::Connection;
 use super::{Delivery, Outputs};
-use crate::codec::{self, PublishOut};
+use crate::codec::{self, PublishOut, Recipient};
 use crate::packet::AckKind;
-use crate::{PacketId, Qos, ReasonCode, Time, Version};
+use crate::{PacketId, Qos, ReasonCode, Time};
 
-pub(super) fn release(id: PacketId, reason: ReasonCode, version: Version, out: &mut Outputs) {
-    codec::ack(&mut out.wire, version, AckKind::PubRel, id, reason);
+pub(super) fn release(id: PacketId, reason: ReasonCode, to: Recipient, out: &mut Outputs) {
+    codec::ack(&mut out.wire, to, AckKind::PubRel, id, reason);
     out.tally.acks_sent[AckKind::PubRel as usize] += 1;
     out.promises = true;
 }

@@ -10,6 +10,8 @@ pub enum Due {
     Nothing,
     /// Nothing was heard for one and a half times the keep alive: close with 0x8D.
     KeepAlive,
+    /// A re-authentication took too long: close with 0x87.
+    Unauthenticated,
     /// The will delay is over: publish this.
     Will(Message),
     /// The session is over: send its will, forget it.
@@ -21,7 +23,7 @@ impl Session {
     #[must_use]
     pub fn next_timeout(&self) -> Option<Time> {
         if let Some(connection) = &self.connection {
-            return connection.keep_alive_deadline();
+            return [connection.keep_alive_deadline(), connection.auth_deadline()].into_iter().flatten().min();
         }
         let will_at = self.will.as_ref().map(|will| self.detached_at.after_secs(u64::from(will.delay)));
         [will_at, self.expires_at()].into_iter().flatten().min()
@@ -31,8 +33,12 @@ impl Session {
     #[must_use]
     pub fn due(&mut self, now: Time) -> Due {
         if let Some(connection) = &self.connection {
-            let is_silent = connection.keep_alive_deadline().is_some_and(|deadline| deadline <= now);
-            return if is_silent { Due::KeepAlive } else { Due::Nothing };
+            let is_over = |deadline: Option<Time>| deadline.is_some_and(|deadline| deadline <= now);
+            return match (is_over(connection.auth_deadline()), is_over(connection.keep_alive_deadline())) {
+                (true, _) => Due::Unauthenticated,
+                (false, true) => Due::KeepAlive,
+                (false, false) => Due::Nothing,
+            };
         }
         if self.expires_at().is_some_and(|at| at <= now) {
             return Due::Expired;
