@@ -124,8 +124,8 @@ impl Core {
         for Outbound { message, ticket, share } in released.for_groups {
             let Some(share) = share else { continue };
             let mailboxes = self.mailboxes.clone();
-            let done = OnDelivered::new(move || {
-                settle(&*mailboxes, ticket.map(|ticket| (ticket, Outcome::Done)).into_iter().collect());
+            let done = OnDelivered::new(move |outcome| {
+                settle(&*mailboxes, ticket.map(|ticket| (ticket, outcome)).into_iter().collect());
             });
             let again = |group: &Arc<str>| Delivery {
                 message: message.clone(),

@@ -5,6 +5,7 @@ mod groups;
 mod index;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use mqtt::message::SharedMessage;
 
@@ -209,21 +210,30 @@ pub struct ForGroup {
 }
 
 /// Runs its function when dropped: shared by the deliveries of one batch, it tells that all of them were carried out
-/// (or dropped with their worker).
-pub struct OnDelivered(Option<Box<dyn FnOnce() + Send + Sync>>);
+/// (or dropped with their worker), or that one could not be kept.
+pub struct OnDelivered {
+    done: Option<Box<dyn FnOnce(Outcome) + Send + Sync>>,
+    has_failed: AtomicBool,
+}
 
 impl OnDelivered {
     /// Will call `done` once, when the last clone of the returned handle is gone.
     #[must_use]
-    pub fn new(done: impl FnOnce() + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self(Some(Box::new(done))))
+    pub fn new(done: impl FnOnce(Outcome) + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self { done: Some(Box::new(done)), has_failed: AtomicBool::new(false) })
+    }
+
+    /// A delivery could not be kept.
+    pub fn fail(&self) {
+        self.has_failed.store(true, Ordering::Release);
     }
 }
 
 impl Drop for OnDelivered {
     fn drop(&mut self) {
-        if let Some(done) = self.0.take() {
-            done();
+        let outcome = if self.has_failed.load(Ordering::Acquire) { Outcome::Full } else { Outcome::Done };
+        if let Some(done) = self.done.take() {
+            done(outcome);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use mqtt::packet::Packet;
 use mqtt::session::{Closing, Due, Event, Granted, Negotiated};
 use mqtt::{ReasonCode, Version, codec};
+use store::{Sid, StoreError};
 
 use super::conn::{Conn, drive};
 use super::greet::Refusal;
@@ -46,6 +47,7 @@ pub(super) async fn attach(shard: Handle, handover: Handover) {
     };
     shard.borrow_mut().pending_claims.begin(&client_id);
     let grant = shared.elsewhere.claim(claim).await;
+    let place = settle(&shard, &negotiated, grant.epoch).await;
     let superseded = shard.borrow_mut().pending_claims.end(&client_id);
     if superseded > grant.epoch {
         return; // another node got the id between the grant and now: this connection has lost already
@@ -53,11 +55,19 @@ pub(super) async fn attach(shard: Handle, handover: Handover) {
     if connected.is_cut_off() {
         return shard.borrow_mut().return_claim(&client_id, grant.epoch); // its listener was stopped meanwhile
     }
+    let place = match place {
+        Ok(place) => place,
+        Err(error) => {
+            tracing::debug!(%error, client = &*client_id, "the store could not give a session");
+            shard.borrow_mut().return_claim(&client_id, grant.epoch);
+            return super::greet::refuse(&shard, transport, recipient, &ReasonCode::ServerUnavailable.into()).await;
+        }
+    };
     let attached = {
         let mut shard = shard.borrow_mut();
         shard.begin_turn();
         if shard.may_have(&client_id, &identity) {
-            Ok(shard.attach(transport, negotiated, connected, identity, grant.epoch))
+            Ok(shard.attach(transport, negotiated, connected, identity, grant.epoch, place))
         } else {
             shard.return_claim(&client_id, grant.epoch); // another CONNECT, or a reload, came in between
             Err(transport)
@@ -73,6 +83,15 @@ pub(super) async fn attach(shard: Handle, handover: Handover) {
         }
         Ok(None) => {}
         Err(transport) => super::greet::refuse(&shard, transport, recipient, &ReasonCode::NotAuthorized.into()).await,
+    }
+}
+
+/// Has the store ready for the session that this CONNECT begins or resumes.
+async fn settle(shard: &Handle, negotiated: &Negotiated, epoch: Epoch) -> Result<Option<Sid>, StoreError> {
+    let store = shard.borrow().shared.store.clone();
+    match store {
+        Some(store) => super::keeping::ready(shard, &store, negotiated, epoch).await,
+        None => Ok(None),
     }
 }
 
@@ -97,6 +116,7 @@ impl Shard {
         connected: Connected,
         identity: Identity,
         epoch: Epoch,
+        place: Option<Sid>,
     ) -> Option<(std::rc::Rc<Transport>, u32, u32)> {
         let existing = self.by_id.get(&negotiated.client_id).copied();
         let is_stale = |entry: &super::shard::Entry| entry.epoch > epoch;
@@ -104,7 +124,9 @@ impl Shard {
             self.counters.inc(Metric::SessionDiscarded);
             return None;
         }
-        let resumed = existing.and_then(|slot| self.prepare_existing(slot, negotiated.clean_start));
+        // A place in the store was claimed for a session that begins: what another CONNECT began meanwhile is not it.
+        let is_new = negotiated.clean_start || place.is_some();
+        let resumed = existing.and_then(|slot| self.prepare_existing(slot, is_new));
         let view = view(&negotiated, &connected);
         let slot = match resumed {
             Some(slot) => {
@@ -128,13 +150,16 @@ impl Shard {
             self.revoke_subscriptions(slot);
             self.members_return(slot);
         }
+        self.keep(slot, place, negotiated.session_expiry > 0);
         self.step(slot, |session, limits, now, out| {
+            out.promises = true; // that there is a session, or that there is none any more
             codec::connack(&mut out.wire, version, &connack, limit);
             session.attach(&mut negotiated, limits, now, out);
         });
         for metric in [Metric::ConnackSent, Metric::PacketsSent, Metric::ClientConnected] {
             self.counters.inc(metric);
         }
+        self.save(slot);
         self.arm(slot);
         Some((transport, slot, incarnation))
     }
@@ -199,6 +224,9 @@ impl Shard {
         if entry.conn.is_none() {
             return;
         }
+        if let Some(conn) = &mut entry.conn {
+            conn.drop_held();
+        }
         let version = entry.session.version();
         let said = match closing {
             Closing::Violation(violation) => Some(Refusal::from(violation)),
@@ -250,7 +278,9 @@ impl Shard {
         } else {
             if is_staying {
                 self.members_away(slot);
+                self.unload(slot);
             }
+            self.save(slot);
             self.arm(slot);
         }
     }
@@ -267,6 +297,7 @@ impl Shard {
         let epoch = entry.epoch;
         self.turn.paused.remove(&(slot, entry.incarnation));
         let left = self.reclaim(slot, shared, true);
+        self.forget(slot);
         for filter in &filters {
             self.unindex(slot, filter);
         }
@@ -297,6 +328,7 @@ impl Shard {
             Due::Will(message) => {
                 let (client_id, identity) = (entry.session.client_id().clone(), entry.identity.clone());
                 self.publish_will(&client_id, &identity, message);
+                self.save(slot);
             }
             Due::Expired => self.end(slot, Metric::SessionTerminated),
         }

@@ -9,6 +9,7 @@ use std::task::{Poll, Waker};
 use mqtt::codec::{self, Framed, Violation};
 use mqtt::session::Closing;
 
+use super::held::Held;
 use super::shard::{Handle, Shard};
 use crate::access::Conversation;
 use crate::listener::Connected;
@@ -22,6 +23,8 @@ pub(super) struct Conn {
     pub(super) wire: Vec<u8>,
     /// How many of them the kernel has taken.
     written: usize,
+    /// Those that wait for the store; without memory while there are none.
+    held: Option<Box<Held>>,
     /// The begin of a packet whose rest has not come; without memory while there is none.
     pub(super) partial: Vec<u8>,
     /// Whether it is on the list of the next flush.
@@ -48,6 +51,7 @@ impl Conn {
             transport: Rc::new(transport),
             wire: Vec::new(),
             written: 0,
+            held: None,
             partial: Vec::new(),
             is_dirty: false,
             is_blocked: false,
@@ -69,6 +73,55 @@ impl Conn {
     /// twice of that there are acknowledgements that the client asks for and does not take.
     const fn is_stuffed(&self, write_buffer: usize) -> bool {
         self.is_blocked && self.wire.len() > 2 * write_buffer
+    }
+
+    /// A promise was written behind the first `at` bytes.
+    /// Answers whether it is the first of this turn.
+    pub(super) fn promise(&mut self, at: usize) -> bool {
+        self.held.get_or_insert_default().promise(at)
+    }
+
+    /// Where the promises of this turn begin, if there are any.
+    pub(super) fn take_promised(&mut self) -> Option<usize> {
+        let promised = self.held.as_mut()?.take_promised();
+        self.held.take_if(|held| held.is_empty());
+        promised
+    }
+
+    pub(super) fn hold(&mut self, batch: u64, from: usize) {
+        self.held.get_or_insert_default().hold(batch, from);
+    }
+
+    pub(super) fn is_held_by(&self, batch: u64) -> bool {
+        self.held.as_ref().is_some_and(|held| held.is_held_by(batch))
+    }
+
+    pub(super) fn release(&mut self, batch: u64) {
+        if let Some(held) = &mut self.held {
+            held.release(batch);
+            self.held.take_if(|held| held.is_empty());
+        }
+    }
+
+    /// Drops what was promised and is not kept: the connection ends.
+    pub(super) fn drop_held(&mut self) {
+        let free = self.free();
+        self.wire.truncate(free);
+        self.held = None;
+    }
+
+    /// How many bytes of the wire buffer may leave.
+    fn free(&self) -> usize {
+        self.held.as_ref().map_or(self.wire.len(), |held| held.free(self.wire.len()))
+    }
+
+    /// What was written is gone from the buffer.
+    fn drain_written(&mut self) {
+        self.wire.drain(..self.written);
+        if let Some(held) = &mut self.held {
+            held.left(self.written);
+        }
+        self.written = 0;
     }
 
     /// Lets its task look again.
@@ -305,7 +358,8 @@ impl Shard {
         };
         while !conn.is_broken {
             // TLS and WebSocket may hold bytes back that they took: those count as not written.
-            let outcome = match &conn.wire[conn.written..] {
+            let free = conn.free();
+            let outcome = match &conn.wire[conn.written..free] {
                 [] => match conn.transport.flush() {
                     Ok(()) => break,
                     Err(error) => Err(error),
@@ -320,8 +374,7 @@ impl Shard {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     conn.is_blocked = true;
-                    conn.wire.drain(..conn.written); // so that its length says what waits
-                    conn.written = 0;
+                    conn.drain_written(); // so that its length says what waits
                     conn.kick();
                     return false;
                 }
@@ -332,7 +385,12 @@ impl Shard {
                 }
             }
         }
+        if conn.held.is_some() && !conn.is_broken && conn.free() < conn.wire.len() {
+            conn.drain_written();
+            return false; // the rest waits for the store
+        }
         conn.written = 0;
+        conn.held = None;
         let is_broken = conn.is_broken;
         let buffer = std::mem::take(&mut conn.wire);
         self.recycle(buffer);

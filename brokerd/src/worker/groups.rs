@@ -8,12 +8,12 @@ use mqtt::Qos;
 use mqtt::message::SharedMessage;
 use mqtt::session::{Delivery, Granted};
 
-use super::route::Waiting;
+use super::turn::Waiting;
 use super::shard::Shard;
 use crate::metrics::Metric;
 use crate::router::{
     self, Chosen, ForGroup, Mailboxes, OnDelivered, Outbound, PeerSet, PeerSlot, Share, Subscriber, Target, Terms,
-    publisher_key,
+    Ticket, publisher_key,
 };
 
 /// How often a message may find its member gone before it is dropped: by then every node knows who is left.
@@ -33,14 +33,21 @@ impl Shard {
     }
 
     /// The members of this node that were chosen get their copies.
-    pub(super) fn serve_members(&mut self, message: &SharedMessage, chosen: &[Chosen], key: u64, from: Option<u32>) {
+    pub(super) fn serve_members(
+        &mut self,
+        message: &SharedMessage,
+        chosen: &[Chosen],
+        key: u64,
+        from: Option<u32>,
+        ticket: Option<Ticket>,
+    ) {
         for Chosen { group, target } in chosen {
             if let Target::Here(member) = target {
                 let for_group = ForGroup { group: group.clone(), key, hops: 0 };
                 if member.worker == self.worker {
                     self.deliver_to_member(message, Some(member), &for_group, None);
                 } else {
-                    self.hand_over(member.worker, message, &[*member], Some(for_group), from);
+                    self.hand_over(member.worker, message, &[*member], Some(for_group), from, ticket);
                 }
             }
         }
@@ -135,8 +142,11 @@ impl Shard {
         let Some(entry) = self.sessions.get_mut(slot as usize) else {
             return Vec::new();
         };
-        let of = |granted: Granted| (granted.filter, entry.session.reclaim(granted.serial, in_flight));
-        granted.into_iter().filter(Granted::is_shared).map(of).collect()
+        let out = &mut self.out;
+        let of = |granted: Granted| (granted.filter, entry.session.reclaim(granted.serial, in_flight, out));
+        let reclaimed = granted.into_iter().filter(Granted::is_shared).map(of).collect();
+        self.note_changes(slot);
+        reclaimed
     }
 
     /// What members left goes to others.

@@ -26,6 +26,8 @@ pub(super) enum Mail {
     Settled(Vec<(u64, Outcome)>),
     /// Peers' queues and letter boxes have room again.
     Uncongested,
+    /// The store has answered the batch of this number.
+    Kept(u64, Result<store::Outcome, store::StoreError>),
     /// Another node owns the client id from this epoch on.
     Superseded(Arc<str>, Epoch),
     /// Run this on the worker: for the management API.

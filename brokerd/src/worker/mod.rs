@@ -5,12 +5,18 @@ mod auto_subscribe;
 mod claims;
 mod conn;
 mod delayed;
+mod deliver;
 mod exchange;
 mod flush;
 mod greet;
 mod groups;
+mod held;
+mod journal;
+mod keeping;
 mod mailbox;
 mod query;
+mod records;
+mod restore;
 mod review;
 mod rewrite;
 mod route;
@@ -20,6 +26,7 @@ mod subscribe;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod turn;
 pub mod view;
 
 pub use query::{Cursor, Page};

@@ -16,79 +16,6 @@ use crate::router::{
     self, ForGroup, Mailboxes, Matches, OnDelivered, Outbound, Outcome, PeerSet, PeerSlot, Subscriber, Target, Ticket,
 };
 
-/// What a turn collects.
-pub(super) struct Turn {
-    /// The time, read once a turn.
-    pub(super) now: Time,
-    /// Connections with something to write.
-    pub(super) dirty: Vec<(u32, u32)>,
-    /// Connections that are not read until there is room.
-    pub(super) paused: HashSet<(u32, u32), foldhash::fast::RandomState>,
-    /// Peers that are up, and those that are to get everything, as of the last socket read.
-    up: PeerSet,
-    flood: PeerSet,
-    matches: Matches,
-    to_workers: Vec<Vec<router::Delivery>>,
-    to_peers: Vec<Vec<Outbound>>,
-    peers_waiting: PeerSet,
-    /// The connection whose packets are handled published where there is no room.
-    under_pressure: Option<u32>,
-    /// Who waits for peers, by ticket.
-    waiting: HashMap<u64, Waiting, foldhash::fast::RandomState>,
-    last_token: u64,
-}
-
-/// A step of a session that waits for peers.
-pub(super) enum Waiting {
-    /// A publication, for so many peers.
-    Routed { slot: u32, incarnation: u32, token: u64, remaining: u32, is_refused: bool },
-    /// A SUBSCRIBE.
-    Live { slot: u32, incarnation: u32, answer: Box<super::subscribe::Answer> },
-    /// A message of a shared group that is on its way to another member; whoever sent it waits with it.
-    Redispatched { _done: Option<Arc<OnDelivered>> },
-}
-
-impl Turn {
-    pub(super) fn new(workers: usize) -> Self {
-        Self {
-            now: Time(0),
-            dirty: Vec::new(),
-            paused: HashSet::default(),
-            up: PeerSet::default(),
-            flood: PeerSet::default(),
-            matches: Matches::default(),
-            to_workers: (0..workers).map(|_| Vec::new()).collect(),
-            to_peers: (0..PeerSet::CAPACITY).map(|_| Vec::new()).collect(),
-            peers_waiting: PeerSet::default(),
-            under_pressure: None,
-            waiting: HashMap::default(),
-            last_token: 0,
-        }
-    }
-
-    /// Whether this connection published into what is full since it was last asked.
-    pub(super) fn published_under_pressure(&mut self, slot: u32) -> bool {
-        self.under_pressure.take() == Some(slot)
-    }
-
-    /// Notes who waits, and gives the name to wait by.
-    pub(super) fn wait(&mut self, worker: u16, waiting: Waiting) -> Ticket {
-        self.last_token += 1;
-        self.waiting.insert(self.last_token, waiting);
-        Ticket { worker, token: self.last_token }
-    }
-
-    /// Leaves for a peer at the end of the turn.
-    pub(super) fn send(&mut self, peer: PeerSlot, outbound: Outbound) {
-        self.to_peers[usize::from(peer.0)].push(outbound);
-        self.peers_waiting = self.peers_waiting.with(peer);
-    }
-
-    pub(super) fn give_up(&mut self, ticket: Ticket) -> Option<Waiting> {
-        self.waiting.remove(&ticket.token)
-    }
-}
-
 impl Shard {
     pub(super) fn refresh_now(&mut self) {
         self.turn.now = self.shared.now();
@@ -117,6 +44,9 @@ impl Shard {
         if topic::is_delayed(message.topic()) {
             return self.publish_delayed(slot, &message, token);
         }
+        if let Some(reason) = token.and_then(|_| self.store_trouble()) {
+            return self.refuse(slot, incarnation, token, reason);
+        }
         self.identify(&mut message);
         let message = Arc::new(message);
         // Whoever cannot be told gets it delivered at least to those who are there.
@@ -130,6 +60,9 @@ impl Shard {
             })
         };
         let is_waiting = self.route(&message, Some(slot), ticket);
+        if self.journal.is_congested {
+            self.turn.under_pressure = Some(slot);
+        }
         if !is_waiting {
             self.settle(slot, incarnation, token, ReasonCode::Success);
         }
@@ -228,24 +161,34 @@ impl Shard {
             self.counters.inc(Metric::MessagesDropped);
             self.counters.inc(Metric::DroppedNoSubscribers);
         }
+        let count = peers.0.count_ones() + self.kept_elsewhere(&matches);
+        let ticket = if count == 0 || message.qos == Qos::AtMostOnce { None } else { ticket(self, count) };
         for of_worker in matches.local.chunk_by(|a, b| a.worker == b.worker) {
             let worker = of_worker[0].worker;
             if worker == self.worker {
                 self.deliver_here(message, of_worker, from, false);
             } else {
-                self.hand_over(worker, message, of_worker, None, from);
+                self.hand_over(worker, message, of_worker, None, from, ticket);
             }
         }
-        self.serve_members(message, &matches.shared, key, from);
-        let is_waiting = !peers.is_empty() && {
-            let count = peers.0.count_ones();
-            let ticket = if message.qos == Qos::AtMostOnce { None } else { ticket(self, count) };
+        self.serve_members(message, &matches.shared, key, from, ticket);
+        if !peers.is_empty() {
             let share = |peer, flooded| share(peer, plain, flooded, &matches.shared, key);
             self.hand_to_peers(message, peers, ticket, from, share);
-            ticket.is_some()
-        };
+        }
         self.turn.matches = matches;
-        is_waiting
+        ticket.is_some()
+    }
+
+    /// How often this message is handed to another worker that has to say that it is kept.
+    fn kept_elsewhere(&self, matches: &Matches) -> u32 {
+        if self.shared.store.is_none() {
+            return 0;
+        }
+        let others = matches.local.chunk_by(|a, b| a.worker == b.worker).filter(|of| of[0].worker != self.worker);
+        let is_other = |chosen: &&Chosen| matches!(chosen.target, Target::Here(member) if member.worker != self.worker);
+        let count = others.count() + matches.shared.iter().filter(is_other).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
     }
 
     pub(super) fn hand_over(
@@ -255,12 +198,16 @@ impl Shard {
         subscribers: &[Subscriber],
         shared: Option<ForGroup>,
         from: Option<u32>,
+        ticket: Option<Ticket>,
     ) {
         if self.shared.boxes.is_full(worker) {
             self.turn.under_pressure = from;
         }
         let delivery = router::Delivery { message: message.clone(), subscribers: subscribers.to_vec(), shared };
         self.turn.to_workers[usize::from(worker)].push(delivery);
+        if self.shared.store.is_some() {
+            self.turn.receipts[usize::from(worker)].extend(ticket);
+        }
         self.dirty_notify.notify_one();
     }
 
@@ -288,8 +235,10 @@ impl Shard {
     pub(super) fn post_to_workers(&mut self) {
         for (worker, batch) in self.turn.to_workers.iter_mut().enumerate() {
             if !batch.is_empty() {
+                let tickets = std::mem::take(&mut self.turn.receipts[worker]);
+                let done = (!tickets.is_empty()).then(|| receipt(&self.shared.boxes, tickets));
                 let worker = u16::try_from(worker).unwrap_or(0);
-                self.shared.boxes.deliver(worker, std::mem::take(batch), None);
+                self.shared.boxes.deliver(worker, std::mem::take(batch), done);
             }
         }
     }
@@ -301,36 +250,6 @@ impl Shard {
         }
     }
 
-    /// Deliveries that came through another worker or from a peer.
-    pub(super) fn delivered(&mut self, batch: Vec<router::Delivery>, done: Option<Arc<OnDelivered>>) {
-        for delivery in batch {
-            match &delivery.shared {
-                None => self.deliver_here(&delivery.message, &delivery.subscribers, None, true),
-                Some(shared) => {
-                    let member = delivery.subscribers.first();
-                    self.deliver_to_member(&delivery.message, member, shared, done.as_ref());
-                }
-            }
-        }
-        drop(done); // in memory that is all; a store will keep it until the commit
-    }
-
-    /// Delivers to sessions of this worker. `subscribers` is sorted by session where one can appear twice. `check` is
-    /// for deliveries that were under way while a subscription could end: then it is looked up again.
-    fn deliver_here(&mut self, message: &SharedMessage, subscribers: &[Subscriber], from: Option<u32>, check: bool) {
-        for of_session in subscribers.chunk_by(|a, b| a.session == b.session) {
-            let slot = of_session[0].session;
-            let Some(entry) = self.sessions.get(slot as usize) else {
-                continue;
-            };
-            let Some(delivery) = merge(message, of_session, from == Some(slot), check.then_some(&entry.session)) else {
-                self.counters.add(Metric::DeliveryDroppedNoLocal, u64::from(from == Some(slot)));
-                continue;
-            };
-            self.step(slot, |session, limits, now, out| session.deliver(delivery, limits, now, out));
-        }
-    }
-
     /// Answers a publication's acknowledgement and what stood behind it.
     fn settle(&mut self, slot: u32, incarnation: u32, token: Option<u64>, reason: ReasonCode) {
         let Some(token) = token else { return };
@@ -338,6 +257,18 @@ impl Shard {
             self.step(slot, |session, _, _, out| session.routed(token, reason, out));
             self.resume_reading(slot);
         }
+    }
+
+    /// A publication was not kept. 5.0 is told in its acknowledgement; 3.x has no word for it, so its connection ends
+    /// without one.
+    fn refuse(&mut self, slot: u32, incarnation: u32, token: Option<u64>, reason: ReasonCode) {
+        self.counters.inc(Metric::MessagesDropped);
+        self.counters.inc(Metric::StoreRefused);
+        let is_v5 = self.entry(slot, incarnation).is_some_and(|entry| entry.session.version() == Version::V5);
+        if !is_v5 {
+            self.close(slot, Closing::Server(reason));
+        }
+        self.settle(slot, incarnation, token, reason);
     }
 
     /// Peers have answered.
@@ -355,9 +286,11 @@ impl Shard {
                 None => continue,
             }
             match self.turn.waiting.remove(&token) {
-                Some(Waiting::Routed { slot, incarnation, token, is_refused, .. }) => {
-                    let reason = if is_refused { ReasonCode::QuotaExceeded } else { ReasonCode::Success };
-                    self.settle(slot, incarnation, Some(token), reason);
+                Some(Waiting::Routed { slot, incarnation, token, is_refused: true, .. }) => {
+                    self.refuse(slot, incarnation, Some(token), ReasonCode::QuotaExceeded);
+                }
+                Some(Waiting::Routed { slot, incarnation, token, .. }) => {
+                    self.settle(slot, incarnation, Some(token), ReasonCode::Success);
                 }
                 Some(Waiting::Live { slot, incarnation, answer }) => self.answer_subscribe(slot, incarnation, *answer),
                 Some(Waiting::Redispatched { .. }) | None => {}
@@ -377,31 +310,11 @@ impl Shard {
     }
 }
 
-/// One delivery out of all of a session's subscriptions that match: at the highest QoS, with every identifier
-/// [MQTT-3.3.4-2, -3]. `None` if all of them are No Local and it is the client's own, or none stands any more.
-fn merge(
-    message: &SharedMessage,
-    of_session: &[Subscriber],
-    is_own: bool,
-    check: Option<&Session>,
-) -> Option<Delivery> {
-    let stands = |subscriber: &&Subscriber| {
-        let is_echo = is_own && subscriber.flags & Subscriber::NO_LOCAL != 0; // [MQTT-3.8.3-3]
-        !is_echo && check.is_none_or(|session| session.is_subscribed(subscriber.serial))
-    };
-    if let [only] = of_session {
-        return stands(&only).then(|| delivery(message, only.qos, only.flags, ids([only])));
-    }
-    let qos = of_session.iter().filter(stands).map(|subscriber| subscriber.qos).max()?;
-    let flags = of_session.iter().filter(stands).fold(0, |flags, subscriber| flags | subscriber.flags);
-    Some(delivery(message, qos, flags, ids(of_session.iter().filter(stands))))
-}
-
-fn ids<'a>(subscribers: impl IntoIterator<Item = &'a Subscriber>) -> Box<[u32]> {
-    subscribers.into_iter().map(|subscriber| subscriber.subscription_id).filter(|id| *id != 0).collect()
-}
-
-fn delivery(message: &SharedMessage, qos: Qos, flags: u8, subscription_ids: Box<[u32]>) -> Delivery {
-    let retain = message.retain && flags & Subscriber::RETAIN_AS_PUBLISHED != 0; // [MQTT-3.3.1-12, -13]
-    Delivery { message: message.clone(), qos: message.qos.min(qos), retain, subscription_ids, shared: None }
+/// Tells the workers that wait once what they handed over is kept.
+fn receipt(boxes: &Arc<Boxes>, tickets: Vec<Ticket>) -> Arc<OnDelivered> {
+    let boxes = boxes.clone();
+    OnDelivered::new(move |outcome| {
+        let Some(worker) = tickets.first().map(|ticket| ticket.worker) else { return }; // they are all of one worker
+        boxes.settled(worker, tickets.into_iter().map(|ticket| (ticket.token, outcome)).collect());
+    })
 }

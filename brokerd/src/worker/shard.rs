@@ -11,15 +11,18 @@ use mqtt::codec::Limits;
 use mqtt::session::{Outputs, ServerLimits, Session, SessionLimits, Tally};
 use mqtt::{Message, MessageId, Time, Version};
 use slab::Slab;
+use store::{Sid, Store};
 use tokio::sync::Notify;
 
 use super::auto_subscribe::Automatic;
 use super::claims::PendingClaims;
 use super::conn::Conn;
 use super::delayed::{Budget, DelayLimits, Delayed};
+use super::journal::Journal;
 use super::mailbox::Boxes;
+use super::records::WallClock;
 use super::rewrite::Rewrite;
-use super::route::Turn;
+use super::turn::Turn;
 use super::timers::Timers;
 use super::view::ClientView;
 use crate::access::{Access, Identity, Rules};
@@ -41,6 +44,8 @@ pub(super) struct Shared {
     pub(super) forward: Arc<dyn Forward>,
     pub(super) elsewhere: Arc<dyn Elsewhere>,
     pub(super) access: Access,
+    /// Where sessions are kept beyond the process, if anywhere.
+    pub(super) store: Option<Arc<Store>>,
     /// What all workers delay.
     pub(super) delayed: Arc<Budget>,
     pub(super) settings: Settings,
@@ -48,6 +53,8 @@ pub(super) struct Shared {
     pub(super) automatic: Vec<Automatic>,
     /// The zero of [`Time`].
     pub(super) started: Instant,
+    /// This node's name.
+    pub(super) node: Arc<str>,
     /// This node and generation, for message identities.
     pub(super) origin: u64,
 }
@@ -55,6 +62,11 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn now(&self) -> Time {
         Time(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Both clocks, now.
+    pub(super) fn clock(&self) -> WallClock {
+        WallClock { now: self.now(), wall: super::attach::wall_millis() }
     }
 
     /// Where what a filter matches is retained: no wildcard reaches into `$SYS` from outside [MQTT-4.7.2-1].
@@ -80,6 +92,8 @@ pub(super) struct Settings {
 /// A session and what surrounds it.
 pub(super) struct Entry {
     pub(super) session: Session,
+    /// Its name in the store, where it is kept.
+    pub(super) sid: Option<Sid>,
     /// Tells this session from an earlier one in the same place.
     pub(super) incarnation: u32,
     pub(super) conn: Option<Conn>,
@@ -107,6 +121,8 @@ pub(crate) struct Shard {
     pub(super) timers: Timers,
     pub(super) delayed: Delayed,
     pub(super) turn: Turn,
+    /// What of it is to be kept.
+    pub(super) journal: Journal,
     /// Scratch for one step of one session: its wire buffer is the connection's for the time of the step.
     pub(super) out: Outputs,
     /// What sockets are read into.
@@ -142,6 +158,7 @@ impl Shard {
             timers: Timers::default(),
             delayed: Delayed::default(),
             turn: Turn::new(workers),
+            journal: Journal::default(),
             out: Outputs::default(),
             read_buffer: vec![0; READ_BUFFER].into_boxed_slice(),
             spare: Vec::new(),
@@ -165,6 +182,7 @@ impl Shard {
         let session = Session::new(client_id.clone(), version, self.last_incarnation, self.turn.now);
         let slot = self.sessions.insert(Entry {
             session,
+            sid: None,
             incarnation: self.last_incarnation,
             conn: None,
             epoch: Epoch::default(),
@@ -205,9 +223,14 @@ impl Shard {
                 self.out.wire = spare;
             }
         }
+        let before = self.out.wire.len();
         step(&mut entry.session, &self.shared.settings.session, now, &mut self.out);
+        let promises = std::mem::take(&mut self.out.promises) && self.shared.store.is_some();
         if let Some(conn) = &mut entry.conn {
             std::mem::swap(&mut conn.wire, &mut self.out.wire);
+            if promises && conn.promise(before) {
+                self.turn.promised.push((slot, entry.incarnation));
+            }
             if conn.wire.is_empty() {
                 let unused = std::mem::take(&mut conn.wire); // an idle connection holds no buffer
                 self.recycle(unused);
@@ -216,6 +239,9 @@ impl Shard {
             }
         } else {
             self.out.wire.clear();
+        }
+        if !self.out.changes.is_empty() {
+            self.note_changes(slot);
         }
         let tally = std::mem::take(&mut self.out.tally);
         if tally != Tally::default() {

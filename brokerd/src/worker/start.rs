@@ -10,6 +10,7 @@ use std::time::Instant;
 use mqtt::codec::Limits;
 use mqtt::session::{Capabilities, QueueLimits, ServerLimits, SessionLimits, WhenFull};
 use parking_lot::Mutex;
+use store::Store;
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
@@ -43,8 +44,12 @@ pub struct Parts {
     pub elsewhere: Arc<dyn Elsewhere>,
     /// The node's rules.
     pub access: Access,
+    /// Where sessions are kept beyond the process, if anywhere.
+    pub store: Option<Arc<Store>>,
     /// The node's counters.
     pub metrics: Metrics,
+    /// This node's name.
+    pub node: Arc<str>,
     /// This node and generation, as message identities name it.
     pub origin: u64,
     /// The zero of the clock that messages expire by.
@@ -100,12 +105,14 @@ impl Workers {
             forward: parts.forward,
             elsewhere: parts.elsewhere,
             access: parts.access,
+            store: parts.store,
             delayed: self.delayed.clone(),
             rewrite: Rewrite::new(&config.rewrite, settings.decode),
             automatic: config.auto_subscribe.iter().map(Automatic::new).collect(),
             settings,
             started: parts.started,
             origin: parts.origin,
+            node: parts.node,
         });
         for worker in 0..self.boxes.iter().len() {
             let worker = u16::try_from(worker).map_err(std::io::Error::other)?;
@@ -208,6 +215,7 @@ impl Shard {
         match mail {
             Mail::Deliver(batch, done) => self.delivered(batch, done),
             Mail::Settled(tickets) => self.settled(tickets),
+            Mail::Kept(number, result) => self.kept(number, result),
             Mail::Uncongested => self.resume_paused(),
             Mail::Superseded(client_id, epoch) => self.superseded(&client_id, epoch),
             Mail::Ask(question) => question(self),

@@ -9,7 +9,7 @@ use mqtt::session::{Delivery, Granted, Requested};
 use mqtt::topic::is_shared;
 use mqtt::{PacketId, ReasonCode, RetainHandling};
 
-use super::route::Waiting;
+use super::turn::Waiting;
 use super::shard::Shard;
 use crate::access::Action;
 use crate::metrics::Metric;
@@ -79,6 +79,7 @@ impl Shard {
         };
         entry.view.subscriptions = entry.session.subscriptions().len() as u64;
         let incarnation = entry.incarnation;
+        self.save(slot);
         let shared = self.shared.clone();
         let waiting = Waiting::Live { slot, incarnation, answer: Box::new(answer) };
         let ticket = self.turn.wait(self.worker, waiting);
@@ -158,6 +159,7 @@ impl Shard {
                 entry.replays.0.remove(&granted.serial);
             }
         }
+        self.save(slot);
         // What was sent stays: the client has it, and its connection.
         let left = self.reclaim(slot, gone.iter().cloned(), false);
         self.pass_on(left);

@@ -28,6 +28,8 @@ pub enum Change {
     Released {
         /// The message.
         seq: u64,
+        /// The identifier that it was sent with.
+        id: PacketId,
     },
     /// A message needs no more keeping: it was acknowledged, dropped, or it expired.
     Gone {

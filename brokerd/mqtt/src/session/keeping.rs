@@ -25,6 +25,8 @@ pub struct Kept {
     pub first_serial: u32,
     /// How many it has given.
     pub serials: u32,
+    /// The name of the last message, as known now: those queued may be ahead.
+    pub last_seq: u64,
 }
 
 /// What is known of a message without its body.
@@ -76,6 +78,7 @@ impl Session {
             subscriptions: self.subscriptions.iter().cloned().collect(),
             first_serial: self.subscriptions.first_serial,
             serials: self.subscriptions.serials,
+            last_seq: self.outbound.last_seq,
         }
     }
 
@@ -98,7 +101,7 @@ impl Session {
             will: kept.will.map(Box::new),
             subscriptions: Subscriptions::restore(kept.subscriptions, kept.first_serial, kept.serials),
             inbound: Inbound::restore(received),
-            outbound: Outbound::restore(messages),
+            outbound: Outbound::restore(kept.last_seq, messages),
             subscribing: 0,
         }
     }

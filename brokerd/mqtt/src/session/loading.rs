@@ -6,8 +6,8 @@ use super::queue::{Priorities, Queue};
 use super::{Delivery, KeptMessage, Outputs, Stage};
 
 impl Outbound {
-    pub(super) fn restore(messages: impl IntoIterator<Item = KeptMessage>) -> Self {
-        let mut outbound = Self { is_kept: true, ..Self::default() };
+    pub(super) fn restore(last_seq: u64, messages: impl IntoIterator<Item = KeptMessage>) -> Self {
+        let mut outbound = Self { is_kept: true, last_seq, ..Self::default() };
         let unranked = Priorities::default(); // until the bodies say what their topics are
         for KeptMessage { seq, qos, size, expires_at, stage } in messages {
             outbound.last_seq = outbound.last_seq.max(seq);

@@ -294,7 +294,7 @@ impl Outbound {
                 let one = &mut self.in_flight[at];
                 (one.is_released, one.place.body) = (true, None);
                 if one.place.is_kept() && !was_released {
-                    out.changes.push(Change::Released { seq: one.place.seq });
+                    out.changes.push(Change::Released { seq: one.place.seq, id });
                 }
                 release(id, ReasonCode::Success, to, out);
             }

@@ -40,7 +40,7 @@ impl Session {
                 (false, false) => Due::Nothing,
             };
         }
-        if self.expires_at().is_some_and(|at| at <= now) {
+        if self.is_over(now) {
             return Due::Expired;
         }
         let will_is_due =
@@ -49,6 +49,12 @@ impl Session {
             Some(message) => Due::Will(message),
             None => Due::Nothing,
         }
+    }
+
+    /// Whether its time without a connection is over.
+    #[must_use]
+    pub fn is_over(&self, now: Time) -> bool {
+        self.expires_at().is_some_and(|at| at <= now)
     }
 
     /// When the session ends; `None` while it has a connection or if it never does.

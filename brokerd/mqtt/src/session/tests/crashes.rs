@@ -56,7 +56,7 @@ impl Store {
                     assert!(known.is_none(), "the name {seq} is used again");
                 }
                 Change::Sent { seq, id } => self.messages.get_mut(&seq).expect("queued before").1 = Stage::Sent(id),
-                Change::Released { seq } => {
+                Change::Released { seq, .. } => {
                     let message = self.messages.get_mut(&seq).expect("queued before");
                     let Stage::Sent(id) = message.1 else { panic!("{seq} was not sent: {:?}", message.1) };
                     message.1 = Stage::Released(id);

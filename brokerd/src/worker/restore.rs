@@ -1,0 +1,64 @@
+//! What a worker has from the process before: its sessions, without bodies, and their subscriptions, before anybody
+//! connects. Never reads the store itself.
+
+use std::sync::Arc;
+
+use mqtt::session::{KeptMessage, Session, Stage};
+use store::{Place, SessionHead};
+
+use super::records::{self, WallClock};
+use super::shard::{Entry, Shard};
+use super::view::ClientView;
+use crate::metrics::Metric;
+use crate::registry::Epoch;
+
+impl Shard {
+    /// Takes a session up. Its subscriptions are in the index when this returns; its will and its end have their timers.
+    pub(super) fn restore(&mut self, head: SessionHead) {
+        let Some(record) = head.record else { return }; // it was never saved: nobody was told of it
+        let clock = self.shared.clock();
+        let client_id: Arc<str> = (*head.client_id).into();
+        let (identity, kept) = records::kept(record, clock);
+        let view = ClientView {
+            client_id: client_id.clone(),
+            username: match &identity.principal {
+                crate::access::Principal::User(name) => Some(name.to_string()),
+                crate::access::Principal::Anonymous => None,
+            },
+            subscriptions: kept.subscriptions.len() as u64,
+            session_expiry_interval: kept.expiry,
+            epoch: head.epoch,
+            ..ClientView::default()
+        };
+        let messages = head.queue.into_iter().map(|place| message(place, clock));
+        let session = Session::restore(client_id.clone(), kept, head.received, messages, clock.now);
+        let slot = self.insert(client_id, session, identity, view);
+        if let Some(entry) = self.sessions.get_mut(slot as usize) {
+            entry.sid = Some(head.sid);
+            entry.epoch = Epoch(head.epoch);
+        }
+        self.offline += 1;
+        self.counters.inc(Metric::SessionRestored);
+        self.index_all(slot);
+        self.save(slot); // it has no connection now, if it had one
+        self.arm(slot);
+    }
+
+    fn index_all(&mut self, slot: u32) {
+        let granted = |entry: &Entry| entry.session.subscriptions().cloned().collect::<Vec<_>>();
+        for granted in self.sessions.get(slot as usize).map(granted).unwrap_or_default() {
+            self.index(slot, &granted);
+        }
+        self.members_away(slot);
+    }
+}
+
+fn message(place: Place, clock: WallClock) -> KeptMessage {
+    let stage = match place.packet_id {
+        None => Stage::Queued,
+        Some(id) if place.is_released => Stage::Released(id),
+        Some(id) => Stage::Sent(id),
+    };
+    let expires_at = place.expires_at.map(|at| clock.to_time(at));
+    KeptMessage { seq: place.seq, qos: place.qos, size: place.size as usize, expires_at, stage }
+}
