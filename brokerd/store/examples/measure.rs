@@ -1,0 +1,235 @@
+//! Measures a store in a directory: `measure DIRECTORY write|recover|drain|fanout|groups|all [MESSAGES] [SESSIONS]`.
+//! Phases run one process each, so that a recovery is one. Not part of the broker.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use mqtt::{Message, MessageId, Qos, Version};
+use store::{Batch, Body, Claim, Commit, DiskSettings, Entry, Op, SessionRecord, Settings, Sid, Store};
+
+const PAYLOAD: usize = 256;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let number = |at: usize, default: u64| arguments.get(at).map_or(default, |text| text.parse().unwrap());
+    let (directory, phase) = (arguments[1].clone(), arguments[2].as_str());
+    let (messages, sessions) = (number(3, 1_000_000), number(4, 100_000));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let begin = Instant::now();
+    let commit = match phase {
+        "none" => Commit::None,
+        "every" => Commit::Every,
+        _ => Commit::Group,
+    };
+    let backend = store::disk(&settings(&directory)).unwrap();
+    let store = Store::embedded(backend, Settings { commit, ..Settings::default() }).unwrap();
+    println!("open {:.2} s, {}", begin.elapsed().as_secs_f64(), memory());
+    runtime.block_on(async {
+        match phase {
+            "write" => write(&store, messages, sessions).await,
+            "recover" => recover(&store, begin).await,
+            "drain" => drain(&store).await,
+            "fanout" => fanout(&store).await,
+            "none" | "every" | "groups" => groups(&store, commit).await,
+            other => panic!("no phase {other}"),
+        }
+        let stats = store.stats();
+        println!("disk {} MB, {}, commits {}", stats.backend.disk_bytes >> 20, memory(), stats.commits);
+        println!("commit times {:?}", stats.commit_micros);
+    });
+    let begin = Instant::now();
+    drop(store);
+    println!("close {:.2} s", begin.elapsed().as_secs_f64());
+}
+
+fn settings(directory: &str) -> DiskSettings {
+    let mut settings = DiskSettings::new(directory.into());
+    let megabytes = |name: &str, value: &mut u64| {
+        if let Ok(text) = std::env::var(name) {
+            *value = text.parse::<u64>().unwrap() << 20;
+        }
+    };
+    megabytes("MEMTABLE", &mut settings.memtable);
+    megabytes("JOURNAL", &mut settings.journal);
+    megabytes("CACHE", &mut settings.cache);
+    settings
+}
+
+/// Resident memory now, its part that is not of files, and the most so far.
+fn memory() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = |name: &str| status.lines().find(|line| line.starts_with(name)).unwrap().replace("\t", " ");
+    format!("{} {} {}", line("VmRSS"), line("RssAnon"), line("VmHWM"))
+}
+
+fn message(sequence: u64) -> Arc<Message> {
+    let mut message = Message::new("plant/7/line/3/temperature", &[], &[b'x'; PAYLOAD]);
+    message.id = MessageId { origin: 1, worker: 1, sequence };
+    message.qos = Qos::AtLeastOnce;
+    Arc::new(message)
+}
+
+fn enqueue(sid: Sid, seq: u64, body: Body) -> Op {
+    let entry = Entry {
+        qos: Qos::AtLeastOnce,
+        retain: false,
+        subscription_ids: Box::default(),
+        shared: None,
+        expires_at: None,
+        body,
+    };
+    Op::Enqueue { sid, epoch: 1, seq, entry }
+}
+
+/// Submits, and waits while the store has enough.
+async fn submit(store: &Store, ops: Vec<Op>, done: &Arc<AtomicU64>) {
+    let (count, counter) = (ops.len() as u64, done.clone());
+    let mut batch = Batch { ops, done: Box::new(move |result| {
+        assert!(result.unwrap().fenced.is_empty());
+        counter.fetch_add(count, Relaxed);
+    }) };
+    while let Err(refused) = store.submit(batch) {
+        batch = refused;
+        tokio::time::sleep(Duration::from_micros(200)).await;
+    }
+}
+
+async fn write(store: &Store, messages: u64, sessions: u64) {
+    let begin = Instant::now();
+    let mut sids = Vec::new();
+    for chunk in (0..sessions).collect::<Vec<_>>().chunks(200) {
+        let claims = chunk.iter().map(|n| store.claim(Claim {
+            client_id: format!("device-{n:08}").into(),
+            epoch: 1,
+            node: "a".into(),
+            is_clean: false,
+        }));
+        for claim in claims {
+            sids.push(claim.await.unwrap().sid);
+        }
+    }
+    println!("claim {:.0}/s", sessions as f64 / begin.elapsed().as_secs_f64());
+    let done = Arc::new(AtomicU64::new(0));
+    for (n, sid) in sids.iter().enumerate() {
+        submit(store, vec![Op::SaveSession { sid: *sid, epoch: 1, record: Box::new(record(n)) }], &done).await;
+    }
+    store.flush().await.unwrap();
+    let begin = Instant::now();
+    let mut random = 88_172_645_463_325_252u64;
+    let mut next = vec![0u64; sids.len()];
+    for turn in 0..messages / 64 {
+        let ops = (0..64).map(|n| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let at = random as usize % sids.len();
+            next[at] += 1;
+            enqueue(sids[at], next[at], Body::Inline(message(turn * 64 + n)))
+        });
+        submit(store, ops.collect(), &done).await;
+    }
+    store.flush().await.unwrap();
+    println!("enqueue {:.0}/s durable", messages as f64 / begin.elapsed().as_secs_f64());
+}
+
+fn record(n: usize) -> SessionRecord {
+    SessionRecord {
+        client_id: format!("device-{n:08}").into(),
+        version: Version::V5,
+        expiry: 86_400,
+        detached_at: Some(1),
+        principal: Some("fleet".into()),
+        subscriptions: Vec::new(),
+        will: None,
+        next_seq: 1,
+        first_serial: 0,
+        serials: 0,
+    }
+}
+
+async fn recover(store: &Store, begin: Instant) {
+    for count in [false, true] {
+        let (mut after, mut sessions, mut entries) = (None, 0, 0);
+        loop {
+            let page = store.scan_sessions(after, 5000, count).await.unwrap();
+            sessions += page.items.len();
+            entries += page.items.iter().map(|item| item.queue.count).sum::<u64>();
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        println!("{sessions} sessions, {entries} entries counted at {:.2} s, {}", begin.elapsed().as_secs_f64(), memory());
+    }
+}
+
+async fn drain(store: &Store) {
+    let begin = Instant::now();
+    let (mut after, mut drained) = (None, 0u64);
+    let done = Arc::new(AtomicU64::new(0));
+    loop {
+        let page = store.scan_sessions(after, 1000, false).await.unwrap();
+        for session in &page.items {
+            let stored = store.fetch(session.sid, 0, 1000, 1 << 20).await.unwrap();
+            assert!(stored.windows(2).all(|two| two[0].seq < two[1].seq));
+            drained += stored.len() as u64;
+            let ops = stored.iter().map(|one| Op::Ack { sid: session.sid, epoch: 1, seq: one.seq }).collect();
+            submit(store, ops, &done).await;
+        }
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    store.flush().await.unwrap();
+    println!("drain {drained}: {:.0}/s", drained as f64 / begin.elapsed().as_secs_f64());
+    let disk = store.stats().backend.disk_bytes >> 20;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    println!("disk {disk} MB, 3 s later {} MB", store.stats().backend.disk_bytes >> 20);
+}
+
+async fn fanout(store: &Store) {
+    let mut sids = Vec::new();
+    for n in 0..10_000 {
+        let client_id = format!("fan-{n:08}").into();
+        sids.push(store.claim(Claim { client_id, epoch: 1, node: "a".into(), is_clean: false }).await.unwrap().sid);
+    }
+    let (begin, done) = (Instant::now(), Arc::new(AtomicU64::new(0)));
+    for turn in 1..=20 {
+        let message = message(turn);
+        let mut ops = vec![Op::PutMessage(message.id, message.clone())];
+        ops.extend(sids.iter().map(|sid| enqueue(*sid, turn, Body::Shared(message.id, 300))));
+        submit(store, ops, &done).await;
+    }
+    store.flush().await.unwrap();
+    let took = begin.elapsed().as_secs_f64();
+    println!("fan-out to 10,000: {:.1} ms each, {:.0} entries/s", took * 50.0, 200_000.0 / took);
+}
+
+async fn groups(store: &Store, commit: Commit) {
+    let claim = Claim { client_id: "groups".into(), epoch: 1, node: "a".into(), is_clean: true };
+    let sid = store.claim(claim).await.unwrap().sid;
+    let mut seq = 0;
+    for size in [1u64, 16, 64, 256, 1024] {
+        let (begin, mut count, mut times) = (Instant::now(), 0, Vec::new());
+        while begin.elapsed() < Duration::from_millis(1500) {
+            let ops = (0..size).map(|n| enqueue(sid, seq + n + 1, Body::Inline(message(seq + n))));
+            let start = Instant::now();
+            let (sender, receiver) = tokio::sync::oneshot::channel();
+            let done = Box::new(move |result: Result<_, _>| { let _ = sender.send(result.is_ok()); });
+            if store.submit(Batch { ops: ops.collect(), done }).is_err() {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            assert!(receiver.await.unwrap());
+            times.push(start.elapsed());
+            (seq, count) = (seq + size, count + size);
+        }
+        times.sort_unstable();
+        let at = |part: usize| times[(times.len() - 1) * part / 100].as_secs_f64() * 1e3;
+        let rate = count as f64 / begin.elapsed().as_secs_f64();
+        println!("{commit:?} {size}: {rate:.0}/s p50 {:.2} ms p99 {:.2} ms", at(50), at(99));
+    }
+}

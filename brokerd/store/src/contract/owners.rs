@@ -1,0 +1,85 @@
+//! Claims and fences.
+
+use super::*;
+use crate::error::StoreError;
+
+pub(super) async fn the_higher_epoch_wins_a_claim(place: Box<dyn Place>) {
+    let store = place.open().await;
+    let first = store.claim(&claim_of("one", 100)).await.unwrap();
+    assert_eq!(first.record, None);
+    let low = store.claim(&Claim { node: "b".into(), ..claim_of("one", 99) }).await;
+    assert_eq!(low, Err(StoreError::Fenced { stored: 100 }));
+    let same = store.claim(&Claim { node: "b".into(), ..claim_of("one", 100) }).await;
+    assert_eq!(same, Err(StoreError::Fenced { stored: 100 }), "an epoch is one node's");
+    let high = store.claim(&Claim { node: "b".into(), ..claim_of("one", 101) }).await.unwrap();
+    assert_eq!(high.sid, first.sid, "it is the same session");
+    let clean = Claim { is_clean: true, ..claim_of("one", 100) };
+    assert_eq!(store.claim(&clean).await, Err(StoreError::Fenced { stored: 101 }), "also where it would be dropped");
+    let Some(store) = reopen(&*place, store).await else { return };
+    assert_eq!(store.claim(&claim_of("one", 100)).await, Err(StoreError::Fenced { stored: 101 }));
+    assert_eq!(claim(&store, "one", 102).await, first.sid);
+    assert_ne!(claim(&store, "two", 1).await, first.sid, "numbers are not given again");
+}
+
+pub(super) async fn the_same_claim_again_is_granted(place: Box<dyn Place>) {
+    let store = place.open().await;
+    let first = store.claim(&claim_of("one", 1)).await.unwrap();
+    apply(&store, &[inline(first.sid, 1)]).await;
+    let again = store.claim(&claim_of("one", 1)).await.unwrap();
+    assert_eq!((again.sid, again.queue.count), (first.sid, 1), "an answer that was lost is given again");
+}
+
+pub(super) async fn a_stale_owner_changes_nothing(place: Box<dyn Place>) {
+    let store = place.open().await;
+    let (sid, mine) = (claim(&store, "one", 1).await, claim(&store, "mine", 1).await);
+    apply(&store, &[inline(sid, 1), Op::SaveSession { sid, epoch: 1, record: Box::new(record("one")) }]).await;
+    claim(&store, "one", 2).await;
+    let stale = [
+        inline(sid, 2),
+        inline(mine, 1),
+        Op::Sent { sid, epoch: 1, seq: 1, packet_id: packet_id(1) },
+        Op::Released { sid, epoch: 1, seq: 1, packet_id: packet_id(1) },
+        Op::Ack { sid, epoch: 1, seq: 1 },
+        Op::AckRange { sid, epoch: 1, first: 1, last: 9 },
+        Op::Received { sid, epoch: 1, packet_id: packet_id(1) },
+        Op::SaveSession { sid, epoch: 1, record: Box::new(SessionRecord { expiry: 1, ..record("one") }) },
+        Op::DropSession { sid, epoch: 1 },
+    ];
+    assert_eq!(apply(&store, &stale).await, Outcome { fenced: vec![sid], is_full: false });
+    assert_eq!(seqs(&store, mine).await, [1], "what is of others in the batch is done");
+    assert_eq!(seqs(&store, sid).await, [1]);
+    let claimed = store.claim(&claim_of("one", 3)).await.unwrap();
+    assert_eq!(claimed.record, Some(record("one")));
+    assert_eq!((claimed.in_flight.len(), claimed.received.len()), (0, 0));
+    let gone = apply(&store, &[inline(Sid(u64::MAX), 1)]).await;
+    assert_eq!(gone.fenced, [Sid(u64::MAX)], "a session that is not there takes nothing");
+}
+
+pub(super) async fn only_one_of_many_claims_at_an_epoch_wins(place: Box<dyn Place>) {
+    let store = place.open().await;
+    for epoch in 1..=20 {
+        let race = |node: &str| {
+            let (store, node) = (store.clone(), node.into());
+            async move { store.claim(&Claim { node, ..claim_of("one", epoch) }).await.is_ok() }
+        };
+        let (a, b, c) = tokio::join!(race("a"), race("b"), race("c"));
+        let winners = [a, b, c].iter().filter(|won| **won).count();
+        assert_eq!(winners, 1, "epoch {epoch} has one owner");
+    }
+}
+
+pub(super) async fn a_clean_start_gets_an_empty_session(place: Box<dyn Place>) {
+    let store = place.open().await;
+    let sid = claim(&store, "one", 1).await;
+    let save = Op::SaveSession { sid, epoch: 1, record: Box::new(record("one")) };
+    let received = Op::Received { sid, epoch: 1, packet_id: packet_id(5) };
+    apply(&store, &[save, inline(sid, 1), received]).await;
+    let clean = store.claim(&Claim { is_clean: true, ..claim_of("one", 2) }).await.unwrap();
+    assert_eq!((clean.record, clean.queue.count, clean.received.len()), (None, 0, 0));
+    let late = apply(&store, &[inline(sid, 2)]).await;
+    let is_refused = late.fenced == [sid];
+    assert!(is_refused, "the session of before takes nothing");
+    settle(&store).await;
+    assert_eq!(seqs(&store, clean.sid).await, [0u64; 0]);
+    assert_eq!(store.claim(&claim_of("one", 3)).await.unwrap().sid, clean.sid);
+}

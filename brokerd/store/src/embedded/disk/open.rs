@@ -1,0 +1,59 @@
+//! Opening the directory: what is said when it cannot be.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use fjall::config::{BlockSizePolicy, PinningPolicy};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+
+use super::room::Room;
+use super::{Disk, DiskSettings};
+use crate::embedded::keys::TABLES;
+use crate::error::StoreError;
+
+impl Disk {
+    pub(in crate::embedded) fn open(settings: &DiskSettings) -> Result<Self, StoreError> {
+        let directory = &settings.directory;
+        std::fs::create_dir_all(directory).map_err(|error| io(directory, &error))?;
+        let database = Database::builder(directory)
+            .cache_size(settings.cache)
+            .max_journaling_size(settings.journal.max(64 << 20))
+            .worker_threads(1)
+            .manual_journal_persist(true)
+            .open()
+            .map_err(|error| explain(directory, &error))?;
+        let table = |(_, name)| database.keyspace(name, || options(settings));
+        let tables: Result<Vec<Keyspace>, _> = TABLES.into_iter().map(table).collect();
+        let tables = tables.map_err(|error| explain(directory, &error))?;
+        let Ok(tables) = tables.try_into() else {
+            return Err(StoreError::Open(directory.display().to_string(), "tables are missing".into()));
+        };
+        let room = Room::new(directory.clone(), settings.reserve);
+        Ok(Self { database, tables, room, is_dead: false.into() })
+    }
+}
+
+fn options(settings: &DiskSettings) -> KeyspaceCreateOptions {
+    KeyspaceCreateOptions::default()
+        .max_memtable_size(settings.memtable)
+        .data_block_size_policy(BlockSizePolicy::all(16 * 1024))
+        .index_block_pinning_policy(PinningPolicy::all(false))
+        .filter_block_pinning_policy(PinningPolicy::all(false))
+}
+
+fn io(directory: &Path, error: &std::io::Error) -> StoreError {
+    let name = directory.display().to_string();
+    match error.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly(name, error.to_string()),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Open(name, "there is no space left".into()),
+        _ => StoreError::Open(name, error.to_string()),
+    }
+}
+
+fn explain(directory: &Path, error: &fjall::Error) -> StoreError {
+    match error {
+        fjall::Error::Locked => StoreError::Locked(directory.display().to_string()),
+        fjall::Error::Io(error) => io(directory, error),
+        other => StoreError::Open(directory.display().to_string(), other.to_string()),
+    }
+}

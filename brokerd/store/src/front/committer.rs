@@ -1,0 +1,165 @@
+//! Carries out what waits, in order, one commit at a time: what came while the last one was being made durable is the
+//! next one. Never starts a commit before the one before it has answered.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use super::queue::{Item, Queue, Work};
+use super::{Batch, Commit, Settings};
+use crate::backend::Backend;
+use crate::error::{State, StoreError};
+use crate::op::{Op, Outcome};
+
+/// Between the first two attempts; doubled up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+pub(super) struct Committer {
+    queue: Arc<Queue>,
+    backend: Arc<dyn Backend>,
+    settings: Settings,
+    /// The backend failed for good.
+    dead: Option<StoreError>,
+}
+
+impl Committer {
+    pub(super) fn new(queue: Arc<Queue>, backend: Arc<dyn Backend>, settings: Settings) -> Self {
+        Self { queue, backend, settings, dead: None }
+    }
+
+    pub(super) async fn run(mut self) {
+        let most = if self.settings.commit == Commit::Every { 1 } else { usize::MAX };
+        while !self.queue.is_over() {
+            let taken = self.queue.take(most);
+            let is_idle = taken.is_none();
+            if let Some(items) = taken {
+                self.carry_out(items).await;
+            }
+            let is_tidy = self.dead.is_some() || !self.maintain().await;
+            if is_idle && is_tidy {
+                self.queue.wake.notified().await; // what came since `take` has left a permit
+            }
+        }
+    }
+
+    /// Neighbouring batches are one commit; what is between is done by itself.
+    async fn carry_out(&mut self, items: Vec<Item>) {
+        let mut group = Vec::new();
+        for item in items {
+            let work = match item.work {
+                Work::Batch(batch) => {
+                    group.push(batch);
+                    continue;
+                }
+                work => work,
+            };
+            self.commit(std::mem::take(&mut group)).await;
+            self.answer(work).await;
+        }
+        self.commit(group).await;
+    }
+
+    async fn answer(&mut self, work: Work) {
+        // Who asked may have gone: then nobody hears the answer.
+        match work {
+            Work::Batch(batch) => self.commit(vec![batch]).await,
+            Work::Claim(claim, answer) => {
+                let result = match &self.dead {
+                    Some(dead) => Err(dead.clone()),
+                    None => self.backend.claim(&claim).await,
+                };
+                self.note(result.as_ref().err());
+                let _ = answer.send(result);
+            }
+            Work::Expire(now, limit, answer) => {
+                let result = match &self.dead {
+                    Some(dead) => Err(dead.clone()),
+                    None => self.backend.expire(now, limit).await,
+                };
+                self.note(result.as_ref().err());
+                let _ = answer.send(result);
+            }
+            Work::Flush(answer) => {
+                let result = self.apply(&[&[]]).await.map(|_| ());
+                let _ = answer.send(result);
+            }
+        }
+    }
+
+    async fn commit(&mut self, group: Vec<Batch>) {
+        if group.is_empty() {
+            return;
+        }
+        let ops: Vec<&[Op]> = group.iter().map(|batch| &*batch.ops).collect();
+        let result = self.apply(&ops).await;
+        match result {
+            Ok(outcomes) => {
+                let mut outcomes = outcomes.into_iter();
+                for batch in group {
+                    let outcome = outcomes.next().unwrap_or_default();
+                    self.count(&outcome);
+                    (batch.done)(Ok(outcome));
+                }
+            }
+            Err(error) => {
+                self.queue.counters.failed.fetch_add(group.len() as u64, Relaxed);
+                group.into_iter().for_each(|batch| (batch.done)(Err(error.clone())));
+            }
+        }
+    }
+
+    /// One commit, tried again while the backend says that it may succeed later.
+    async fn apply(&mut self, batches: &[&[Op]]) -> Result<Vec<Outcome>, StoreError> {
+        if let Some(dead) = &self.dead {
+            return Err(dead.clone());
+        }
+        let is_durable = self.settings.commit != Commit::None;
+        let (begin, mut pause) = (tokio::time::Instant::now(), FIRST_PAUSE);
+        loop {
+            let attempt = Instant::now();
+            let result = self.backend.apply(batches, is_durable).await;
+            self.note(result.as_ref().err());
+            match result {
+                Ok(outcomes) => {
+                    let ops = batches.iter().map(|ops| ops.len()).sum();
+                    self.queue.counters.committed(batches.len(), ops, attempt.elapsed());
+                    return Ok(outcomes);
+                }
+                Err(StoreError::Unavailable(_)) if begin.elapsed() + pause < self.settings.timeout => {
+                    self.queue.counters.retries.fetch_add(1, Relaxed);
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn maintain(&mut self) -> bool {
+        let result = self.backend.maintain().await;
+        if let Err(error) = &result {
+            tracing::warn!(%error, "the store could not be tidied up");
+            if matches!(error, StoreError::Down(_)) {
+                self.note(Some(error));
+            }
+        }
+        result.unwrap_or(false)
+    }
+
+    fn count(&self, outcome: &Outcome) {
+        self.queue.counters.fenced.fetch_add(outcome.fenced.len() as u64, Relaxed);
+        self.queue.counters.full.fetch_add(u64::from(outcome.is_full), Relaxed);
+    }
+
+    fn note(&mut self, error: Option<&StoreError>) {
+        match error {
+            Some(StoreError::Down(reason)) => {
+                self.dead = error.cloned();
+                self.queue.set_state(State::Down(reason.clone()));
+            }
+            Some(StoreError::Unavailable(reason)) => self.queue.set_state(State::Down(reason.clone())),
+            _ => self.queue.set_state(State::Ok),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What waits for the committer. Never holds more than its bounds.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering::Relaxed;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+
+use super::counters::Counters;
+use super::{Batch, Settings};
+use crate::backend::{Claim, Claimed, Expired};
+use crate::error::{State, StoreError};
+use crate::op::Op;
+use crate::record::UnixMillis;
+use crate::stats::Stats;
+
+type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// One thing to do.
+#[derive(Debug)]
+pub(super) enum Work {
+    Batch(Batch),
+    Claim(Claim, Answer<Claimed>),
+    Expire(UnixMillis, usize, Answer<Expired>),
+    Flush(Answer<()>),
+}
+
+/// And what it weighs.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub(super) work: Work,
+    pub(super) ops: usize,
+    pub(super) bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    items: VecDeque<Item>,
+    ops: usize,
+    bytes: usize,
+    is_closed: bool,
+}
+
+/// The queue.
+#[derive(Debug)]
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+    state: Mutex<State>,
+    settings: Settings,
+    pub(super) wake: Notify,
+    pub(super) counters: Counters,
+}
+
+impl Queue {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self {
+            waiting: Mutex::default(),
+            state: Mutex::default(),
+            settings,
+            wake: Notify::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    pub(super) fn push_batch(&self, batch: Batch) -> Result<(), Batch> {
+        let (ops, bytes) = (batch.ops.len().max(1), batch.ops.iter().map(Op::size).sum());
+        self.push(Item { work: Work::Batch(batch), ops, bytes }).map_err(|item| {
+            self.counters.refused.fetch_add(1, Relaxed);
+            match item.work {
+                Work::Batch(batch) => batch,
+                _ => Batch { ops: Vec::new(), done: Box::new(|_| ()) },
+            }
+        })
+    }
+
+    /// Gives back what does not fit. An empty queue takes anything: a batch larger than the bound is not refused for
+    /// ever.
+    pub(super) fn push(&self, item: Item) -> Result<(), Item> {
+        let mut waiting = self.waiting.lock();
+        let is_over =
+            waiting.ops + item.ops > self.settings.max_ops || waiting.bytes + item.bytes > self.settings.max_bytes;
+        if waiting.is_closed || (is_over && !waiting.items.is_empty()) {
+            return Err(item);
+        }
+        waiting.ops += item.ops;
+        waiting.bytes += item.bytes;
+        waiting.items.push_back(item);
+        drop(waiting);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// The next things to do, as many as go in one commit; `None` where nothing waits.
+    pub(super) fn take(&self, most: usize) -> Option<Vec<Item>> {
+        let mut waiting = self.waiting.lock();
+        let (mut ops, mut bytes, mut count) = (0, 0, 0);
+        for item in waiting.items.iter().take(most) {
+            let is_over = ops + item.ops > self.settings.commit_ops || bytes + item.bytes > self.settings.commit_bytes;
+            if count > 0 && is_over {
+                break;
+            }
+            (ops, bytes, count) = (ops + item.ops, bytes + item.bytes, count + 1);
+        }
+        waiting.ops -= ops;
+        waiting.bytes -= bytes;
+        let taken: Vec<Item> = waiting.items.drain(..count).collect();
+        drop(waiting);
+        (!taken.is_empty()).then_some(taken)
+    }
+
+    pub(super) fn is_half_full(&self) -> bool {
+        let waiting = self.waiting.lock();
+        waiting.ops * 2 >= self.settings.max_ops || waiting.bytes * 2 >= self.settings.max_bytes
+    }
+
+    pub(super) fn close(&self) {
+        self.waiting.lock().is_closed = true;
+        self.wake.notify_one();
+    }
+
+    /// Nothing comes any more, and nothing waits.
+    pub(super) fn is_over(&self) -> bool {
+        let waiting = self.waiting.lock();
+        waiting.is_closed && waiting.items.is_empty()
+    }
+
+    pub(super) fn state(&self) -> State {
+        self.state.lock().clone()
+    }
+
+    pub(super) fn set_state(&self, state: State) {
+        let mut known = self.state.lock();
+        if *known != state {
+            match &state {
+                State::Down(reason) => tracing::error!(%reason, "the store is down"),
+                _ => tracing::info!("the store is back"),
+            }
+            *known = state;
+        }
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let (queued_ops, queued_bytes) = {
+            let waiting = self.waiting.lock();
+            (waiting.ops as u64, waiting.bytes as u64)
+        };
+        Stats { state: self.state(), queued_ops, queued_bytes, ..self.counters.read() }
+    }
+}
