@@ -133,7 +133,7 @@ impl Shard {
                 self.counters.inc(Metric::SessionResumed);
                 slot
             }
-            None => self.insert(negotiated.client_id.clone(), negotiated.version, identity.clone(), view.clone()),
+            None => self.create(&negotiated.client_id, negotiated.version, identity.clone(), view.clone()),
         };
         let terms = negotiated.clone();
         let (connack, limit) = (terms.connack(resumed.is_some()), terms.maximum_packet_size);

@@ -13,7 +13,6 @@ use super::conn::Conn;
 use super::mailbox::Mail;
 use super::records;
 use super::shard::Shard;
-use crate::metrics::Metric;
 use crate::router::OnDelivered;
 
 /// A message smaller than this is kept with each session that waits for it: a place of its own costs more.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use mqtt::session::{KeptMessage, Session, Stage};
-use store::{Place, SessionHead};
+use store::{SessionHead, Waiting};
 
 use super::records::{self, WallClock};
 use super::shard::{Entry, Shard};
@@ -30,9 +30,9 @@ impl Shard {
             epoch: head.epoch,
             ..ClientView::default()
         };
-        let messages = head.queue.into_iter().map(|place| message(place, clock));
+        let messages = head.queue.into_iter().map(|waiting| message(waiting, clock));
         let session = Session::restore(client_id.clone(), kept, head.received, messages, clock.now);
-        let slot = self.insert(client_id, session, identity, view);
+        let slot = self.insert(session, identity, view);
         if let Some(entry) = self.sessions.get_mut(slot as usize) {
             entry.sid = Some(head.sid);
             entry.epoch = Epoch(head.epoch);
@@ -53,12 +53,12 @@ impl Shard {
     }
 }
 
-fn message(place: Place, clock: WallClock) -> KeptMessage {
-    let stage = match place.packet_id {
+fn message(waiting: Waiting, clock: WallClock) -> KeptMessage {
+    let stage = match waiting.packet_id {
         None => Stage::Queued,
-        Some(id) if place.is_released => Stage::Released(id),
+        Some(id) if waiting.is_released => Stage::Released(id),
         Some(id) => Stage::Sent(id),
     };
-    let expires_at = place.expires_at.map(|at| clock.to_time(at));
-    KeptMessage { seq: place.seq, qos: place.qos, size: place.size as usize, expires_at, stage }
+    let expires_at = waiting.expires_at.map(|at| clock.to_time(at));
+    KeptMessage { seq: waiting.seq, qos: waiting.qos, size: waiting.size as usize, expires_at, stage }
 }

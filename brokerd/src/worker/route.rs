@@ -3,17 +3,19 @@
 
 use std::sync::Arc;
 
-use hashbrown::{HashMap, HashSet};
 use mqtt::message::SharedMessage;
-use mqtt::session::{Closing, Delivery, Session};
-use mqtt::{Message, Qos, ReasonCode, Time, Version, topic};
+use mqtt::session::Closing;
+use mqtt::{Message, Qos, ReasonCode, Version, topic};
 
 use super::groups::share;
+use super::mailbox::Boxes;
 use super::shard::Shard;
+use super::turn::Waiting;
 use crate::access::{Action, Identity};
 use crate::metrics::Metric;
 use crate::router::{
-    self, ForGroup, Mailboxes, Matches, OnDelivered, Outbound, Outcome, PeerSet, PeerSlot, Subscriber, Target, Ticket,
+    self, Chosen, ForGroup, Mailboxes, Matches, OnDelivered, Outbound, Outcome, PeerSet, PeerSlot, Subscriber, Target,
+    Ticket,
 };
 
 impl Shard {

@@ -170,16 +170,17 @@ impl Shard {
         }
     }
 
-    /// A session's place, for a new session.
-    pub(super) fn insert(
-        &mut self,
-        client_id: Arc<str>,
-        version: Version,
-        identity: Identity,
-        view: ClientView,
-    ) -> u32 {
+    /// A new session, and its place.
+    pub(super) fn create(&mut self, client_id: &Arc<str>, version: Version, identity: Identity, view: ClientView) -> u32 {
+        let session = Session::new(client_id.clone(), version, self.last_incarnation.wrapping_add(1), self.turn.now);
+        self.counters.inc(Metric::SessionCreated);
+        self.insert(session, identity, view)
+    }
+
+    /// A session's place.
+    pub(super) fn insert(&mut self, session: Session, identity: Identity, view: ClientView) -> u32 {
         self.last_incarnation = self.last_incarnation.wrapping_add(1);
-        let session = Session::new(client_id.clone(), version, self.last_incarnation, self.turn.now);
+        let client_id = session.client_id().clone();
         let slot = self.sessions.insert(Entry {
             session,
             sid: None,
@@ -193,7 +194,6 @@ impl Shard {
         });
         let slot = u32::try_from(slot).unwrap_or(u32::MAX);
         self.by_id.insert(client_id, slot);
-        self.counters.inc(Metric::SessionCreated);
         slot
     }
 

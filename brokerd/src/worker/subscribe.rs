@@ -101,15 +101,7 @@ impl Shard {
             self.unindex(slot, &granted.filter);
             return Err(ReasonCode::NotAuthorized);
         }
-        let shared = self.shared.clone();
-        let (is_shared, subscriber) = (granted.is_shared(), subscriber(self.worker, slot, &granted));
-        let version = if is_shared {
-            let announce = |weight| shared.forward.group_changed(&granted.filter, weight);
-            shared.index.groups().subscribe(&granted.filter, subscriber, announce)
-        } else {
-            let first = || shared.forward.route_changed(&granted.filter, true);
-            shared.index.subscribe(&granted.filter, subscriber, first)
-        };
+        let version = self.index(slot, &granted);
         answer.codes.push(match granted.options.qos {
             mqtt::Qos::AtMostOnce => ReasonCode::Success,
             mqtt::Qos::AtLeastOnce => ReasonCode::GrantedQos1,
@@ -120,11 +112,22 @@ impl Shard {
             RetainHandling::IfNew => one.is_new,
             RetainHandling::Never => false,
         };
-        if wants_retained && !is_shared {
+        if wants_retained && !granted.is_shared() {
             // 5.0 section 4.8.2: a shared subscription gets none.
             answer.replays.push(granted);
         }
         Ok(version)
+    }
+
+    /// Puts a subscription into the index. Answers the version of its row.
+    pub(super) fn index(&self, slot: u32, granted: &Granted) -> u64 {
+        let (shared, subscriber) = (&self.shared, subscriber(self.worker, slot, granted));
+        if granted.is_shared() {
+            let announce = |weight| shared.forward.group_changed(&granted.filter, weight);
+            return shared.index.groups().subscribe(&granted.filter, subscriber, announce);
+        }
+        let first = || shared.forward.route_changed(&granted.filter, true);
+        shared.index.subscribe(&granted.filter, subscriber, first)
     }
 
     /// The subscriptions are live: SUBACK, then what is retained.

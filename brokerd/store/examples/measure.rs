@@ -155,7 +155,7 @@ async fn recover(store: &Store, begin: Instant) {
         loop {
             let page = store.scan_sessions(after, 5000, count).await.unwrap();
             sessions += page.items.len();
-            entries += page.items.iter().map(|item| item.queue.count).sum::<u64>();
+            entries += page.items.iter().map(|item| item.queue.len() as u64).sum::<u64>();
             after = page.next;
             if after.is_none() {
                 break;

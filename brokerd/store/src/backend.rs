@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use mqtt::message::SharedMessage;
-use mqtt::{MessageId, PacketId};
+use mqtt::{MessageId, PacketId, Qos};
 
 use crate::error::StoreError;
 use crate::op::{Entry, Op, Outcome};
@@ -46,39 +46,20 @@ pub struct Claim {
     pub is_clean: bool,
 }
 
-/// What there is in a queue, without its messages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct QueueHead {
-    /// Entries.
-    pub count: u64,
-    /// Bytes of their messages as stored.
-    pub bytes: u64,
-    /// Number of the first; 0 where there is none.
-    pub first: u64,
-    /// Number of the last.
-    pub last: u64,
-}
-
-impl QueueHead {
-    /// One more entry, the last so far.
-    pub fn add(&mut self, seq: u64, bytes: u64) {
-        if self.count == 0 {
-            self.first = seq;
-        }
-        self.count += 1;
-        self.bytes += bytes;
-        self.last = seq;
-    }
-}
-
-/// A delivery that was sent and not finished.
+/// A delivery that is not finished, without its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InFlight {
+pub struct Waiting {
     /// Its number in the queue.
     pub seq: u64,
-    /// The packet id it was sent under.
-    pub packet_id: PacketId,
-    /// PUBREC came.
+    /// The QoS it is sent with.
+    pub qos: Qos,
+    /// Bytes of its message; 0 where that is gone.
+    pub size: u32,
+    /// When it is no longer worth sending.
+    pub expires_at: Option<UnixMillis>,
+    /// Under what it was sent, if it was.
+    pub packet_id: Option<PacketId>,
+    /// PUBREC came: its message is gone.
     pub is_released: bool,
 }
 
@@ -89,10 +70,8 @@ pub struct Claimed {
     pub sid: Sid,
     /// As saved last; `None` where it is new.
     pub record: Option<SessionRecord>,
-    /// What is queued, in-flight messages included.
-    pub queue: QueueHead,
-    /// In the order of their numbers.
-    pub in_flight: Vec<InFlight>,
+    /// What is queued or in flight, in the order of their numbers.
+    pub queue: Vec<Waiting>,
     /// QoS 2 packet ids of the client whose PUBREL has not come.
     pub received: Vec<PacketId>,
 }
@@ -121,8 +100,10 @@ pub struct SessionHead {
     pub node: Box<str>,
     /// As saved last; `None` where its owner never did.
     pub record: Option<SessionRecord>,
-    /// What is queued; zeros where it was not asked for.
-    pub queue: QueueHead,
+    /// What is queued or in flight; empty where it was not asked for.
+    pub queue: Vec<Waiting>,
+    /// QoS 2 packet ids of the client whose PUBREL has not come; empty where it was not asked for.
+    pub received: Vec<PacketId>,
 }
 
 /// A retained message, or the memory of a deletion.
@@ -191,12 +172,12 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// Entries of a queue after `after`, in order: at most `max_n`, and no more once they have `max_bytes`.
     async fn fetch(&self, sid: Sid, after: u64, max_n: usize, max_bytes: usize) -> Result<Vec<Stored>, StoreError>;
 
-    /// Sessions after `after`. With `count_queues` their queues are counted, which reads them.
+    /// Sessions after `after`. With `with_queues` also what is queued for them, which reads that.
     async fn scan_sessions(
         &self,
         after: Option<Sid>,
         limit: usize,
-        count_queues: bool,
+        with_queues: bool,
     ) -> Result<Page<SessionHead, Sid>, StoreError>;
 
     /// Retained messages after a topic.

@@ -19,7 +19,7 @@ mod stats;
 pub mod contract;
 
 pub use backend::{
-    Backend, Caps, Claim, Claimed, Delayed, Expired, InFlight, Page, QueueHead, Retained, SessionHead, Stored, Survives,
+    Backend, Caps, Claim, Claimed, Delayed, Expired, Page, Retained, SessionHead, Stored, Survives, Waiting,
 };
 #[cfg(feature = "disk")]
 pub use embedded::{DiskSettings, disk};

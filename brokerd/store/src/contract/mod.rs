@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use mqtt::{Message, MessageId, PacketId, Qos, Version};
 
-use crate::backend::{Backend, Claim, Stored};
+use crate::backend::{Backend, Claim, Stored, Waiting};
 use crate::op::{Body, Entry, Op, Outcome};
 use crate::record::{SessionRecord, Sid};
 

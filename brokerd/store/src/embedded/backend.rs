@@ -37,9 +37,9 @@ impl<E: Engine> Backend for Embedded<E> {
         &self,
         after: Option<Sid>,
         limit: usize,
-        count_queues: bool,
+        with_queues: bool,
     ) -> Result<Page<SessionHead, Sid>, StoreError> {
-        self.session_page(after, limit, count_queues)
+        self.session_page(after, limit, with_queues)
     }
 
     async fn scan_retained(&self, after: Option<&str>, limit: usize) -> Result<Page<Retained, Box<str>>, StoreError> {

@@ -1,15 +1,12 @@
 //! Taking a session: who may, and what there is to take. Never chooses an epoch: the registrar does.
 
-use std::ops::{Bound, ControlFlow};
-
-use mqtt::PacketId;
-
 use super::apply::drop_session;
 use super::engine::Engine;
 use super::keys::{self, OWNER, SESSION, Table};
 use super::live::Owner;
+use super::waiting::Unfinished;
 use super::{Embedded, read};
-use crate::backend::{Claim, Claimed, InFlight, QueueHead};
+use crate::backend::{Claim, Claimed};
 use crate::error::StoreError;
 use crate::format;
 use crate::record::{SessionRecord, Sid};
@@ -59,22 +56,8 @@ impl<E: Engine> Embedded<E> {
     }
 
     fn claimed(&self, sid: Sid) -> Result<Claimed, StoreError> {
-        let (mut in_flight, received) = self.flight(sid)?;
-        let mut queue = QueueHead::default();
-        let mut unreleased = in_flight.iter().filter(|one: &&InFlight| !one.is_released).map(|one| one.seq).peekable();
-        let mut found = Vec::new();
-        let (from, to) = (keys::row(sid, 0), keys::row(sid, u64::MAX));
-        self.engine.scan(Table::Queue, (Bound::Included(&from), Bound::Included(&to)), &mut |key, value| {
-            let (_, seq) = keys::of_row(key);
-            queue.add(seq, format::body_size(value));
-            while unreleased.next_if(|one| *one < seq).is_some() {}
-            found.extend(unreleased.next_if(|one| *one == seq));
-            ControlFlow::Continue(())
-        })?;
-        drop(unreleased);
-        // What is in flight and has no message any more was set aside as unreadable: nothing can be sent again.
-        in_flight.retain(|one| one.is_released || found.binary_search(&one.seq).is_ok());
-        Ok(Claimed { sid, record: self.record(sid)?, queue, in_flight, received })
+        let Unfinished { queue, received } = self.unfinished(sid, sid)?.remove(&sid).unwrap_or_default();
+        Ok(Claimed { sid, record: self.record(sid)?, queue, received })
     }
 
     fn record(&self, sid: Sid) -> Result<Option<SessionRecord>, StoreError> {
@@ -85,28 +68,5 @@ impl<E: Engine> Embedded<E> {
             self.suspect(Table::Sessions, &key);
         }
         Ok(record)
-    }
-
-    fn flight(&self, sid: Sid) -> Result<(Vec<InFlight>, Vec<PacketId>), StoreError> {
-        let (mut in_flight, mut received) = (Vec::new(), Vec::new());
-        let (from, to) = (keys::sent(sid, 0), keys::received(sid, u16::MAX));
-        self.engine.scan(Table::Flight, (Bound::Included(&from), Bound::Included(&to)), &mut |key, value| {
-            let read = match (key, value) {
-                ([.., 0, s0, s1, s2, s3, s4, s5, s6, s7], [high, low, released]) if key.len() == 17 => {
-                    let seq = u64::from_be_bytes([*s0, *s1, *s2, *s3, *s4, *s5, *s6, *s7]);
-                    let packet_id = PacketId::new(u16::from_be_bytes([*high, *low]));
-                    packet_id.map(|id| in_flight.push(InFlight { seq, packet_id: id, is_released: *released != 0 }))
-                }
-                ([.., 1, high, low], []) if key.len() == 11 => {
-                    PacketId::new(u16::from_be_bytes([*high, *low])).map(|id| received.push(id))
-                }
-                _ => None,
-            };
-            if read.is_none() {
-                self.suspect(Table::Flight, key);
-            }
-            ControlFlow::Continue(())
-        })?;
-        Ok((in_flight, received))
     }
 }

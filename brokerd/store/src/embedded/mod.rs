@@ -13,6 +13,7 @@ mod live;
 mod maintain;
 mod memory;
 mod read;
+mod waiting;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

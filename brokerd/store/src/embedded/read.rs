@@ -12,7 +12,8 @@ use mqtt::{Message, MessageId};
 use super::Embedded;
 use super::engine::Engine;
 use super::keys::{self, OWNER, SESSION, Table};
-use crate::backend::{Delayed, Page, QueueHead, Retained, SessionHead, Stored};
+use super::waiting::Unfinished;
+use crate::backend::{Delayed, Page, Retained, SessionHead, Stored};
 use crate::error::StoreError;
 use crate::format::{self, DecodeError, Reader, put_bytes, put_varint};
 use crate::op::Body;
@@ -143,7 +144,7 @@ impl<E: Engine> Embedded<E> {
         &self,
         after: Option<Sid>,
         limit: usize,
-        count_queues: bool,
+        with_queues: bool,
     ) -> Result<Page<SessionHead, Sid>, StoreError> {
         let mut items: Vec<SessionHead> = Vec::new();
         let from = keys::tagged(OWNER, after.unwrap_or_default());
@@ -152,7 +153,8 @@ impl<E: Engine> Embedded<E> {
             match decode_owner(value) {
                 Ok((epoch, node, client_id)) => {
                     let sid = keys::of_tagged(key);
-                    items.push(SessionHead { sid, client_id, epoch, node, record: None, queue: QueueHead::default() });
+                    let (queue, received) = (Vec::new(), Vec::new());
+                    items.push(SessionHead { sid, client_id, epoch, node, record: None, queue, received });
                 }
                 Err(_) => self.suspect(Table::Sessions, key),
             }
@@ -162,8 +164,12 @@ impl<E: Engine> Embedded<E> {
             return Ok(Page { items, next: None });
         };
         self.add_records(&mut items, first, last)?;
-        if count_queues {
-            self.add_queues(&mut items, first, last)?;
+        if with_queues {
+            let mut unfinished = self.unfinished(first, last)?;
+            for item in &mut items {
+                let Unfinished { queue, received } = unfinished.remove(&item.sid).unwrap_or_default();
+                (item.queue, item.received) = (queue, received);
+            }
         }
         let next = (items.len() >= limit).then_some(last);
         Ok(Page { items, next })
@@ -180,19 +186,6 @@ impl<E: Engine> Embedded<E> {
                 if item.record.is_none() {
                     self.suspect(Table::Sessions, key);
                 }
-            }
-            ControlFlow::Continue(())
-        })
-    }
-
-    fn add_queues(&self, items: &mut [SessionHead], first: Sid, last: Sid) -> Result<(), StoreError> {
-        let mut at = items.iter_mut().peekable();
-        let (from, to) = (keys::row(first, 0), keys::row(last, u64::MAX));
-        self.engine.scan(Table::Queue, (Bound::Included(&from), Bound::Included(&to)), &mut |key, value| {
-            let (sid, seq) = keys::of_row(key);
-            while at.next_if(|item| item.sid < sid).is_some() {}
-            if let Some(item) = at.peek_mut().filter(|item| item.sid == sid) {
-                item.queue.add(seq, format::body_size(value));
             }
             ControlFlow::Continue(())
         })

@@ -99,6 +99,13 @@ pub(crate) fn body_size(bytes: &[u8]) -> u64 {
     named().unwrap_or(bytes.len() as u64)
 }
 
+/// QoS, bytes that count against the bounds of a queue, and when it expires, without reading the message.
+pub(crate) fn head(bytes: &[u8]) -> Result<(Qos, u32, Option<u64>), DecodeError> {
+    let flags = bytes.get(1).copied().unwrap_or_default();
+    let qos = Qos::from_bits(flags & 0b11).ok_or(DecodeError::Malformed)?;
+    Ok((qos, u32::try_from(body_size(bytes)).unwrap_or(u32::MAX), expiry(bytes)?))
+}
+
 /// When it expires, without reading the message; checks what comes before.
 pub(crate) fn expiry(bytes: &[u8]) -> Result<Option<u64>, DecodeError> {
     let mut reader = Reader::versioned(bytes)?;

@@ -71,7 +71,7 @@ fn what_is_written_is_read_back() {
         assert_eq!(decode_entry(&bytes).as_ref(), Ok(&entry));
         let is_named = matches!(entry.body, Body::Shared(..));
         assert_eq!(shared_id(&bytes), is_named.then(|| message().id));
-        assert_eq!(body_size(&bytes), if is_named { 77 } else { bytes.len() as u64 });
+        assert_eq!(head(&bytes), Ok((entry.qos, if is_named { 77 } else { bytes.len() as u32 }, entry.expires_at)));
     }
     for will in [session().will, None] {
         bytes.clear();
@@ -89,7 +89,7 @@ fn a_record_that_is_cut_or_changed_anywhere_never_panics() {
     encode_entry(&entries()[0], &mut entry_bytes);
     for bytes in [session_bytes, entry_bytes] {
         for cut in 0..bytes.len() {
-            let _ = (decode_session(&bytes[..cut]), decode_entry(&bytes[..cut]), body_size(&bytes[..cut]));
+            let _ = (decode_session(&bytes[..cut]), decode_entry(&bytes[..cut]), head(&bytes[..cut]));
             for flip in [0x01, 0x80, 0xFF] {
                 let mut changed = bytes.clone();
                 changed[cut] ^= flip;

@@ -96,10 +96,10 @@ impl Store {
         &self,
         after: Option<Sid>,
         limit: usize,
-        count_queues: bool,
+        with_queues: bool,
     ) -> Result<Page<SessionHead, Sid>, StoreError> {
         let backend = self.reader();
-        self.reads.run(async move { backend.scan_sessions(after, limit, count_queues).await }).await
+        self.reads.run(async move { backend.scan_sessions(after, limit, with_queues).await }).await
     }
 
     /// See [`Backend::scan_retained`].
