@@ -1,9 +1,13 @@
 //! Which frames of one peer have been taken, and which are carried out: each is taken once, however often it is sent,
 //! and acknowledged when its deliveries are done. Never delivers anything.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
-use proto::peer::ForwardAck;
+use proto::peer::forward_refused::Why;
+use proto::peer::{ForwardAck, ForwardRefused};
+
+/// Refusals kept to be told again after a stream was lost.
+const MOST_REFUSED: usize = 4096;
 
 /// The frames of one generation of one peer. Bounded by what that peer keeps unacknowledged.
 #[derive(Debug, Default)]
@@ -16,6 +20,9 @@ pub(super) struct Received {
     /// Of those, not yet told.
     untold: Vec<u64>,
     told: u64,
+    /// Messages that could not be kept, the latest ones, and how many of them are not yet told.
+    refused: VecDeque<ForwardRefused>,
+    untold_refused: usize,
 }
 
 impl Received {
@@ -39,6 +46,18 @@ impl Received {
         true
     }
 
+    /// The messages of a frame could not be kept.
+    pub(super) fn refuse(&mut self, generation: u64, number: u64, count: usize) {
+        if generation != self.generation {
+            return;
+        }
+        let refused = |index| ForwardRefused { number, index, why: Why::StoreDown.into() };
+        self.refused.extend((0..u32::try_from(count).unwrap_or(u32::MAX)).map(refused));
+        self.untold_refused += count;
+        let excess = self.refused.len().saturating_sub(MOST_REFUSED);
+        self.refused.drain(..excess);
+    }
+
     /// A frame is carried out. Late news of an earlier generation changes nothing.
     pub(super) fn done(&mut self, generation: u64, number: u64) {
         if generation != self.generation || !self.pending.remove(&number) {
@@ -58,14 +77,19 @@ impl Received {
         let also: Vec<u64> = self.untold.drain(..).filter(|number| *number > up_to).collect();
         let is_news = up_to > self.told || !also.is_empty();
         self.told = up_to;
-        is_news.then(|| ForwardAck { up_to, also, refused: Vec::new() })
+        is_news.then(|| {
+            let told = self.refused.len().saturating_sub(std::mem::take(&mut self.untold_refused));
+            ForwardAck { up_to, also, refused: self.refused.iter().skip(told).copied().collect() }
+        })
     }
 
     /// Everything, for a stream that has been told nothing: acknowledgements on an earlier one may be lost.
     pub(super) fn all(&mut self) -> ForwardAck {
         self.untold.clear();
         self.told = self.up_to();
-        ForwardAck { up_to: self.told, also: self.done.iter().copied().collect(), refused: Vec::new() }
+        self.untold_refused = 0;
+        let (also, refused) = (self.done.iter().copied().collect(), self.refused.iter().copied().collect());
+        ForwardAck { up_to: self.told, also, refused }
     }
 
     fn up_to(&self) -> u64 {
@@ -111,5 +135,17 @@ mod tests {
         received.done(7, 3);
         assert_eq!(received.news(), Some(ForwardAck { up_to: 3, ..ForwardAck::default() }));
         assert!(received.done.is_empty() && received.pending.is_empty());
+    }
+
+    #[test]
+    fn what_could_not_be_kept_is_told_with_its_frame_and_again_on_another_stream() {
+        let mut received = received();
+        received.refuse(7, 1, 2);
+        received.done(7, 1);
+        let places = |ack: &ForwardAck| ack.refused.iter().map(|one| (one.number, one.index)).collect::<Vec<_>>();
+        assert_eq!(received.news().map(|ack| (ack.up_to, places(&ack))), Some((1, vec![(1, 0), (1, 1)])));
+        received.done(7, 2);
+        assert_eq!(received.news().map(|ack| (ack.up_to, places(&ack))), Some((2, vec![])));
+        assert_eq!(places(&received.all()), [(1, 0), (1, 1)]);
     }
 }

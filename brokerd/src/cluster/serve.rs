@@ -18,7 +18,7 @@ use super::inbound::{self, BadMessage, Here, Incoming};
 use super::peer::Peer;
 use super::routes::Feed;
 use crate::metrics::Metric;
-use crate::router::OnDelivered;
+use crate::router::{OnDelivered, Outcome};
 
 /// Answers that wait to be written.
 const OUTBOX: usize = IN_FLIGHT + 64;
@@ -209,9 +209,15 @@ fn receive(core: &Core, peer: &Arc<Peer>, generation: u64, forward: &Forward) {
     }
     let (number, carried_out) = (forward.number, peer.clone());
     let is_wanted = forward.ack;
-    let done = OnDelivered::new(move || {
+    let count = forward.messages.len();
+    let done = OnDelivered::new(move |outcome| {
         if is_wanted {
-            carried_out.received.lock().done(generation, number);
+            let mut received = carried_out.received.lock();
+            if outcome == Outcome::Full {
+                received.refuse(generation, number, count);
+            }
+            received.done(generation, number);
+            drop(received);
             carried_out.carried_out.notify_one();
         }
     });

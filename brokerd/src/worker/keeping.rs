@@ -106,7 +106,9 @@ impl Shard {
     /// acknowledged to its publisher.
     fn load(&mut self, slot: u32, incarnation: u32, first: u64, page: Vec<store::Stored>) {
         let clock = self.shared.clock();
-        let Some(entry) = self.entry(slot, incarnation) else { return };
+        let Some(entry) = self.sessions.get_mut(slot as usize).filter(|entry| entry.incarnation == incarnation) else {
+            return;
+        };
         let up_to = if page.len() < PAGE { page.last().map_or(first, |last| last.seq.max(first)) } else { first };
         for stored in page {
             entry.session.load(stored.seq, records::delivery(stored, clock));

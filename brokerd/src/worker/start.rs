@@ -286,6 +286,7 @@ fn settings(config: &Config) -> Settings {
                     config::WhenFull::DropNewest => WhenFull::DropNewest,
                 },
                 qos0: persistence.queue_qos0,
+                priorities: mqtt::session::Priorities::default(),
             },
             write_buffer: mqtt.write_buffer,
             max_subscriptions: mqtt.max_subscriptions,
