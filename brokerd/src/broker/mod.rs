@@ -2,11 +2,13 @@
 
 mod clustered;
 mod glue;
+mod keep;
 mod upkeep;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use store::Store;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,7 +23,7 @@ use crate::registry::{Clock, Elsewhere, OnlyHere};
 use crate::retain::{self, Retained};
 use crate::router::{self, Alone, Forward, Index};
 use crate::sys::{self, Sys};
-use crate::worker::{Parts, Workers};
+use crate::worker::{Parts, Restored, Workers};
 
 /// The version of this software.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -52,6 +54,7 @@ struct Foundation {
     system: Arc<Retained>,
     access: Access,
     workers: Workers,
+    store: Option<Arc<Store>>,
     started: Instant,
 }
 
@@ -80,7 +83,8 @@ impl Broker {
             Some(_) => Some(clustered::start(config, &base).await?),
             None => None,
         };
-        base.start_workers(config, cluster.as_ref())?;
+        let restored = keep::restore(&base).await?;
+        base.start_workers(config, cluster.as_ref(), restored).await?;
         let this_node = Arc::new(ThisNode::new(glue::info(&base), Arc::new(glue::local(&base, &listeners))));
         let admin = base.serve_admin(config, cluster.as_ref(), &this_node).await?;
         let sys = glue::sys(&base, this_node);
@@ -198,11 +202,17 @@ impl Foundation {
             system: sys::store(),
             access: Access::load_with(&config.auth, mechanisms)?,
             workers: Workers::new(&config.node),
-            started: Instant::now(),
+            store: keep::open(config)?,
+            started: keep::beginning_of_time(),
         })
     }
 
-    fn start_workers(&self, config: &Config, cluster: Option<&Cluster>) -> std::io::Result<()> {
+    async fn start_workers(
+        &self,
+        config: &Config,
+        cluster: Option<&Cluster>,
+        restored: Vec<Restored>,
+    ) -> std::io::Result<()> {
         let forward: Arc<dyn Forward> = match cluster {
             Some(cluster) => cluster.forwarder(),
             None => Arc::new(Alone),
@@ -223,8 +233,11 @@ impl Foundation {
                 metrics: self.metrics.clone(),
                 origin: glue::origin(&self.name, self.generation),
                 started: self.started,
+                node: self.name.as_str().into(),
+                store: self.store.clone(),
             },
-        )
+            restored,
+        ).await
     }
 
     async fn serve_admin(

@@ -24,7 +24,7 @@ pub use network::Network;
 pub use problem::{Problem, Source};
 pub use sources::{FileText, Machine, Sources};
 pub use types::{
-    Admin, Auth, AutoSubscribe, Cluster, Config, DenyAction, Endpoint, Log, Mqtt, Node, Persistence, Rewrite,
+    Admin, Auth, AutoSubscribe, Backend, Cluster, Commit, Config, DenyAction, Disk, Endpoint, Log, Mqtt, Node, Persistence, Rewrite,
     RewriteAction, Secret, SharedStrategy, Sys, WhenFull,
 };
 

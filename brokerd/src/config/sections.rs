@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::notation::{address, is_host_and_port, is_name, is_path, loopback, parse_duration};
 use super::reader::Reader;
 use super::{
-    Admin, Auth, AutoSubscribe, Cluster, Config, DenyAction, Endpoint, Log, Mqtt, Node, Persistence, Rewrite,
+    Admin, Auth, AutoSubscribe, Backend, Cluster, Commit, Config, DenyAction, Disk, Endpoint, Log, Mqtt, Node, Persistence, Rewrite,
     RewriteAction, Secret, SharedStrategy, Sources, Sys, WhenFull, listeners,
 };
 
@@ -61,9 +61,7 @@ pub(super) fn reserved(key: &str) -> Option<&'static str> {
             Some("this version has the kinds tcp, tls, ws, wss and unix, as in listeners.tcp.default.bind")
         }
         ("cluster", "discovery") => Some("this version finds its peers by cluster.seeds"),
-        ("persistence", "backend" | "memory" | "disk" | "redis" | "postgres" | "mysql") => {
-            Some("this version keeps sessions in memory")
-        }
+        ("persistence", "redis" | "postgres" | "mysql") => Some("this version keeps sessions in memory or on disk"),
         ("admin", "tls" | "tokens") => Some("this version serves admin.listen on a Unix socket or loopback only"),
         _ => None,
     }
@@ -172,7 +170,26 @@ fn persistence(r: &mut Reader) -> Persistence {
         "drop_newest" => Some(WhenFull::DropNewest),
         _ => None,
     };
+    let backend = |text: &str| match text {
+        "memory" => Some(Backend::Memory),
+        "disk" => Some(Backend::Disk),
+        _ => None,
+    };
+    let commit = |text: &str| match text {
+        "group" => Some(Commit::Group),
+        "every" => Some(Commit::Every),
+        "none" => Some(Commit::None),
+        _ => None,
+    };
     Persistence {
+        backend: r.text("persistence.backend", "memory or disk", backend).unwrap_or(Backend::Memory),
+        commit: r.text("persistence.commit", "group, every or none", commit).unwrap_or(Commit::Group),
+        pending_bytes: r.size("persistence.pending_bytes", 64 * MIB, MIB..=TIB),
+        disk: Disk {
+            reserve: r.size("persistence.disk.reserve", 256 * MIB, 0..=TIB) as u64,
+            cache: r.size("persistence.disk.cache", 16 * MIB, MIB..=TIB) as u64,
+            journal: r.size("persistence.disk.journal", 64 * MIB, 64 * MIB..=TIB) as u64,
+        },
         queue_depth: r.integer("persistence.queue_depth", 1000, 1..=BILLION),
         queue_bytes: r.size("persistence.queue_bytes", 8 * MIB, KIB..=TIB),
         when_full: r

@@ -147,6 +147,14 @@ pub enum DenyAction {
 /// `[persistence]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Persistence {
+    /// Where sessions that outlive their connection are kept.
+    pub backend: Backend,
+    /// When what they are promised is kept.
+    pub commit: Commit,
+    /// Bytes of changes that wait for the store.
+    pub pending_bytes: usize,
+    /// `[persistence.disk]`
+    pub disk: Disk,
     /// Messages that a session queues.
     pub queue_depth: usize,
     /// Bytes that a session queues.
@@ -161,6 +169,37 @@ pub struct Persistence {
     pub max_retained: usize,
     /// Bytes of retained messages of a node.
     pub max_retained_bytes: usize,
+}
+
+/// Where sessions are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// In memory: they end with the process.
+    Memory,
+    /// In the data directory.
+    Disk,
+}
+
+/// When what clients are promised is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// Before the promise, together with what else waits.
+    Group,
+    /// Before the promise, each turn by itself.
+    Every,
+    /// After the promise, soon.
+    None,
+}
+
+/// `[persistence.disk]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// Bytes that stay free on the file system.
+    pub reserve: u64,
+    /// Bytes of what was read that are kept in memory.
+    pub cache: u64,
+    /// Bytes of the journal, which is read again at start.
+    pub journal: u64,
 }
 
 /// Drop policy.

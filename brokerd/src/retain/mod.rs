@@ -85,11 +85,13 @@ impl Retained {
 
     /// Retains a message in place of the one its topic has; one without payload deletes that [MQTT-3.3.1-6]. What a
     /// known topic has can always be replaced, also by something larger: only a new topic is refused.
-    /// What has expired takes room until [`Retained::expire`] has removed it.
-    pub fn set(&self, message: SharedMessage) -> Result<(), Full> {
+    /// What has expired takes room until [`Retained::expire`] has removed it. Answers a number that rises with every
+    /// change.
+    pub fn set(&self, message: SharedMessage) -> Result<u64, Full> {
         let mut inner = self.inner.write();
         let known = inner.topics.contains(&Probe(message.topic_bytes()) as &dyn Topic);
         let replaced = if message.payload().is_empty() {
+            inner.serial += 1;
             inner.remove(message.topic_bytes())
         } else if !known && !self.has_room(&inner, &message) {
             drop(inner);
@@ -98,10 +100,11 @@ impl Retained {
         } else {
             inner.put(message)
         };
+        let serial = inner.serial;
         // Freed without the lock.
         drop(inner);
         drop(replaced);
-        Ok(())
+        Ok(serial)
     }
 
     fn has_room(&self, inner: &Inner, message: &SharedMessage) -> bool {

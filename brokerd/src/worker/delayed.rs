@@ -3,14 +3,17 @@
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use mqtt::{Message, ReasonCode, Time, topic};
+use store::Op;
 
 use super::attach::wall_millis;
+use super::records;
 use super::shard::Shard;
-use crate::access::Identity;
+use crate::access::{Identity, Principal};
 use crate::metrics::Metric;
 
 /// The longest delay, as EMQX has it: 497 days. A larger number is a time: seconds since 1970.
@@ -52,6 +55,12 @@ impl Budget {
             self.bytes.fetch_sub(size, Relaxed);
         }
         fits
+    }
+
+    /// Room for one that was taken in before, whatever the bound is now.
+    fn take_over(&self, size: usize) {
+        self.messages.fetch_add(1, Relaxed);
+        self.bytes.fetch_add(size, Relaxed);
     }
 
     fn give_back(&self, size: usize) {
@@ -142,11 +151,33 @@ impl Shard {
         let is_first = self.delayed.first().is_none_or(|first| at < first);
         self.delayed.last_number += 1;
         let number = self.delayed.last_number;
+        self.identify(&mut later);
+        self.note_delayed(&later, at);
         self.delayed.heap.push(Held { at, number, message: later, client_id, identity });
         if is_first {
             self.timers.earlier.notify_one();
         }
         ReasonCode::Success
+    }
+
+    fn note_delayed(&mut self, message: &Message, due: Time) {
+        if self.shared.store.is_some() {
+            let clock = self.shared.clock();
+            let (due, expires_at) = (clock.to_wall(due), records::expiry(message, clock));
+            self.note(Op::PutDelayed { id: message.id, due, message: Arc::new(message.clone()), expires_at });
+        }
+    }
+
+    /// Takes up what was held when the process before ended.
+    pub(super) fn restore_delayed(&mut self, kept: store::Delayed) {
+        let clock = self.shared.clock();
+        let mut message = Arc::unwrap_or_clone(kept.message);
+        message.expires_at = kept.expires_at.map(|at| clock.to_time(at));
+        self.shared.delayed.take_over(message.heap_size());
+        self.delayed.last_number += 1;
+        let (at, number) = (clock.to_time(kept.due), self.delayed.last_number);
+        let identity = Identity { principal: Principal::Anonymous, ip: Ipv4Addr::UNSPECIFIED.into() };
+        self.delayed.heap.push(Held { at, number, message, client_id: "".into(), identity });
     }
 
     /// Publishes what is due, or some of it: the rest is still due then.
@@ -156,6 +187,9 @@ impl Shard {
                 return;
             };
             self.shared.delayed.give_back(held.message.heap_size());
+            if self.shared.store.is_some() {
+                self.note(Op::DropDelayed(held.message.id));
+            }
             self.publish_will(&held.client_id, &held.identity, held.message);
         }
     }

@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
+use mqtt::message::SharedMessage;
 use mqtt::session::{Change, Closing};
 use mqtt::{MessageId, ReasonCode};
-use store::{Batch, Body, Entry, Op, Outcome, State, StoreError};
+use store::{Batch, Body, Entry, Op, Outcome, Stamp, State, StoreError};
 
 use super::conn::Conn;
 use super::mailbox::Mail;
@@ -93,6 +94,19 @@ impl Shard {
     pub(super) fn note(&mut self, op: Op) {
         self.journal.ops.push(op);
         self.dirty_notify.notify_one();
+    }
+
+    /// A retained message was set, or deleted.
+    pub(super) fn note_retained(&mut self, message: &SharedMessage, serial: u64) {
+        let clock = self.shared.clock();
+        let stamp = Stamp { hlc: self.shared.first_stamp.saturating_add(serial), node: self.shared.origin };
+        let topic = message.topic().into();
+        self.note(if message.payload().is_empty() {
+            Op::DropRetained { topic, stamp }
+        } else {
+            let expires_at = records::expiry(message, clock);
+            Op::PutRetained { topic, stamp, message: Some(message.clone()), expires_at }
+        });
     }
 
     /// A session is not kept any more.

@@ -31,4 +31,5 @@ pub mod view;
 
 pub use query::{Cursor, Page};
 pub use review::Reviewed;
+pub use restore::Restored;
 pub use start::{Parts, Workers};

@@ -18,7 +18,7 @@ pub(super) struct WallClock {
 }
 
 impl WallClock {
-    fn to_wall(self, at: Time) -> UnixMillis {
+    pub(super) fn to_wall(self, at: Time) -> UnixMillis {
         self.wall.saturating_add(at.since(self.now)).saturating_sub(self.now.since(at))
     }
 

@@ -12,9 +12,26 @@ use super::view::ClientView;
 use crate::metrics::Metric;
 use crate::registry::Epoch;
 
+/// What one worker has from the process before.
+#[derive(Debug, Default)]
+pub struct Restored {
+    /// Its sessions.
+    pub sessions: Vec<SessionHead>,
+    /// Messages that it holds until they are due.
+    pub delayed: Vec<store::Delayed>,
+}
+
 impl Shard {
+    /// Takes everything up, before anybody connects.
+    pub(super) fn restore(&mut self, restored: Restored) {
+        self.begin_turn();
+        restored.sessions.into_iter().for_each(|head| self.restore_session(head));
+        restored.delayed.into_iter().for_each(|kept| self.restore_delayed(kept));
+        self.flush();
+    }
+
     /// Takes a session up. Its subscriptions are in the index when this returns; its will and its end have their timers.
-    pub(super) fn restore(&mut self, head: SessionHead) {
+    fn restore_session(&mut self, head: SessionHead) {
         let Some(record) = head.record else { return }; // it was never saved: nobody was told of it
         let clock = self.shared.clock();
         let client_id: Arc<str> = (*head.client_id).into();

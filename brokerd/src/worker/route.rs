@@ -131,9 +131,15 @@ impl Shard {
         self.turn.under_pressure = under_pressure; // a client that is gone is not read anyway
     }
 
-    fn retain(&self, message: &SharedMessage) -> bool {
+    fn retain(&mut self, message: &SharedMessage) -> bool {
         self.counters.inc(Metric::MessagesRetained);
-        self.shared.retained.set(message.clone()).is_ok()
+        let set = self.shared.retained.set(message.clone());
+        if let Ok(serial) = set
+            && self.shared.store.is_some()
+        {
+            self.note_retained(message, serial);
+        }
+        set.is_ok()
     }
 
     /// Sends a message to all who are subscribed. `ticket` makes the name by which the peers' answers are awaited, and

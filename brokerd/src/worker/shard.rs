@@ -53,6 +53,9 @@ pub(super) struct Shared {
     pub(super) automatic: Vec<Automatic>,
     /// The zero of [`Time`].
     pub(super) started: Instant,
+    /// Where the stamps of retained messages begin: microseconds since 1970, at the start of the process, so that they
+    /// rise from one to the next.
+    pub(super) first_stamp: u64,
     /// This node's name.
     pub(super) node: Arc<str>,
     /// This node and generation, for message identities.

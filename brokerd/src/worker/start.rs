@@ -18,6 +18,7 @@ use super::auto_subscribe::Automatic;
 use super::delayed::{Budget, DelayLimits};
 use super::greet::Accepted;
 use super::mailbox::{Boxes, Mail};
+use super::restore::Restored;
 use super::rewrite::Rewrite;
 use super::shard::{Handle, Settings, Shard, Shared};
 use super::{attach, flush, greet, timers};
@@ -79,6 +80,18 @@ impl Workers {
         }
     }
 
+    /// How many workers there are.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.boxes.iter().len()
+    }
+
+    /// The worker of a client id.
+    #[must_use]
+    pub fn worker_of(&self, client_id: &str) -> u16 {
+        self.boxes.worker_of(client_id)
+    }
+
     /// How many messages are delayed.
     #[must_use]
     pub fn delayed(&self) -> usize {
@@ -95,7 +108,7 @@ impl Workers {
     ///
     /// # Errors
     /// If a thread or its runtime cannot be made.
-    pub fn start(&self, config: &Config, parts: Parts) -> std::io::Result<()> {
+    pub async fn start(&self, config: &Config, parts: Parts, restored: Vec<Restored>) -> std::io::Result<()> {
         let settings = settings(config);
         let shared = Arc::new(Shared {
             boxes: self.boxes.clone(),
@@ -113,15 +126,23 @@ impl Workers {
             started: parts.started,
             origin: parts.origin,
             node: parts.node,
+            first_stamp: attach::wall_millis().saturating_mul(1000),
         });
+        let (mut restored, mut waits) = (restored.into_iter(), Vec::new());
         for worker in 0..self.boxes.iter().len() {
             let worker = u16::try_from(worker).map_err(std::io::Error::other)?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let (shared, counters) = (shared.clone(), parts.metrics.block());
+            let restored = restored.next().unwrap_or_default();
+            let (ready, is_ready) = oneshot::channel();
+            waits.push(is_ready);
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{worker}"))
-                .spawn(move || runtime.block_on(LocalSet::new().run_until(run(worker, shared, counters))))?;
+                .spawn(move || runtime.block_on(LocalSet::new().run_until(run(worker, shared, counters, restored, ready))))?;
             self.threads.lock().push(thread);
+        }
+        for is_ready in waits {
+            let _ = is_ready.await; // a worker that is gone has said why
         }
         Ok(())
     }
@@ -179,8 +200,16 @@ impl Owners for Workers {
 }
 
 /// A worker's life.
-async fn run(worker: u16, shared: Arc<Shared>, counters: Arc<Counters>) {
+async fn run(
+    worker: u16,
+    shared: Arc<Shared>,
+    counters: Arc<Counters>,
+    restored: Restored,
+    ready: oneshot::Sender<()>,
+) {
     let shard: Handle = Rc::new(RefCell::new(Shard::new(worker, shared.clone(), counters)));
+    shard.borrow_mut().restore(restored);
+    let _ = ready.send(()); // whoever started it may be gone
     tokio::task::spawn_local(flush::run(shard.clone()));
     tokio::task::spawn_local(timers::run(shard.clone()));
     let mailbox = shared.boxes.of(worker);

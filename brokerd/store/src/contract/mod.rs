@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use mqtt::{Message, MessageId, PacketId, Qos, Version};
 
-use crate::backend::{Backend, Claim, Stored, Waiting};
+use crate::backend::{Backend, Claim, Stored, Survives, Waiting};
 use crate::op::{Body, Entry, Op, Outcome};
 use crate::record::{SessionRecord, Sid};
 
@@ -149,5 +149,14 @@ fn record(client_id: &str) -> SessionRecord {
 async fn reopen(place: &dyn Place, store: Arc<dyn Backend>) -> Option<Arc<dyn Backend>> {
     let survives = store.caps().survives;
     drop(store);
-    if survives == crate::Survives::Nothing { None } else { Some(place.open().await) }
+    if survives == Survives::Nothing { None } else { Some(place.open().await) }
+}
+
+/// Where there is something to check either way.
+async fn reopen_or_keep(place: &dyn Place, store: Arc<dyn Backend>) -> Arc<dyn Backend> {
+    if store.caps().survives == Survives::Nothing {
+        return store;
+    }
+    drop(store);
+    place.open().await
 }

@@ -64,7 +64,7 @@ pub(super) async fn delayed_messages_come_back_until_they_are_dropped(place: Box
     };
     apply(&store, &(1..=20).map(|n| put(delayed(n))).collect::<Vec<_>>()).await;
     apply(&store, &(1..=10).map(|n| Op::DropDelayed(delayed(n).id)).collect::<Vec<_>>()).await;
-    let store = reopen(&*place, store.clone()).await.unwrap_or(store);
+    let store = reopen_or_keep(&*place, store).await;
     let mut found = store.scan_delayed(None, 4).await.unwrap();
     while let Some(next) = found.next {
         let page = store.scan_delayed(Some(next), 4).await.unwrap();
@@ -91,7 +91,7 @@ pub(super) async fn large_values_come_back_whole(place: Box<dyn Place>) {
         expires_at: None,
     };
     apply(&store, &[inline, Op::PutMessage(large.id, large.clone()), shared(sid, 2, large.id), put_retained]).await;
-    let store = reopen(&*place, store.clone()).await.unwrap_or(store);
+    let store = reopen_or_keep(&*place, store).await;
     let stored = fetch_all(&store, sid).await;
     assert!(stored.len() == 2 && stored.iter().all(|one| one.message == large), "both queued copies are whole");
     let is_whole = retained(&store).await.iter().all(|one| one.message.as_ref() == Some(&large));
