@@ -82,8 +82,11 @@ impl Node {
             metrics: metrics.clone(),
             origin: 1,
             started: std::time::Instant::now(),
+            node: "here".into(),
+            store: None,
         };
-        workers.start(&config, parts).unwrap();
+        let runtime = Runtime::new().unwrap();
+        runtime.block_on(workers.start(&config, parts, Vec::new())).unwrap();
         let listeners = Arc::new(Listeners::bind(&config.listeners, Arc::new(workers.clone())).unwrap());
         let address = listeners.iter().find_map(|listener| listener.address()).unwrap();
         let stop = CancellationToken::new();
