@@ -22,6 +22,7 @@ pub struct Raw {
     inbox: VecDeque<Packet>,
     last_id: u16,
     patience: Duration,
+    most: usize,
 }
 
 impl Raw {
@@ -30,7 +31,7 @@ impl Raw {
         let stream = soon("a TCP connection", TcpStream::connect(address)).await;
         let stream = stream.unwrap_or_else(|error| panic!("{address}: {error}"));
         stream.set_nodelay(true).expect("a socket option");
-        Self { stream, version, bytes: vec![], inbox: VecDeque::new(), last_id: 0, patience: SOON }
+        Self { stream, version, bytes: vec![], inbox: VecDeque::new(), last_id: 0, patience: SOON, most: usize::MAX }
     }
 
     /// A connection with its CONNECT accepted.
@@ -58,8 +59,8 @@ impl Raw {
         let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
         socket.bind(from).expect("an address of this machine");
         let stream = soon("a TCP connection", socket.connect(address)).await.expect("a connection");
-        let (version, patience) = (connect.version, SOON);
-        let mut client = Self { stream, version, bytes: vec![], inbox: VecDeque::new(), last_id: 0, patience };
+        let (version, patience, most) = (connect.version, SOON, usize::MAX);
+        let mut client = Self { stream, version, bytes: vec![], inbox: VecDeque::new(), last_id: 0, patience, most };
         client.send(&connect.encode()).await;
         let Packet::Connack(connack) = client.expect().await else { panic!("not a CONNACK") };
         assert_eq!(connack.code, 0, "CONNECT of {} was refused", connect.client_id);
@@ -70,6 +71,13 @@ impl Raw {
     #[must_use]
     pub const fn patient(mut self, patience: Duration) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// From here on a packet larger than this fails the test.
+    #[must_use]
+    pub const fn at_most(mut self, bytes: u32) -> Self {
+        self.most = bytes as usize;
         self
     }
 
@@ -100,6 +108,7 @@ impl Raw {
         loop {
             match read::packet(&self.bytes, self.version) {
                 Ok(Some((packet, length))) => {
+                    assert!(length <= self.most, "the broker sent {length} bytes, at most {}: {packet:?}", self.most);
                     self.bytes.drain(..length);
                     return Some(packet);
                 }
