@@ -22,8 +22,8 @@ const DISCONNECT: &[u8] = &[
 pub fn check(packet: &Packet, version: Version) -> Result<(), String> {
     let is_v5 = version.has_properties();
     let is_right = match packet {
-        // The answer to a level that the server does not speak may have the form of 3.x.
-        Packet::Connack(connack) if is_v5 && connack.code == 1 => connack.properties.0.is_empty(),
+        // A test that sends a CONNECT of 3.x, or of no level at all, reads the answer in its form as one of 5.0.
+        Packet::Connack(connack) if is_v5 && [1, 2].contains(&connack.code) => connack.properties.0.is_empty(),
         Packet::Connack(connack) if is_v5 => CONNACK.contains(&connack.code),
         Packet::Connack(connack) => connack.code <= 5,
         Packet::Puback(id, code) | Packet::Pubrec(id, code) => *id != 0 && PUBACK.contains(code),
