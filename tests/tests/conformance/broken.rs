@@ -57,10 +57,13 @@ proptest! {
 fn a_table_that_is_right_has_no_problem() {
     assert_eq!(problems_with("it_holds", "it_holds"), Vec::<String>::new());
     assert_eq!(problems_with("it_holds", "it_is_a_property"), Vec::<String>::new());
+    assert_eq!(problems_with("shortfall: not", "`tests/a.rs::it_holds`<br>shortfall: not"), Vec::<String>::new());
 }
 
 #[test]
 fn rows_are_counted_by_their_kind() {
+    let half = GOOD.replace("a frame` |", "a frame`<br>shortfall: not everywhere |");
+    assert_eq!(counts(&half), Counts { statements: 4, proven: 0, client: 1, other: 1, shortfalls: 2 });
     assert_eq!(counts(GOOD), Counts { statements: 4, proven: 1, client: 1, other: 1, shortfalls: 1 });
 }
 

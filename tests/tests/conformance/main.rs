@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use statements::Specification;
-use table::{counts, problems};
+use table::{counts, problems, unproven};
 
 /// The specifications, each with its table.
 const SPECIFICATIONS: &[Specification] = &[v3_1_1::V3_1_1];
@@ -45,4 +45,12 @@ fn the_index_counts_what_the_tables_hold() {
         );
         assert!(index.contains(&row), "{INDEX} does not have: {row}");
     }
+}
+
+#[test]
+fn the_tests_that_the_index_names_exist() {
+    let index = document(INDEX);
+    let names: Vec<&str> = index.split('`').filter(|span| span.contains(".rs::")).collect();
+    let problems: Vec<String> = names.iter().filter_map(|name| unproven(name, root())).collect();
+    assert!(!names.is_empty() && problems.is_empty(), "{INDEX}:\n{}", problems.join("\n"));
 }

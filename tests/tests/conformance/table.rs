@@ -34,11 +34,11 @@ pub(crate) fn counts(text: &str) -> Counts {
     let mut counts = Counts::default();
     for row in rows(text) {
         counts.statements += 1;
-        match proof(row.proof) {
-            Proof::Tests(_) => counts.proven += 1,
-            Proof::Shortfall => counts.shortfalls += 1,
-            Proof::None if row.who == "client" => counts.client += 1,
-            Proof::None => counts.other += 1,
+        match (proof(row.proof), row.who) {
+            (Proof { is_short: true, .. }, _) => counts.shortfalls += 1,
+            (Proof { tests, .. }, _) if !tests.is_empty() => counts.proven += 1,
+            (_, "client") => counts.client += 1,
+            _ => counts.other += 1,
         }
     }
     counts
@@ -52,13 +52,11 @@ struct Row<'a> {
     cells: usize,
 }
 
-enum Proof<'a> {
-    /// `file::name`, one or more.
-    Tests(Vec<&'a str>),
-    /// Known not to hold.
-    Shortfall,
-    /// Nothing to prove, and why.
-    None,
+struct Proof<'a> {
+    /// `file::name` each.
+    tests: Vec<&'a str>,
+    /// Known not to hold, or not everywhere.
+    is_short: bool,
 }
 
 fn rows(text: &str) -> Vec<Row<'_>> {
@@ -72,13 +70,11 @@ fn row(line: &str) -> Row<'_> {
 }
 
 fn proof(cell: &str) -> Proof<'_> {
-    if cell.starts_with("shortfall: ") {
-        Proof::Shortfall
-    } else if cell.starts_with('-') || cell.is_empty() {
-        Proof::None
-    } else {
-        Proof::Tests(cell.split("<br>").map(|name| name.trim().trim_matches('`')).collect())
-    }
+    let is_text = |part: &&str| part.is_empty() || part.starts_with("- ") || *part == "-";
+    let (shortfalls, others): (Vec<&str>, Vec<&str>) =
+        cell.split("<br>").map(str::trim).partition(|part| part.starts_with("shortfall: "));
+    let tests = others.into_iter().filter(|part| !is_text(part)).map(|part| part.trim_matches('`')).collect();
+    Proof { tests, is_short: !shortfalls.is_empty() }
 }
 
 fn missing_repeated_and_unknown(specification: &Specification, rows: &[Row<'_>]) -> Vec<String> {
@@ -111,20 +107,20 @@ fn row_problems(row: &Row<'_>, root: &Path) -> Vec<String> {
     if row.asks.is_empty() {
         problems.push("does not say what it asks".to_owned());
     }
-    match proof(row.proof) {
-        Proof::Tests(names) => problems.extend(names.into_iter().filter_map(|name| unproven(name, root))),
-        Proof::Shortfall => {}
-        Proof::None if row.who == "server" || row.who == "both" => problems.push("has no proof".to_owned()),
-        Proof::None if row.proof.trim_start_matches('-').trim().is_empty() => {
+    let proof = proof(row.proof);
+    problems.extend(proof.tests.iter().filter_map(|name| unproven(name, root)));
+    if proof.tests.is_empty() && !proof.is_short {
+        if row.who == "server" || row.who == "both" {
+            problems.push("has no proof".to_owned());
+        } else if row.proof.trim_start_matches('-').trim().is_empty() {
             problems.push("has neither a proof nor a reason".to_owned());
         }
-        Proof::None => {}
     }
     problems
 }
 
 /// Why `name` (`file::test`) proves nothing.
-fn unproven(name: &str, root: &Path) -> Option<String> {
+pub(crate) fn unproven(name: &str, root: &Path) -> Option<String> {
     let Some((file, name)) = name.split_once("::") else {
         return Some(format!("`{name}` is not `file::test`"));
     };
