@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use tests::node::{Node, NodeOptions};
-use tests::packet::{self, Connect, PINGREQ, PublishOut, Version, property_four, property_two, user_property};
+use tests::packet::{
+    self, Connect, PINGREQ, PublishOut, Version, property_byte, property_four, property_two, user_property,
+};
 use tests::raw::Raw;
 use tests::read::{Packet, Value};
 use tests::users::Files;
@@ -74,6 +76,15 @@ async fn no_answer_is_larger_than_the_client_takes_and_none_is_missing_for_that(
         client.send(&[0x36, 0]).await; // QoS 3
         assert_eq!(client.expect_close().await, Some(0x81), "{limit} bytes");
     }
+}
+
+#[tokio::test]
+async fn who_wants_no_problem_information_gets_codes_alone() {
+    let (_files, node) = guarded().await;
+    let connect = Connect::v5("ann").login("ann", "ann").property(property_byte(0x17, 0));
+    // SUBACK with four codes is the longest answer, and has no room for a property.
+    let mut client = Raw::connect(node.mqtt(), &connect).await.at_most(9);
+    assert_eq!(one_of_each(&mut client).await, expected(), "[MQTT-3.1.2-29]");
 }
 
 #[tokio::test]

@@ -148,6 +148,14 @@ async fn before_it_accepts_a_client_the_server_says_connack_or_nothing_and_never
 }
 
 #[tokio::test]
+async fn who_names_no_authentication_method_hears_of_none() {
+    let node = node().await;
+    let (mut client, connack) = Raw::connect_with_answer(node.mqtt(), &Connect::v5("plain")).await;
+    assert_eq!([0x15, 0x16].map(|id| connack.properties.get(id)), [None; 2], "[MQTT-4.12.0-6]");
+    client.expect_silence().await; // no AUTH
+}
+
+#[tokio::test]
 async fn response_information_is_not_given_to_who_declines_it() {
     let node = Node::start(NodeOptions::alone("b1").set("mqtt.response_information", "reply/")).await;
     let declining = Connect::v5("declines").property(property_byte(0x19, 0));
