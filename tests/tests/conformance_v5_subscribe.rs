@@ -158,6 +158,37 @@ async fn a_replaced_subscription_gets_its_options_identifier_and_retained_messag
     client.expect_silence().await;
 }
 
+#[tokio::test]
+async fn a_message_goes_to_every_session_with_a_filter_that_matches_and_to_no_other() {
+    let node = node().await;
+    let matching = ["a/b/c", "a/+/c", "+/+/+", "a/#", "#", "a/b/c/#", "$share/g/a/b/c", "$share/h/#"];
+    let others = ["a/b", "a/b/c/d", "a/b/c/+", "+/b", "b/#", "/a/b/c", "a/B/c", "$share/g/a/b"];
+    let (mut here, mut away) = (vec![], vec![]);
+    for (at, filter) in matching.iter().chain(&others).enumerate() {
+        let mut client = Raw::connect(node.mqtt(), &Connect::v5(&format!("here-{at}"))).await;
+        client.subscribe(filter, 1).await;
+        here.push((*filter, client));
+        if !filter.starts_with("$share") {
+            let connect = Connect::v5(&format!("away-{at}")).persistent();
+            let mut client = Raw::connect(node.mqtt(), &connect).await;
+            client.subscribe(filter, 1).await;
+            client.disconnect().await;
+            away.push((*filter, connect));
+        }
+    }
+    let mut publisher = Raw::connect(node.mqtt(), &Connect::v5("publisher")).await;
+    publisher.publish("a/b/c", b"to all", 1).await;
+    for (filter, connect) in away {
+        here.push((filter, Raw::connect(node.mqtt(), &connect).await));
+    }
+    for (filter, mut client) in here {
+        if matching.contains(&filter) {
+            assert_eq!(client.receive().await.text(), "to all", "{filter}");
+        }
+        client.expect_silence().await;
+    }
+}
+
 /// Two members of one group, of which the first has been sent a message at this QoS and has not acknowledged it.
 async fn one_of_two_members_has_it(node: &Node, qos: u8) -> (Raw, u16, Raw) {
     let mut first = Raw::connect(node.mqtt(), &Connect::v5("first")).await;
