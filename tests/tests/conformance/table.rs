@@ -73,7 +73,7 @@ fn proof(cell: &str) -> Proof<'_> {
     let is_text = |part: &&str| part.is_empty() || part.starts_with("- ") || *part == "-";
     let (shortfalls, others): (Vec<&str>, Vec<&str>) =
         cell.split("<br>").map(str::trim).partition(|part| part.starts_with("shortfall: "));
-    let tests = others.into_iter().filter(|part| !is_text(part)).map(|part| part.trim_matches('`')).collect();
+    let tests = others.into_iter().filter(|part| !is_text(part)).map(|part| part.trim_matches('`').trim()).collect();
     Proof { tests, is_short: !shortfalls.is_empty() }
 }
 
