@@ -73,7 +73,7 @@ fn proof(cell: &str) -> Proof<'_> {
     let is_text = |part: &&str| part.is_empty() || part.starts_with("- ") || *part == "-";
     let (shortfalls, others): (Vec<&str>, Vec<&str>) =
         cell.split("<br>").map(str::trim).partition(|part| part.starts_with("shortfall: "));
-    let tests = others.into_iter().filter(|part| !is_text(part)).map(|part| part.trim_matches('`')).collect();
+    let tests = others.into_iter().filter(|part| !is_text(part)).map(|part| part.trim_matches('`').trim()).collect();
     Proof { tests, is_short: !shortfalls.is_empty() }
 }
 
@@ -152,10 +152,10 @@ fn no_test(source: &str, name: &str) -> Option<&'static str> {
         return Some("is no function");
     };
     let above = lines[..at].iter().rev().take_while(|line| line.starts_with("#[") || line.starts_with("//"));
-    let attributes: Vec<&&str> = above.filter(|line| line.starts_with("#[")).collect();
+    let attributes: Vec<&str> = above.copied().filter(|line| line.starts_with("#[")).collect();
     if attributes.iter().any(|line| line.starts_with("#[ignore")) {
         return Some("is ignored");
     }
-    let is_test = |line: &&&str| line.starts_with("#[test]") || line.starts_with("#[tokio::test");
-    if attributes.iter().any(|line| is_test(&line)) { None } else { Some("is no test") }
+    let is_test = |line: &&str| line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+    if attributes.iter().any(is_test) { None } else { Some("is no test") }
 }
