@@ -155,6 +155,9 @@ async fn a_replaced_subscription_gets_its_options_identifier_and_retained_messag
         let ids: Vec<_> = live.properties.0.iter().filter(|(property, _)| *property == 0x0b).collect();
         assert_eq!((live.qos, live.properties.number(0x0b), ids.len()), (qos, Some(id.into()), 1), "[MQTT-3.8.4-3]");
     }
+    client.subscribe("t", 0x20).await; // without an identifier, and not again what is retained
+    client.publish("t", b"live", 1).await;
+    assert_eq!(client.receive().await.properties.get(0x0b), None, "the identifier went with what was replaced");
     client.expect_silence().await;
 }
 
