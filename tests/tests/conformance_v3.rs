@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use tests::broker::Broker;
+use tests::cluster::Cluster;
 use tests::node::{Node, NodeOptions};
 use tests::packet::{self, Connect, PublishOut, Version, Will};
 use tests::raw::Raw;
@@ -147,6 +148,56 @@ async fn a_will_comes_once_at_its_qos_and_is_retained_only_where_it_says_so() {
             late.expect_silence().await;
         }
     }
+}
+
+#[tokio::test]
+async fn a_will_is_sent_however_a_connection_ends_without_disconnect() {
+    let node = Node::start(NodeOptions::alone("n1")).await;
+    let mut watcher = Raw::connect(node.mqtt(), &Connect::v311("watcher")).await;
+    watcher.subscribe("will", 1).await;
+    for version in VERSIONS {
+        let connect = Connect::new(version, "mortal").persistent().will(Will::new("will", "gone"));
+        let mut client = Raw::connect(node.mqtt(), &connect.clone().keep_alive(1)).await;
+        assert_eq!(client.next_or_end().await, None, "{version:?}: silent for too long");
+        assert_eq!(watcher.receive().await.text(), "gone");
+
+        let wrong: [&[u8]; 2] = [&[0x36, 3, 0, 1, b'a'], &[0xe1, 0]]; // QoS 3, and a DISCONNECT with flags
+        for packet in wrong {
+            let mut client = Raw::connect(node.mqtt(), &connect).await;
+            client.send(packet).await;
+            assert_eq!(watcher.receive().await.text(), "gone", "{version:?}: {packet:02x?}");
+            assert_eq!(client.next_or_end().await, None);
+        }
+
+        let _kicked = Raw::connect(node.mqtt(), &connect).await;
+        node.ctl().run(&["clients", "kick", "mortal"]).await.ok();
+        assert_eq!(watcher.receive().await.text(), "gone", "{version:?}: kicked");
+
+        let _taken_over = Raw::connect(node.mqtt(), &connect).await;
+        let mut successor = Raw::connect(node.mqtt(), &Connect::new(version, "mortal").persistent()).await;
+        assert_eq!(watcher.receive().await.text(), "gone", "{version:?}: taken over");
+        successor.expect_silence().await;
+        successor.disconnect().await;
+        watcher.expect_silence().await;
+    }
+}
+
+#[tokio::test]
+async fn the_wills_of_a_client_that_moves_and_of_a_node_that_stops_are_sent_on_other_nodes() {
+    let mut cluster = Cluster::start(2).await;
+    let mut watcher = Raw::connect(cluster.nodes[1].mqtt(), &Connect::v311("watcher")).await;
+    watcher.subscribe("will", 1).await;
+    for version in VERSIONS {
+        let connect = Connect::new(version, "mortal").will(Will::new("will", "gone"));
+        let _left = Raw::connect(cluster.nodes[0].mqtt(), &connect).await;
+        Raw::connect(cluster.nodes[1].mqtt(), &connect).await.disconnect().await;
+        assert_eq!(watcher.receive().await.text(), "gone", "{version:?}: moved");
+        watcher.expect_silence().await;
+    }
+    let _served = Raw::connect(cluster.nodes[0].mqtt(), &Connect::v311("served").will(Will::new("will", "gone"))).await;
+    let status = cluster.nodes[0].terminate().await;
+    assert!(status.success(), "{status}");
+    assert_eq!(watcher.receive().await.text(), "gone", "its node has stopped");
 }
 
 #[tokio::test]
