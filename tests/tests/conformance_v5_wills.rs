@@ -1,6 +1,7 @@
 //! Statements of MQTT 5.0 about wills that no other test proves. `docs/conformance-5.0.md` names each statement's test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use tests::cluster::Cluster;
 use tests::node::{Node, NodeOptions};
 use tests::packet::{Connect, Will, property_byte, property_four, property_text, user_property};
 use tests::raw::Raw;
@@ -70,4 +71,26 @@ async fn silence_beyond_the_keep_alive_is_a_failure_and_sends_the_will() {
     let mut client = Raw::connect(node.mqtt(), &connect).await;
     assert_eq!(client.expect_close().await, Some(0x8d), "[MQTT-3.1.2-22]");
     assert_eq!(watcher.receive().await.text(), "silent");
+}
+
+#[tokio::test]
+async fn a_node_that_stops_sends_the_wills_whose_delay_its_sessions_do_not_outlive() {
+    let mut cluster = Cluster::start(2).await;
+    let mut watcher = Raw::connect(cluster.nodes[1].mqtt(), &Connect::v5("watcher")).await;
+    watcher.subscribe("will/#", 1).await;
+    let delayed = |name: &str| {
+        let mut will = Will::new(&format!("will/{name}"), "gone");
+        will.properties = property_four(0x18, 600);
+        Connect::v5(name).persistent().will(will)
+    };
+    let _here = Raw::connect(cluster.nodes[0].mqtt(), &delayed("here")).await;
+    let away = Raw::connect(cluster.nodes[0].mqtt(), &delayed("away")).await;
+    away.abandon();
+    watcher.expect_silence().await;
+    let status = cluster.nodes[0].terminate().await;
+    assert!(status.success(), "{status}");
+    let mut topics = [watcher.receive().await.topic, watcher.receive().await.topic];
+    topics.sort_unstable();
+    assert_eq!(topics, ["will/away", "will/here"]);
+    watcher.expect_silence().await;
 }
