@@ -12,6 +12,8 @@ const PUBACK: &[u8] = &[0, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99];
 const PUBREL: &[u8] = &[0, 0x92];
 const SUBACK: &[u8] = &[0, 1, 2, 0x80, 0x83, 0x87, 0x8f, 0x91, 0x97, 0x9e, 0xa1, 0xa2];
 const UNSUBACK: &[u8] = &[0, 0x11, 0x80, 0x83, 0x87, 0x8f, 0x91];
+/// Without 0x19, which is for clients.
+const AUTH: &[u8] = &[0, 0x18];
 /// 0x8C is in the table of section 2.4 alone.
 const DISCONNECT: &[u8] = &[
     0, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8b, 0x8c, 0x8d, 0x8e, 0x8f, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98,
@@ -33,6 +35,9 @@ pub fn check(packet: &Packet, version: Version) -> Result<(), String> {
         }
         Packet::Unsuback(id, codes) => *id != 0 && codes.iter().all(|code| is_v5 && UNSUBACK.contains(code)),
         Packet::Disconnect(code) => DISCONNECT.contains(code),
+        Packet::Auth(code, properties) => {
+            AUTH.contains(code) && properties.0.iter().all(|(id, _)| [0x15, 0x16, 0x1f, 0x26].contains(id))
+        }
         _ => true,
     };
     let is_present = matches!(packet, Packet::Connack(connack) if connack.code != 0 && connack.session_present);
@@ -67,6 +72,7 @@ mod tests {
         assert_eq!(taken(0x90, &[0, 1, 0], &[]), super::SUBACK);
         assert_eq!(taken(0xb0, &[0, 1, 0], &[]), super::UNSUBACK);
         assert_eq!(taken(0xe0, &[], &[]), super::DISCONNECT);
+        assert_eq!(taken(0xf0, &[], &[0]), super::AUTH);
     }
 
     #[test]
