@@ -10,8 +10,10 @@ use mqtt::session::{Authentication, Negotiated, Verdict};
 use mqtt::{ReasonCode, Time, Version};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::greet::{Greeting, Refusal, is_servable};
+use super::greet::is_servable;
+use super::greeting::Greeting;
 use super::mailbox::Mail;
+use super::refusal::Refusal;
 use super::shard::{Handle, Shard};
 use crate::access::{Conversation, Mechanism, Principal, Step};
 use crate::metrics::Metric;
@@ -56,6 +58,9 @@ impl Applicant<'_> {
                 }
                 Step::Success { principal, data } => {
                     self.negotiated.authentication_data = data;
+                    if let Principal::User(name) = &principal {
+                        self.negotiated.username = Some((&**name).into()); // not whom the CONNECT may name beside it
+                    }
                     return if is_servable(self.negotiated) { Ok(principal) } else { Err(None) };
                 }
                 Step::Failure => return Err(refusal(ReasonCode::NotAuthorized)),
