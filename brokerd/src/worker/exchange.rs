@@ -76,20 +76,24 @@ impl Applicant<'_> {
         shard: &Handle,
         exchange: &mut Authentication,
     ) -> Result<Option<Box<[u8]>>, Option<Refusal>> {
+        let violated = |violation: Violation| {
+            shard.borrow().counters.inc(Metric::ProtocolErrors);
+            refusal(violation)
+        };
         let read = self.greeting.read(shard, self.transport, Some(Version::V5), &self.limits, may_come).await;
-        let packet = read.map_err(|violation| violation.and_then(refusal))?;
+        let packet = read.map_err(|violation| violation.and_then(violated))?;
         shard.borrow().counters.inc(Metric::PacketsReceived);
-        match codec::decode(Version::V5, packet, &self.limits).map_err(refusal)? {
+        match codec::decode(Version::V5, packet, &self.limits).map_err(violated)? {
             Packet::Auth(auth) => {
                 shard.borrow().counters.inc(Metric::AuthReceived);
-                exchange.received(&auth, Time::default()).map_err(refusal)?;
+                exchange.received(&auth, Time::default()).map_err(violated)?;
                 Ok(auth.data.map(Into::into))
             }
             Packet::Disconnect(_) => {
                 shard.borrow().counters.inc(Metric::DisconnectReceived);
                 Err(None)
             }
-            _ => Err(refusal(Violation::BeforeConnack)),
+            _ => Err(violated(Violation::BeforeConnack)),
         }
     }
 }
