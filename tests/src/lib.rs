@@ -6,7 +6,9 @@
 pub mod binaries;
 pub mod broker;
 pub mod cluster;
+pub mod codes;
 pub mod ctl;
+pub mod in_process;
 pub mod malformed;
 pub mod mosquitto;
 pub mod node;

@@ -221,23 +221,25 @@ impl Foundation {
             Some(cluster) => cluster.claims(),
             None => Arc::new(OnlyHere::new(self.clock.clone())),
         };
-        self.workers.start(
-            config,
-            Parts {
-                index: self.index.clone(),
-                retained: self.retained.clone(),
-                system: self.system.clone(),
-                forward,
-                elsewhere,
-                access: self.access.clone(),
-                metrics: self.metrics.clone(),
-                origin: glue::origin(&self.name, self.generation),
-                started: self.started,
-                node: self.name.as_str().into(),
-                store: self.store.clone(),
-            },
-            restored,
-        ).await
+        self.workers
+            .start(
+                config,
+                Parts {
+                    index: self.index.clone(),
+                    retained: self.retained.clone(),
+                    system: self.system.clone(),
+                    forward,
+                    elsewhere,
+                    access: self.access.clone(),
+                    metrics: self.metrics.clone(),
+                    origin: glue::origin(&self.name, self.generation),
+                    started: self.started,
+                    node: self.name.as_str().into(),
+                    store: self.store.clone(),
+                },
+                restored,
+            )
+            .await
     }
 
     async fn serve_admin(

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::notation::{address, is_host_and_port, is_name, is_path, loopback, parse_duration};
 use super::reader::Reader;
 use super::{
-    Admin, Auth, AutoSubscribe, Backend, Cluster, Commit, Config, DenyAction, Disk, Endpoint, Log, Mqtt, Node, Persistence, Rewrite,
-    RewriteAction, Secret, SharedStrategy, Sources, Sys, WhenFull, listeners,
+    Admin, Auth, AutoSubscribe, Backend, Cluster, Commit, Config, DenyAction, Disk, Endpoint, Log, Mqtt, Node,
+    Persistence, Rewrite, RewriteAction, Secret, SharedStrategy, Sources, Sys, WhenFull, listeners,
 };
 
 const KIB: usize = 1 << 10;

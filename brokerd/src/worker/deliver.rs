@@ -28,7 +28,13 @@ impl Shard {
 
     /// Delivers to sessions of this worker. `subscribers` is sorted by session where one can appear twice. `check` is
     /// for deliveries that were under way while a subscription could end: then it is looked up again.
-    pub(super) fn deliver_here(&mut self, message: &SharedMessage, subscribers: &[Subscriber], from: Option<u32>, check: bool) {
+    pub(super) fn deliver_here(
+        &mut self,
+        message: &SharedMessage,
+        subscribers: &[Subscriber],
+        from: Option<u32>,
+        check: bool,
+    ) {
         for of_session in subscribers.chunk_by(|a, b| a.session == b.session) {
             let slot = of_session[0].session;
             let Some(entry) = self.sessions.get(slot as usize) else {

@@ -8,8 +8,8 @@ use mqtt::Qos;
 use mqtt::message::SharedMessage;
 use mqtt::session::{Delivery, Granted};
 
-use super::turn::Waiting;
 use super::shard::Shard;
+use super::turn::Waiting;
 use crate::metrics::Metric;
 use crate::router::{
     self, Chosen, ForGroup, Mailboxes, OnDelivered, Outbound, PeerSet, PeerSlot, Share, Subscriber, Target, Terms,

@@ -22,7 +22,12 @@ enum Lacks {
     /// A place in the store.
     Place,
     /// Bodies, from this name on.
-    Bodies { slot: u32, incarnation: u32, sid: Sid, first: u64 },
+    Bodies {
+        slot: u32,
+        incarnation: u32,
+        sid: Sid,
+        first: u64,
+    },
 }
 
 /// Readies the store for a CONNECT: answers the place for the session that begins with it, if one does. To be acted on

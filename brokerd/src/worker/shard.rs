@@ -22,8 +22,8 @@ use super::journal::Journal;
 use super::mailbox::Boxes;
 use super::records::WallClock;
 use super::rewrite::Rewrite;
-use super::turn::Turn;
 use super::timers::Timers;
+use super::turn::Turn;
 use super::view::ClientView;
 use crate::access::{Access, Identity, Rules};
 use crate::metrics::{Counters, Metric};
@@ -174,7 +174,13 @@ impl Shard {
     }
 
     /// A new session, and its place.
-    pub(super) fn create(&mut self, client_id: &Arc<str>, version: Version, identity: Identity, view: ClientView) -> u32 {
+    pub(super) fn create(
+        &mut self,
+        client_id: &Arc<str>,
+        version: Version,
+        identity: Identity,
+        view: ClientView,
+    ) -> u32 {
         let session = Session::new(client_id.clone(), version, self.last_incarnation.wrapping_add(1), self.turn.now);
         self.counters.inc(Metric::SessionCreated);
         self.insert(session, identity, view)

@@ -35,6 +35,12 @@ impl Session {
         self.subscriptions.iter()
     }
 
+    /// The subscription of this serial as it stands now.
+    #[must_use]
+    pub fn subscription(&self, serial: u32) -> Option<&Granted> {
+        self.subscriptions.get(serial)
+    }
+
     /// Those of its subscriptions that are a member's of a shared group.
     pub fn shared_subscriptions(&self) -> impl Iterator<Item = &Granted> {
         self.subscriptions.shared()
@@ -43,7 +49,7 @@ impl Session {
     /// Whether the subscription of this serial still stands.
     #[must_use]
     pub fn is_subscribed(&self, serial: u32) -> bool {
-        self.subscriptions.has(serial)
+        self.subscriptions.get(serial).is_some()
     }
 
     /// Whether so many acknowledgements or SUBACKs are owed that no more may be read from the client (3.x has no
