@@ -60,7 +60,7 @@ pub(super) async fn attach(shard: Handle, handover: Handover) {
         Err(error) => {
             tracing::debug!(%error, client = &*client_id, "the store could not give a session");
             shard.borrow_mut().return_claim(&client_id, grant.epoch);
-            return super::greet::refuse(&shard, transport, recipient, &ReasonCode::ServerUnavailable.into()).await;
+            return refuse(&shard, transport, recipient, &ReasonCode::ServerUnavailable.into()).await;
         }
     };
     let attached = {
