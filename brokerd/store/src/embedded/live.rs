@@ -46,6 +46,8 @@ pub(super) struct Live {
     pub(super) counted: Counted,
     /// Sessions whose rows are to be removed.
     pub(super) garbage: VecDeque<Sid>,
+    /// How far the first of them is done: the rows that are gone would be passed over again and again.
+    pub(super) collected: (Table, [u8; 17]),
     pub(super) expire_session: Option<Sid>,
     pub(super) expire_row: [u8; 16],
 }
@@ -59,6 +61,7 @@ impl Default for Live {
             naming: HashMap::default(),
             counted: Counted::All,
             garbage: VecDeque::new(),
+            collected: (Table::Queue, [0; 17]),
             expire_session: None,
             expire_row: [0; 16],
         }
@@ -82,6 +85,11 @@ impl Live {
             }
             ControlFlow::Continue(())
         })?;
+        // A claim that a power cut undid may have left rows: its number is not for somebody else.
+        for table in [Table::Queue, Table::Flight] {
+            let last = engine.last_key(table)?.map_or(0, |key| keys::of_row(&key).0.0);
+            live.next_sid = live.next_sid.max(last.saturating_add(1));
+        }
         Ok(live)
     }
 

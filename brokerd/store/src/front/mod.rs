@@ -5,6 +5,8 @@ mod committer;
 mod counters;
 mod queue;
 mod reads;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

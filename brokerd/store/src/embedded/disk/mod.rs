@@ -1,9 +1,12 @@
 //! Tables on disk, in fjall. Owns how the engine is set up, and when it must not be used any more. Never retries a
 //! write that failed: what the engine holds then is not known.
 
+mod compact;
+mod journal;
 mod open;
 mod room;
 
+use std::fs::File;
 use std::ops::{Bound, ControlFlow};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -14,6 +17,7 @@ use super::engine::{Engine, Range, Visit};
 use super::keys::{TABLES, Table};
 use super::memory::is_empty;
 use crate::error::StoreError;
+use compact::Compaction;
 use room::Room;
 
 /// How the directory is used.
@@ -42,10 +46,13 @@ impl DiskSettings {
 
 /// The tables.
 pub(super) struct Disk {
+    compaction: Compaction,
     database: Database,
     tables: [Keyspace; TABLES.len()],
     room: Room,
     is_dead: AtomicBool,
+    /// Dropped last: then the directory is another's.
+    _lock: File,
 }
 
 impl std::fmt::Debug for Disk {
@@ -83,6 +90,9 @@ impl Engine for Disk {
     }
 
     fn remove(&self, batch: &mut WriteBatch, table: Table, key: &[u8]) {
+        if table == Table::Queue {
+            self.compaction.removed();
+        }
         batch.remove(self.table(table), key);
     }
 
@@ -113,6 +123,15 @@ impl Engine for Disk {
             }
         }
         Ok(())
+    }
+
+    fn last_key(&self, table: Table) -> Result<Option<Vec<u8>>, StoreError> {
+        let last = self.table(table).last_key_value().map(|row| row.key()).transpose().map_err(unreadable)?;
+        Ok(last.map(|key| key.to_vec()))
+    }
+
+    fn tidy(&self) {
+        self.compaction.start_if_worth_it(self.table(Table::Queue));
     }
 
     fn has_room(&self) -> bool {
