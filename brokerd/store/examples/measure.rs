@@ -86,10 +86,13 @@ fn enqueue(sid: Sid, seq: u64, body: Body) -> Op {
 /// Submits, and waits while the store has enough.
 async fn submit(store: &Store, ops: Vec<Op>, done: &Arc<AtomicU64>) {
     let (count, counter) = (ops.len() as u64, done.clone());
-    let mut batch = Batch { ops, done: Box::new(move |result| {
-        assert!(result.unwrap().fenced.is_empty());
-        counter.fetch_add(count, Relaxed);
-    }) };
+    let mut batch = Batch {
+        ops,
+        done: Box::new(move |result| {
+            assert!(result.unwrap().fenced.is_empty());
+            counter.fetch_add(count, Relaxed);
+        }),
+    };
     while let Err(refused) = store.submit(batch) {
         batch = refused;
         tokio::time::sleep(Duration::from_micros(200)).await;
@@ -100,12 +103,14 @@ async fn write(store: &Store, messages: u64, sessions: u64) {
     let begin = Instant::now();
     let mut sids = Vec::new();
     for chunk in (0..sessions).collect::<Vec<_>>().chunks(200) {
-        let claims = chunk.iter().map(|n| store.claim(Claim {
-            client_id: format!("device-{n:08}").into(),
-            epoch: 1,
-            node: "a".into(),
-            is_clean: false,
-        }));
+        let claims = chunk.iter().map(|n| {
+            store.claim(Claim {
+                client_id: format!("device-{n:08}").into(),
+                epoch: 1,
+                node: "a".into(),
+                is_clean: false,
+            })
+        });
         for claim in claims {
             sids.push(claim.await.unwrap().sid);
         }
@@ -161,7 +166,11 @@ async fn recover(store: &Store, begin: Instant) {
                 break;
             }
         }
-        println!("{sessions} sessions, {entries} entries counted at {:.2} s, {}", begin.elapsed().as_secs_f64(), memory());
+        println!(
+            "{sessions} sessions, {entries} entries counted at {:.2} s, {}",
+            begin.elapsed().as_secs_f64(),
+            memory()
+        );
     }
 }
 
@@ -218,7 +227,9 @@ async fn groups(store: &Store, commit: Commit) {
             let ops = (0..size).map(|n| enqueue(sid, seq + n + 1, Body::Inline(message(seq + n))));
             let start = Instant::now();
             let (sender, receiver) = tokio::sync::oneshot::channel();
-            let done = Box::new(move |result: Result<_, _>| { let _ = sender.send(result.is_ok()); });
+            let done = Box::new(move |result: Result<_, _>| {
+                let _ = sender.send(result.is_ok());
+            });
             if store.submit(Batch { ops: ops.collect(), done }).is_err() {
                 tokio::task::yield_now().await;
                 continue;

@@ -26,9 +26,10 @@ async fn claim(store: &Arc<dyn Backend>) -> Sid {
 async fn write(store: &Arc<dyn Backend>, sid: Sid, batch: u64) {
     let seqs = batch * IN_BATCH + 1..=(batch + 1) * IN_BATCH;
     let enqueue = |seq: u64| {
-        let message = Arc::new(Message::new("a/b", &[], &vec![seq as u8; (seq * 91 % 900) as usize]));
+        let message = Arc::new(Message::new("a/b", &[], &vec![seq as u8; (seq * 911 % 4000) as usize]));
         let (qos, body) = (Qos::AtLeastOnce, Body::Inline(message));
-        let entry = Entry { qos, retain: false, subscription_ids: Box::default(), shared: None, expires_at: None, body };
+        let entry =
+            Entry { qos, retain: false, subscription_ids: Box::default(), shared: None, expires_at: None, body };
         Op::Enqueue { sid, epoch: 1, seq, entry }
     };
     let ops: Vec<Op> = seqs.map(enqueue).collect();
@@ -114,7 +115,7 @@ async fn a_write_that_a_power_cut_tore_is_there_whole_or_not_at_all() {
                 0 => false,
                 1 => true,
                 2 => to == written.len(),
-                _ => random % 3 != 0,
+                _ => !random.is_multiple_of(3),
             };
             sectors.push(if is_there { '1' } else { '0' });
             if is_there {

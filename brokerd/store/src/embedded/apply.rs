@@ -259,7 +259,8 @@ pub(super) fn drop_session<E: Engine>(
     sid: Sid,
 ) -> Result<(), StoreError> {
     let owner = keys::tagged(OWNER, sid);
-    if let Some((_, _, client_id)) = engine.get(Table::Sessions, &owner)?.and_then(|value| read::decode_owner(&value).ok())
+    if let Some((_, _, client_id)) =
+        engine.get(Table::Sessions, &owner)?.and_then(|value| read::decode_owner(&value).ok())
     {
         let mut client = vec![CLIENT];
         client.extend_from_slice(client_id.as_bytes());

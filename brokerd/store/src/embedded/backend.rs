@@ -7,9 +7,7 @@ use mqtt::MessageId;
 
 use super::Embedded;
 use super::engine::Engine;
-use crate::backend::{
-    Backend, Caps, Claim, Claimed, Delayed, Expired, Page, Retained, SessionHead, Stored,
-};
+use crate::backend::{Backend, Caps, Claim, Claimed, Delayed, Expired, Page, Retained, SessionHead, Stored};
 use crate::error::StoreError;
 use crate::op::{Op, Outcome};
 use crate::record::{Sid, UnixMillis};

@@ -71,20 +71,24 @@ impl Default for Live {
 impl Live {
     pub(super) fn load<E: Engine>(engine: &E) -> Result<Self, StoreError> {
         let mut live = Self { counted: Counted::Below([0; 16]), ..Self::default() };
-        engine.scan(Table::Sessions, (Bound::Included(&[GARBAGE]), Bound::Excluded(&[OWNER + 1])), &mut |key, value| {
-            let sid = keys::of_tagged(key);
-            live.next_sid = live.next_sid.max(sid.0 + 1);
-            match key.first() {
-                Some(&GARBAGE) => live.garbage.push_back(sid),
-                Some(&OWNER) => {
-                    // One whose owner cannot be read is claimed anew by any epoch.
-                    let epoch = Reader::versioned(value).and_then(|mut reader| reader.u64()).unwrap_or(0);
-                    live.owners.insert(sid, Owner { epoch, last_seq: 0 });
+        engine.scan(
+            Table::Sessions,
+            (Bound::Included(&[GARBAGE]), Bound::Excluded(&[OWNER + 1])),
+            &mut |key, value| {
+                let sid = keys::of_tagged(key);
+                live.next_sid = live.next_sid.max(sid.0 + 1);
+                match key.first() {
+                    Some(&GARBAGE) => live.garbage.push_back(sid),
+                    Some(&OWNER) => {
+                        // One whose owner cannot be read is claimed anew by any epoch.
+                        let epoch = Reader::versioned(value).and_then(|mut reader| reader.u64()).unwrap_or(0);
+                        live.owners.insert(sid, Owner { epoch, last_seq: 0 });
+                    }
+                    _ => {}
                 }
-                _ => {}
-            }
-            ControlFlow::Continue(())
-        })?;
+                ControlFlow::Continue(())
+            },
+        )?;
         // A claim that a power cut undid may have left rows: its number is not for somebody else.
         for table in [Table::Queue, Table::Flight] {
             let last = engine.last_key(table)?.map_or(0, |key| keys::of_row(&key).0.0);

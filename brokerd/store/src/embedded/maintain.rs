@@ -97,7 +97,8 @@ impl<E: Engine> Embedded<E> {
         let end = sid.0.saturating_add(1).to_be_bytes();
         let (table, after) = live.collected;
         let first = sid.0.to_be_bytes();
-        let from = if after[..8] == first { Bound::Excluded(&after[..key_len(table)]) } else { Bound::Included(&first[..]) };
+        let from =
+            if after[..8] == first { Bound::Excluded(&after[..key_len(table)]) } else { Bound::Included(&first[..]) };
         let (mut looked_at, mut last) = (0, [0; 17]);
         self.engine.scan(table, (from, Bound::Excluded(&end)), &mut |key, value| {
             self.engine.remove(&mut batch, table, key);

@@ -6,11 +6,11 @@ mod message;
 mod session;
 mod wire;
 
+pub(crate) use entry::{body_size, expiry, shared_id};
 pub use entry::{decode_entry, encode_entry};
+pub(crate) use message::{decode_id, encode_id, read_message};
 pub use message::{decode_message, encode_message};
 pub use session::{decode_session, encode_session};
-pub(crate) use entry::{body_size, expiry, shared_id};
-pub(crate) use message::{decode_id, encode_id, read_message};
 pub(crate) use wire::{Reader, put_bytes, put_varint};
 
 /// The version that is written.
