@@ -33,10 +33,12 @@ impl Committer {
         while !self.queue.is_over() {
             let taken = self.queue.take(most);
             let is_idle = taken.is_none();
+            self.queue.set_busy(true);
             if let Some(items) = taken {
                 self.carry_out(items).await;
             }
             let is_tidy = self.dead.is_some() || !self.maintain().await;
+            self.queue.set_busy(false);
             if is_idle && is_tidy {
                 self.queue.wake.notified().await; // what came since `take` has left a permit
             }

@@ -21,6 +21,8 @@ struct Told {
     answers: Mutex<VecDeque<StoreError>>,
     /// Batches of each commit.
     commits: Mutex<Vec<usize>>,
+    /// Never answers a claim.
+    is_stuck: bool,
 }
 
 #[async_trait]
@@ -37,6 +39,9 @@ impl Backend for Told {
         }
     }
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
+        if self.is_stuck {
+            std::future::pending::<()>().await;
+        }
         self.inner.claim(claim).await
     }
     async fn fetch(&self, sid: Sid, after: u64, n: usize, bytes: usize) -> Result<Vec<Stored>, StoreError> {
@@ -62,9 +67,12 @@ impl Backend for Told {
     }
 }
 
+/// Settings with this bound get a backend that hangs.
+const STUCK: usize = 77;
+
 fn store(settings: Settings, answers: impl IntoIterator<Item = StoreError>) -> (Store, Arc<Told>) {
     let answers = Mutex::new(answers.into_iter().collect());
-    let told = Arc::new(Told { inner: crate::memory(), answers, commits: Mutex::default() });
+    let told = Arc::new(Told { inner: crate::memory(), answers, commits: Mutex::default(), is_stuck: settings.max_ops == STUCK });
     (Store::remote(told.clone(), settings, &tokio::runtime::Handle::current()), told)
 }
 
@@ -170,4 +178,13 @@ async fn a_store_that_failed_for_good_is_not_asked_again() {
     assert_eq!(store.flush().await, Err(dead));
     assert_eq!((told.commits.lock().len(), store.stats().failed), (1, 4));
     assert_eq!(store.state(), State::Down("fsync failed".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_is_down_until_it_answers() {
+    let (store, _) = store(Settings { max_ops: STUCK, ..Settings::default() }, []);
+    let claim = Claim { client_id: "one".into(), epoch: 1, node: "a".into(), is_clean: false };
+    let asked = tokio::time::timeout(Settings::default().timeout * 2, store.claim(claim)).await;
+    assert!(asked.is_err());
+    assert_eq!(store.state(), State::Down("it has not answered for 10 s".into()));
 }
