@@ -22,7 +22,6 @@ pub use backend::{
     Backend, Caps, Claim, Claimed, Delayed, Expired, InFlight, Page, QueueHead, Retained, SessionHead, Stored, Survives,
 };
 pub use embedded::memory;
-#[cfg(feature = "disk")]
 pub use embedded::{DiskSettings, disk};
 pub use error::{State, StoreError};
 pub use front::{Batch, Commit, Done, Settings, Store};

@@ -55,6 +55,7 @@ impl<E: Engine> Embedded<E> {
         let outcomes = batches.iter().map(|ops| commit.add(ops, has_room)).collect::<Result<_, _>>()?;
         let batch = commit.finish();
         self.engine.commit(batch, is_durable)?;
+        self.publish(&live);
         Ok(outcomes)
     }
 }
@@ -66,9 +67,7 @@ impl<E: Engine> Commit<'_, E> {
             if let Some((sid, epoch)) = op.owner() {
                 let is_owner = self.live.owners.get(&sid).is_some_and(|owner| owner.epoch <= epoch);
                 if !is_owner {
-                    if !outcome.fenced.contains(&sid) {
-                        outcome.fenced.push(sid);
-                    }
+                    outcome.fenced.push(sid);
                     continue;
                 }
             }
@@ -78,6 +77,8 @@ impl<E: Engine> Commit<'_, E> {
             }
             self.make(op)?;
         }
+        outcome.fenced.sort_unstable();
+        outcome.fenced.dedup();
         Ok(outcome)
     }
 

@@ -60,12 +60,15 @@ impl<E: Engine> Backend for Embedded<E> {
         self.maintain_some()
     }
 
+    fn is_full(&self) -> bool {
+        !self.engine.has_room()
+    }
+
     fn stats(&self) -> BackendStats {
         BackendStats {
             disk_bytes: self.engine.disk_bytes(),
-            shared_messages: self.live.lock().references.len() as u64,
+            shared_messages: self.shared.load(Relaxed),
             corrupt: self.corrupt.load(Relaxed),
-            is_full: !self.engine.has_room(),
         }
     }
 }

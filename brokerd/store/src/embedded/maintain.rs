@@ -26,6 +26,7 @@ impl<E: Engine> Embedded<E> {
             Counted::Entries(after) => self.drop_unnamed(&mut live, after)?,
             Counted::All => self.collect(&mut live)?,
         }
+        self.publish(&live);
         Ok(live.counted != Counted::All || !live.garbage.is_empty())
     }
 

@@ -158,6 +158,6 @@ impl Queue {
             let waiting = self.waiting.lock();
             (waiting.ops as u64, waiting.bytes as u64)
         };
-        Stats { state: self.state(), queued_ops, queued_bytes, ..self.counters.read() }
+        Stats { queued_ops, queued_bytes, ..self.counters.read() }
     }
 }

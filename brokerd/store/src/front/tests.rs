@@ -72,7 +72,12 @@ const STUCK: usize = 77;
 
 fn store(settings: Settings, answers: impl IntoIterator<Item = StoreError>) -> (Store, Arc<Told>) {
     let answers = Mutex::new(answers.into_iter().collect());
-    let told = Arc::new(Told { inner: crate::memory(), answers, commits: Mutex::default(), is_stuck: settings.max_ops == STUCK });
+    let told = Arc::new(Told {
+        inner: crate::memory(),
+        answers,
+        commits: Mutex::default(),
+        is_stuck: settings.max_ops == STUCK,
+    });
     (Store::remote(told.clone(), settings, &tokio::runtime::Handle::current()), told)
 }
 
