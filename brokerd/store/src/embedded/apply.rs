@@ -160,7 +160,7 @@ impl<E: Engine> Commit<'_, E> {
             owner.last_seq = seq;
             return Ok(false);
         }
-        Ok(self.enqueued.contains(&(sid, seq)) || self.engine.get(Table::Queue, key)?.is_some())
+        Ok(self.enqueued.contains(&(sid, seq)) || self.read(Table::Queue, key).is_some())
     }
 
     fn sent(&mut self, sid: Sid, seq: u64, packet_id: PacketId, is_released: bool) {
@@ -214,11 +214,18 @@ impl<E: Engine> Commit<'_, E> {
         if self.released.contains(&(sid, seq)) {
             return Ok(None);
         }
-        let named = self.engine.get(Table::Queue, key)?.and_then(|value| format::shared_id(&value));
+        let named = self.read(Table::Queue, key).and_then(|value| format::shared_id(&value));
         if named.is_some() {
             self.released.insert((sid, seq));
         }
         Ok(named)
+    }
+
+    /// What cannot be read is as good as absent: a broken block of one session does not stop the commit of all others.
+    /// At worst a message that nothing names any more stays until the next start.
+    fn read(&self, table: Table, key: &[u8]) -> Option<Vec<u8>> {
+        let found = self.engine.get(table, key);
+        found.inspect_err(|error| tracing::error!(?table, %error, "a row cannot be read")).ok().flatten()
     }
 
     fn save_session(&mut self, sid: Sid, record: &SessionRecord) {
@@ -234,7 +241,7 @@ impl<E: Engine> Commit<'_, E> {
     fn is_later(&self, topic: &str, stamp: Stamp) -> Result<bool, StoreError> {
         let known = match self.retained.get(topic) {
             Some(known) => *known,
-            None => self.engine.get(Table::Retained, topic.as_bytes())?.and_then(|row| read::retained_stamp(&row)),
+            None => self.read(Table::Retained, topic.as_bytes()).and_then(|row| read::retained_stamp(&row)),
         };
         Ok(known.is_none_or(|known| known <= stamp))
     }

@@ -66,6 +66,11 @@ impl Disk {
         &self.tables[table as usize]
     }
 
+    fn check(&self) -> Result<(), StoreError> {
+        let is_dead = self.is_dead.load(Relaxed);
+        if is_dead { Err(StoreError::Down("an earlier write failed".into())) } else { Ok(()) }
+    }
+
     /// After a failed write nothing the engine says can be trusted.
     fn died(&self, error: &fjall::Error) -> StoreError {
         self.is_dead.store(true, Relaxed);
@@ -97,9 +102,7 @@ impl Engine for Disk {
     }
 
     fn commit(&self, batch: WriteBatch, is_durable: bool) -> Result<(), StoreError> {
-        if self.is_dead.load(Relaxed) {
-            return Err(StoreError::Down("an earlier write failed".into()));
-        }
+        self.check()?;
         let mode = if is_durable { PersistMode::SyncData } else { PersistMode::Buffer };
         let size = batch.len();
         batch.durability(Some(mode)).commit().map_err(|error| self.died(&error))?;
@@ -108,11 +111,13 @@ impl Engine for Disk {
     }
 
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.check()?;
         let value = self.table(table).get(key).map_err(unreadable)?;
         Ok(value.map(|value| value.to_vec()))
     }
 
     fn scan(&self, table: Table, range: Range<'_>, visit: Visit<'_>) -> Result<(), StoreError> {
+        self.check()?;
         if is_empty(range) {
             return Ok(());
         }
