@@ -9,7 +9,7 @@ mod room;
 use std::fs::File;
 use std::ops::{Bound, ControlFlow};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use fjall::{Database, Keyspace, OwnedWriteBatch as WriteBatch, PersistMode};
 
@@ -51,6 +51,8 @@ pub(super) struct Disk {
     tables: [Keyspace; TABLES.len()],
     room: Room,
     is_dead: AtomicBool,
+    /// How many there were at the last look.
+    journals: AtomicUsize,
     /// Dropped last: then the directory is another's.
     _lock: File,
 }
@@ -69,6 +71,19 @@ impl Disk {
     fn check(&self) -> Result<(), StoreError> {
         let is_dead = self.is_dead.load(Relaxed);
         if is_dead { Err(StoreError::Down("an earlier write failed".into())) } else { Ok(()) }
+    }
+
+    /// A journal stays, and is read again at a start, as long as one table has something of it in memory alone: those
+    /// that change little are written out whenever a journal is full.
+    fn let_journals_go(&self) {
+        let count = self.database.journal_count();
+        if count > self.journals.swap(count, Relaxed) {
+            for table in self.tables.iter().skip(1) {
+                if let Err(error) = table.rotate_memtable() {
+                    tracing::error!(%error, "a table could not be written out");
+                }
+            }
+        }
     }
 
     /// After a failed write nothing the engine says can be trusted.
@@ -137,6 +152,7 @@ impl Engine for Disk {
 
     fn tidy(&self) {
         self.compaction.start_if_worth_it(self.table(Table::Queue));
+        self.let_journals_go();
     }
 
     fn has_room(&self) -> bool {

@@ -33,7 +33,15 @@ impl Disk {
             return Err(StoreError::Open(directory.display().to_string(), "tables are missing".into()));
         };
         let room = Room::new(directory.clone(), settings.reserve);
-        Ok(Self { database, tables, room, compaction: Compaction::default(), is_dead: false.into(), _lock: lock })
+        Ok(Self {
+            database,
+            tables,
+            room,
+            compaction: Compaction::default(),
+            is_dead: false.into(),
+            journals: 1.into(),
+            _lock: lock,
+        })
     }
 }
 
