@@ -1,4 +1,4 @@
-//! Measures a store in a directory: `measure DIRECTORY write|recover|drain|fanout|groups|all [MESSAGES] [SESSIONS]`.
+//! Measures a store in a directory: `measure DIRECTORY write|recover|drain|fanout|groups|every|none [MESSAGES] [SESSIONS] [BATCH]`.
 //! Phases run one process each, so that a recovery is one. Not part of the broker.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -28,7 +28,7 @@ fn main() {
     println!("open {:.2} s, {}", begin.elapsed().as_secs_f64(), memory());
     runtime.block_on(async {
         match phase {
-            "write" => write(&store, messages, sessions).await,
+            "write" => write(&store, messages, sessions, number(5, 64)).await,
             "recover" => recover(&store, begin).await,
             "drain" => drain(&store).await,
             "fanout" => fanout(&store).await,
@@ -86,26 +86,31 @@ fn enqueue(sid: Sid, seq: u64, body: Body) -> Op {
 /// Submits, and waits while the store has enough.
 async fn submit(store: &Store, ops: Vec<Op>, done: &Arc<AtomicU64>) {
     let (count, counter) = (ops.len() as u64, done.clone());
-    let mut batch = Batch { ops, done: Box::new(move |result| {
-        assert!(result.unwrap().fenced.is_empty());
-        counter.fetch_add(count, Relaxed);
-    }) };
+    let mut batch = Batch {
+        ops,
+        done: Box::new(move |result| {
+            assert!(result.unwrap().fenced.is_empty());
+            counter.fetch_add(count, Relaxed);
+        }),
+    };
     while let Err(refused) = store.submit(batch) {
         batch = refused;
         tokio::time::sleep(Duration::from_micros(200)).await;
     }
 }
 
-async fn write(store: &Store, messages: u64, sessions: u64) {
+async fn write(store: &Store, messages: u64, sessions: u64, size: u64) {
     let begin = Instant::now();
     let mut sids = Vec::new();
     for chunk in (0..sessions).collect::<Vec<_>>().chunks(200) {
-        let claims = chunk.iter().map(|n| store.claim(Claim {
-            client_id: format!("device-{n:08}").into(),
-            epoch: 1,
-            node: "a".into(),
-            is_clean: false,
-        }));
+        let claims = chunk.iter().map(|n| {
+            store.claim(Claim {
+                client_id: format!("device-{n:08}").into(),
+                epoch: 1,
+                node: "a".into(),
+                is_clean: false,
+            })
+        });
         for claim in claims {
             sids.push(claim.await.unwrap().sid);
         }
@@ -119,19 +124,19 @@ async fn write(store: &Store, messages: u64, sessions: u64) {
     let begin = Instant::now();
     let mut random = 88_172_645_463_325_252u64;
     let mut next = vec![0u64; sids.len()];
-    for turn in 0..messages / 64 {
-        let ops = (0..64).map(|n| {
+    for turn in 0..messages / size {
+        let ops = (0..size).map(|n| {
             random ^= random << 13;
             random ^= random >> 7;
             random ^= random << 17;
             let at = random as usize % sids.len();
             next[at] += 1;
-            enqueue(sids[at], next[at], Body::Inline(message(turn * 64 + n)))
+            enqueue(sids[at], next[at], Body::Inline(message(turn * size + n)))
         });
         submit(store, ops.collect(), &done).await;
     }
     store.flush().await.unwrap();
-    println!("enqueue {:.0}/s durable", messages as f64 / begin.elapsed().as_secs_f64());
+    println!("enqueue {:.0}/s durable, {size} a batch", messages as f64 / begin.elapsed().as_secs_f64());
 }
 
 fn record(n: usize) -> SessionRecord {
@@ -161,7 +166,11 @@ async fn recover(store: &Store, begin: Instant) {
                 break;
             }
         }
-        println!("{sessions} sessions, {entries} entries counted at {:.2} s, {}", begin.elapsed().as_secs_f64(), memory());
+        println!(
+            "{sessions} sessions, {entries} entries counted at {:.2} s, {}",
+            begin.elapsed().as_secs_f64(),
+            memory()
+        );
     }
 }
 
@@ -218,7 +227,9 @@ async fn groups(store: &Store, commit: Commit) {
             let ops = (0..size).map(|n| enqueue(sid, seq + n + 1, Body::Inline(message(seq + n))));
             let start = Instant::now();
             let (sender, receiver) = tokio::sync::oneshot::channel();
-            let done = Box::new(move |result: Result<_, _>| { let _ = sender.send(result.is_ok()); });
+            let done = Box::new(move |result: Result<_, _>| {
+                let _ = sender.send(result.is_ok());
+            });
             if store.submit(Batch { ops: ops.collect(), done }).is_err() {
                 tokio::task::yield_now().await;
                 continue;

@@ -98,7 +98,8 @@ pub struct SessionHead {
     pub epoch: u64,
     /// Its owner.
     pub node: Box<str>,
-    /// As saved last; `None` where its owner never did.
+    /// As saved last; `None` where its owner never did: at a start of a store that is one node's, such a session is
+    /// nobody's, and is to be dropped.
     pub record: Option<SessionRecord>,
     /// What is queued or in flight; empty where it was not asked for.
     pub queue: Vec<Waiting>,
@@ -195,6 +196,11 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
 
     /// A bounded piece of what is to be done behind the scenes; whether there is more.
     async fn maintain(&self) -> Result<bool, StoreError>;
+
+    /// Whether there is no room. Answers at once: workers ask.
+    fn is_full(&self) -> bool {
+        false
+    }
 
     /// What it measures of itself.
     fn stats(&self) -> BackendStats;

@@ -21,13 +21,14 @@ pub mod contract;
 pub use backend::{
     Backend, Caps, Claim, Claimed, Delayed, Expired, Page, Retained, SessionHead, Stored, Survives, Waiting,
 };
-#[cfg(feature = "disk")]
-pub use embedded::{DiskSettings, disk};
 pub use embedded::memory;
+pub use embedded::{DiskSettings, disk};
 pub use error::{State, StoreError};
 pub use front::{Batch, Commit, Done, Settings, Store};
 pub use op::{Body, Entry, Op, Outcome};
 pub use record::{SessionRecord, Sid, Stamp, UnixMillis};
 pub use stats::{BackendStats, SYNC_BOUNDS_MICROS, Stats};
 
-pub use format::{DecodeError, decode_entry, decode_message, decode_session, encode_entry, encode_message, encode_session};
+pub use format::{
+    DecodeError, decode_entry, decode_message, decode_session, encode_entry, encode_message, encode_session,
+};

@@ -15,8 +15,6 @@ pub struct BackendStats {
     pub shared_messages: u64,
     /// Records that could not be read, and were set aside.
     pub corrupt: u64,
-    /// Whether there is room.
-    pub is_full: bool,
 }
 
 /// What the store measures.

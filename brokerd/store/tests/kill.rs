@@ -42,7 +42,8 @@ fn packet_id(batch: u64) -> PacketId {
 fn ops(batch: u64, [drained, full, inline]: [Sid; 3]) -> Vec<Op> {
     let enqueue = |sid, body| {
         let subscription_ids = Box::default();
-        let entry = Entry { qos: Qos::ExactlyOnce, retain: false, subscription_ids, shared: None, expires_at: None, body };
+        let entry =
+            Entry { qos: Qos::ExactlyOnce, retain: false, subscription_ids, shared: None, expires_at: None, body };
         Op::Enqueue { sid, epoch: 1, seq: batch, entry }
     };
     let body = message(batch);
@@ -165,7 +166,8 @@ async fn verify(directory: &Path, story: &str) -> u64 {
     let claim = Claim { client_id: "drained".into(), epoch: 1, node: "a".into(), is_clean: false };
     let mut received = store.claim(&claim).await.unwrap().received;
     let mut expected: Vec<PacketId> = ((last + 1).saturating_sub(OPEN).max(1)..=last).map(packet_id).collect();
-    (received.sort_unstable(), expected.sort_unstable());
+    received.sort_unstable();
+    expected.sort_unstable();
     assert_eq!(received, expected, "{story}: QoS 2 packet ids after {last}");
     while store.maintain().await.unwrap() {}
     assert_eq!(store.stats().shared_messages, last.min(LEFT), "{story}: messages that are named");

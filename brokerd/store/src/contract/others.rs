@@ -56,12 +56,8 @@ pub(super) async fn delayed_messages_come_back_until_they_are_dropped(place: Box
         message: message(n, b"later"),
         expires_at: n.is_multiple_of(2).then_some(n + 1),
     };
-    let put = |one: Delayed| Op::PutDelayed {
-        id: one.id,
-        due: one.due,
-        message: one.message,
-        expires_at: one.expires_at,
-    };
+    let put =
+        |one: Delayed| Op::PutDelayed { id: one.id, due: one.due, message: one.message, expires_at: one.expires_at };
     apply(&store, &(1..=20).map(|n| put(delayed(n))).collect::<Vec<_>>()).await;
     apply(&store, &(1..=10).map(|n| Op::DropDelayed(delayed(n).id)).collect::<Vec<_>>()).await;
     let store = reopen_or_keep(&*place, store).await;
@@ -79,7 +75,7 @@ pub(super) async fn large_values_come_back_whole(place: Box<dyn Place>) {
     let store = place.open().await;
     let sid = claim(&store, &"c".repeat(60_000), 1).await;
     let topic = "t".repeat(usize::from(u16::MAX));
-    let payload: Vec<u8> = (0..1 << 20).map(|n: u32| (n * 31 >> 3) as u8).collect();
+    let payload: Vec<u8> = (0..1 << 20).map(|n: u32| ((n * 31) >> 3) as u8).collect();
     let mut large = Message::new(&topic, &[9; 1000], &payload);
     large.id = message(1, b"").id;
     let large = Arc::new(large);

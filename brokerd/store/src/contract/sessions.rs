@@ -7,7 +7,11 @@ use mqtt::session::{Granted, Will};
 fn full_record(client_id: &str) -> SessionRecord {
     let granted = |n: u32| Granted {
         filter: format!("plant/{n}/+/temperature").into(),
-        options: SubscriptionOptions { qos: Qos::ExactlyOnce, no_local: n.is_multiple_of(2), ..SubscriptionOptions::default() },
+        options: SubscriptionOptions {
+            qos: Qos::ExactlyOnce,
+            no_local: n.is_multiple_of(2),
+            ..SubscriptionOptions::default()
+        },
         id: n,
         serial: n + 1,
     };
@@ -134,7 +138,12 @@ pub(super) async fn sessions_are_listed_page_by_page_with_their_queues(place: Bo
 
 pub(super) async fn a_session_ends_when_its_time_comes_and_not_before(place: Box<dyn Place>) {
     let store = place.open().await;
-    let cases = [("away", Some(1_000), 60), ("here", None, 60), ("for ever", Some(1_000), u32::MAX), ("later", Some(9_000), 60)];
+    let cases = [
+        ("away", Some(1_000), 60),
+        ("here", None, 60),
+        ("for ever", Some(1_000), u32::MAX),
+        ("later", Some(9_000), 60),
+    ];
     for (name, detached_at, expiry) in cases {
         let sid = claim(&store, name, 1).await;
         let record = Box::new(SessionRecord { detached_at, expiry, ..record(name) });

@@ -55,6 +55,7 @@ impl<E: Engine> Embedded<E> {
         let outcomes = batches.iter().map(|ops| commit.add(ops, has_room)).collect::<Result<_, _>>()?;
         let batch = commit.finish();
         self.engine.commit(batch, is_durable)?;
+        self.publish(&live);
         Ok(outcomes)
     }
 }
@@ -66,9 +67,7 @@ impl<E: Engine> Commit<'_, E> {
             if let Some((sid, epoch)) = op.owner() {
                 let is_owner = self.live.owners.get(&sid).is_some_and(|owner| owner.epoch <= epoch);
                 if !is_owner {
-                    if !outcome.fenced.contains(&sid) {
-                        outcome.fenced.push(sid);
-                    }
+                    outcome.fenced.push(sid);
                     continue;
                 }
             }
@@ -78,6 +77,8 @@ impl<E: Engine> Commit<'_, E> {
             }
             self.make(op)?;
         }
+        outcome.fenced.sort_unstable();
+        outcome.fenced.dedup();
         Ok(outcome)
     }
 
@@ -159,7 +160,7 @@ impl<E: Engine> Commit<'_, E> {
             owner.last_seq = seq;
             return Ok(false);
         }
-        Ok(self.enqueued.contains(&(sid, seq)) || self.engine.get(Table::Queue, key)?.is_some())
+        Ok(self.enqueued.contains(&(sid, seq)) || self.read(Table::Queue, key).is_some())
     }
 
     fn sent(&mut self, sid: Sid, seq: u64, packet_id: PacketId, is_released: bool) {
@@ -213,11 +214,18 @@ impl<E: Engine> Commit<'_, E> {
         if self.released.contains(&(sid, seq)) {
             return Ok(None);
         }
-        let named = self.engine.get(Table::Queue, key)?.and_then(|value| format::shared_id(&value));
+        let named = self.read(Table::Queue, key).and_then(|value| format::shared_id(&value));
         if named.is_some() {
             self.released.insert((sid, seq));
         }
         Ok(named)
+    }
+
+    /// What cannot be read is as good as absent: a broken block of one session does not stop the commit of all others.
+    /// At worst a message that nothing names any more stays until the next start.
+    fn read(&self, table: Table, key: &[u8]) -> Option<Vec<u8>> {
+        let found = self.engine.get(table, key);
+        found.inspect_err(|error| tracing::error!(?table, %error, "a row cannot be read")).ok().flatten()
     }
 
     fn save_session(&mut self, sid: Sid, record: &SessionRecord) {
@@ -233,7 +241,7 @@ impl<E: Engine> Commit<'_, E> {
     fn is_later(&self, topic: &str, stamp: Stamp) -> Result<bool, StoreError> {
         let known = match self.retained.get(topic) {
             Some(known) => *known,
-            None => self.engine.get(Table::Retained, topic.as_bytes())?.and_then(|row| read::retained_stamp(&row)),
+            None => self.read(Table::Retained, topic.as_bytes()).and_then(|row| read::retained_stamp(&row)),
         };
         Ok(known.is_none_or(|known| known <= stamp))
     }
@@ -259,7 +267,8 @@ pub(super) fn drop_session<E: Engine>(
     sid: Sid,
 ) -> Result<(), StoreError> {
     let owner = keys::tagged(OWNER, sid);
-    if let Some((_, _, client_id)) = engine.get(Table::Sessions, &owner)?.and_then(|value| read::decode_owner(&value).ok())
+    if let Some((_, _, client_id)) =
+        engine.get(Table::Sessions, &owner)?.and_then(|value| read::decode_owner(&value).ok())
     {
         let mut client = vec![CLIENT];
         client.extend_from_slice(client_id.as_bytes());

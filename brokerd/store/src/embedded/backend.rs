@@ -7,9 +7,7 @@ use mqtt::MessageId;
 
 use super::Embedded;
 use super::engine::Engine;
-use crate::backend::{
-    Backend, Caps, Claim, Claimed, Delayed, Expired, Page, Retained, SessionHead, Stored,
-};
+use crate::backend::{Backend, Caps, Claim, Claimed, Delayed, Expired, Page, Retained, SessionHead, Stored};
 use crate::error::StoreError;
 use crate::op::{Op, Outcome};
 use crate::record::{Sid, UnixMillis};
@@ -62,12 +60,15 @@ impl<E: Engine> Backend for Embedded<E> {
         self.maintain_some()
     }
 
+    fn is_full(&self) -> bool {
+        !self.engine.has_room()
+    }
+
     fn stats(&self) -> BackendStats {
         BackendStats {
             disk_bytes: self.engine.disk_bytes(),
-            shared_messages: self.live.lock().references.len() as u64,
+            shared_messages: self.shared.load(Relaxed),
             corrupt: self.corrupt.load(Relaxed),
-            is_full: !self.engine.has_room(),
         }
     }
 }

@@ -18,6 +18,7 @@ impl<E: Engine> Embedded<E> {
         let client = keys::client(&claim.client_id);
         let known = self.engine.get(Table::Sessions, &client)?;
         let known = known.and_then(|value| value.try_into().ok()).map(|value| Sid(u64::from_be_bytes(value)));
+        let known = known.filter(|sid| live.owners.contains_key(sid)); // not one that is being removed
         if let Some(sid) = known {
             self.check(sid, claim, live.owners.get(&sid))?;
         }

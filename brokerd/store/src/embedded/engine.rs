@@ -22,6 +22,9 @@ pub(crate) trait Engine: std::fmt::Debug + Send + Sync + 'static {
     fn commit(&self, batch: Self::Batch, is_durable: bool) -> Result<(), StoreError>;
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
     fn scan(&self, table: Table, range: Range<'_>, visit: Visit<'_>) -> Result<(), StoreError>;
+    fn last_key(&self, table: Table) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Gives back the space of what was removed, if that is worth it.
+    fn tidy(&self);
     fn has_room(&self) -> bool;
     fn disk_bytes(&self) -> u64;
 }

@@ -46,6 +46,8 @@ pub(super) struct Live {
     pub(super) counted: Counted,
     /// Sessions whose rows are to be removed.
     pub(super) garbage: VecDeque<Sid>,
+    /// How far the first of them is done: the rows that are gone would be passed over again and again.
+    pub(super) collected: (Table, [u8; 17]),
     pub(super) expire_session: Option<Sid>,
     pub(super) expire_row: [u8; 16],
 }
@@ -59,6 +61,7 @@ impl Default for Live {
             naming: HashMap::default(),
             counted: Counted::All,
             garbage: VecDeque::new(),
+            collected: (Table::Queue, [0; 17]),
             expire_session: None,
             expire_row: [0; 16],
         }
@@ -68,20 +71,29 @@ impl Default for Live {
 impl Live {
     pub(super) fn load<E: Engine>(engine: &E) -> Result<Self, StoreError> {
         let mut live = Self { counted: Counted::Below([0; 16]), ..Self::default() };
-        engine.scan(Table::Sessions, (Bound::Included(&[GARBAGE]), Bound::Excluded(&[OWNER + 1])), &mut |key, value| {
-            let sid = keys::of_tagged(key);
-            live.next_sid = live.next_sid.max(sid.0 + 1);
-            match key.first() {
-                Some(&GARBAGE) => live.garbage.push_back(sid),
-                Some(&OWNER) => {
-                    // One whose owner cannot be read is claimed anew by any epoch.
-                    let epoch = Reader::versioned(value).and_then(|mut reader| reader.u64()).unwrap_or(0);
-                    live.owners.insert(sid, Owner { epoch, last_seq: 0 });
+        engine.scan(
+            Table::Sessions,
+            (Bound::Included(&[GARBAGE]), Bound::Excluded(&[OWNER + 1])),
+            &mut |key, value| {
+                let sid = keys::of_tagged(key);
+                live.next_sid = live.next_sid.max(sid.0 + 1);
+                match key.first() {
+                    Some(&GARBAGE) => live.garbage.push_back(sid),
+                    Some(&OWNER) => {
+                        // One whose owner cannot be read is claimed anew by any epoch.
+                        let epoch = Reader::versioned(value).and_then(|mut reader| reader.u64()).unwrap_or(0);
+                        live.owners.insert(sid, Owner { epoch, last_seq: 0 });
+                    }
+                    _ => {}
                 }
-                _ => {}
-            }
-            ControlFlow::Continue(())
-        })?;
+                ControlFlow::Continue(())
+            },
+        )?;
+        // A claim that a power cut undid may have left rows: its number is not for somebody else.
+        for table in [Table::Queue, Table::Flight] {
+            let last = engine.last_key(table)?.map_or(0, |key| keys::of_row(&key).0.0);
+            live.next_sid = live.next_sid.max(last.saturating_add(1));
+        }
         Ok(live)
     }
 

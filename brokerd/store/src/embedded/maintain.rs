@@ -11,7 +11,6 @@ use super::keys::{self, GARBAGE, Table};
 use super::live::{Counted, Live};
 use crate::error::StoreError;
 use crate::format::{self, Reader};
-use crate::record::Sid;
 
 /// Rows a call looks at: a few milliseconds.
 const PIECE: usize = 2000;
@@ -20,12 +19,14 @@ impl<E: Engine> Embedded<E> {
     /// Answers whether there is more to do.
     pub(super) fn maintain_some(&self) -> Result<bool, StoreError> {
         let mut live = self.live.lock();
+        self.engine.tidy();
         self.set_aside(&mut live)?;
         match live.counted {
             Counted::Below(cursor) => self.count_entries(&mut live, cursor)?,
             Counted::Entries(after) => self.drop_unnamed(&mut live, after)?,
             Counted::All => self.collect(&mut live)?,
         }
+        self.publish(&live);
         Ok(live.counted != Counted::All || !live.garbage.is_empty())
     }
 
@@ -59,6 +60,10 @@ impl<E: Engine> Embedded<E> {
             if let Some(id) = format::shared_id(value) {
                 live.refer(sid, id);
             }
+            let is_orphan = !live.owners.contains_key(&sid) && live.garbage.back() != Some(&sid);
+            if is_orphan && !live.garbage.contains(&sid) {
+                live.garbage.push_back(sid);
+            }
             (looked_at, last) = (looked_at + 1, keys::row(sid, seq.saturating_add(1)));
             if looked_at >= PIECE { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
@@ -90,28 +95,40 @@ impl<E: Engine> Embedded<E> {
     fn collect(&self, live: &mut Live) -> Result<(), StoreError> {
         let Some(sid) = live.garbage.front().copied() else { return Ok(()) };
         let mut batch = self.engine.batch();
-        let mut left = PIECE;
-        for table in [Table::Queue, Table::Flight] {
-            let (from, to) = (sid.0.to_be_bytes(), sid.0.saturating_add(1).to_be_bytes());
-            self.engine.scan(table, (Bound::Included(&from), Bound::Excluded(&to)), &mut |key, value| {
-                self.engine.remove(&mut batch, table, key);
-                if table == Table::Queue
-                    && let Some(id) = format::shared_id(value)
-                    && live.release(sid, id)
-                {
-                    self.engine.remove(&mut batch, Table::Bodies, &format::encode_id(id));
-                }
-                left -= 1;
-                if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            })?;
-            if left == 0 {
-                break;
+        let end = sid.0.saturating_add(1).to_be_bytes();
+        let (table, after) = live.collected;
+        let first = sid.0.to_be_bytes();
+        let from =
+            if after[..8] == first { Bound::Excluded(&after[..key_len(table)]) } else { Bound::Included(&first[..]) };
+        let (mut looked_at, mut last) = (0, [0; 17]);
+        self.engine.scan(table, (from, Bound::Excluded(&end)), &mut |key, value| {
+            self.engine.remove(&mut batch, table, key);
+            if table == Table::Queue
+                && let Some(id) = format::shared_id(value)
+                && live.release(sid, id)
+            {
+                self.engine.remove(&mut batch, Table::Bodies, &format::encode_id(id));
             }
-        }
-        if left > 0 {
-            self.engine.remove(&mut batch, Table::Sessions, &keys::tagged(GARBAGE, Sid(sid.0)));
-            live.garbage.pop_front();
-        }
+            let len = key.len().min(last.len());
+            last[..len].copy_from_slice(&key[..len]);
+            looked_at += 1;
+            if looked_at >= PIECE { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        let is_done = looked_at < PIECE;
+        live.collected = match (table, is_done) {
+            (Table::Queue, true) => (Table::Flight, [0; 17]),
+            (_, true) => {
+                self.engine.remove(&mut batch, Table::Sessions, &keys::tagged(GARBAGE, sid));
+                live.garbage.pop_front();
+                (Table::Queue, [0; 17])
+            }
+            (table, false) => (table, last),
+        };
         self.engine.commit(batch, false)
     }
+}
+
+/// Keys of the flight table have two lengths; the shorter one is a prefix that sorts before what follows it.
+const fn key_len(table: Table) -> usize {
+    if matches!(table, Table::Queue) { 16 } else { 17 }
 }

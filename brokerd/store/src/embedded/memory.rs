@@ -63,6 +63,12 @@ impl Engine for Memory {
         Ok(())
     }
 
+    fn last_key(&self, table: Table) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.rows(table).read().last_key_value().map(|(key, _)| key.to_vec()))
+    }
+
+    fn tidy(&self) {}
+
     fn has_room(&self) -> bool {
         true
     }

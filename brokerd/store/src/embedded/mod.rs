@@ -4,7 +4,6 @@
 mod apply;
 mod backend;
 mod claim;
-#[cfg(feature = "disk")]
 mod disk;
 mod engine;
 mod expire;
@@ -16,19 +15,17 @@ mod read;
 mod waiting;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
 use crate::backend::{Backend, Caps, Survives};
-#[cfg(feature = "disk")]
 use crate::error::StoreError;
 use engine::Engine;
 use keys::Table;
 use live::Live;
 use memory::Memory;
 
-#[cfg(feature = "disk")]
 pub use disk::DiskSettings;
 
 /// Keys of records that could not be read and wait to be set aside: no more than this many are remembered.
@@ -42,6 +39,8 @@ struct Embedded<E> {
     live: Mutex<Live>,
     suspects: Mutex<Vec<(Table, Box<[u8]>)>>,
     corrupt: AtomicU64,
+    /// Messages that entries name, as of the last change: `live` may be locked for as long as an fsync.
+    shared: AtomicU64,
 }
 
 /// A store in memory: what it holds ends with the process.
@@ -55,7 +54,6 @@ pub fn memory() -> Arc<dyn Backend> {
 ///
 /// # Errors
 /// Where another process has it, it cannot be written, or its files are not what the engine wrote.
-#[cfg(feature = "disk")]
 pub fn disk(settings: &DiskSettings) -> Result<Arc<dyn Backend>, StoreError> {
     let caps = Caps { name: "disk", survives: Survives::PowerCut, is_shared: false, is_atomic: true };
     let engine = disk::Disk::open(settings)?;
@@ -65,7 +63,19 @@ pub fn disk(settings: &DiskSettings) -> Result<Arc<dyn Backend>, StoreError> {
 
 impl<E: Engine> Embedded<E> {
     fn with(engine: E, caps: Caps, live: Live) -> Self {
-        Self { engine, caps, live: Mutex::new(live), suspects: Mutex::default(), corrupt: AtomicU64::new(0) }
+        Self {
+            engine,
+            caps,
+            live: Mutex::new(live),
+            suspects: Mutex::default(),
+            corrupt: AtomicU64::new(0),
+            shared: AtomicU64::new(0),
+        }
+    }
+
+    /// `live` has changed.
+    fn publish(&self, live: &Live) {
+        self.shared.store(live.references.len() as u64, Relaxed);
     }
 
     /// A record could not be read: it is counted, and set aside when there is time.
@@ -74,7 +84,7 @@ impl<E: Engine> Embedded<E> {
         let is_new = !suspects.iter().any(|known| known.0 == table && *known.1 == *key);
         if is_new && suspects.len() < MOST_SUSPECTS {
             tracing::error!(?table, key = %hex(key), "a record cannot be read and is set aside");
-            self.corrupt.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.corrupt.fetch_add(1, Relaxed);
             suspects.push((table, key.into()));
         }
     }

@@ -119,12 +119,7 @@ impl<E: Engine> Embedded<E> {
     }
 
     /// `None` where it, or what it names, cannot be read.
-    fn stored(
-        &self,
-        key: &[u8],
-        value: &[u8],
-        shared: &mut Bodies,
-    ) -> Result<Option<Stored>, StoreError> {
+    fn stored(&self, key: &[u8], value: &[u8], shared: &mut Bodies) -> Result<Option<Stored>, StoreError> {
         let Ok(entry) = format::decode_entry(value) else { return Ok(None) };
         let message = match &entry.body {
             Body::Inline(message) => message.clone(),

@@ -58,11 +58,8 @@ pub fn decode_entry(bytes: &[u8]) -> Result<Entry, DecodeError> {
     let has = |bit: u8| flags & bit != 0;
     let named = if has(NAMED) { Some((decode_id(&mut reader)?, reader.varint_u32()?)) } else { None };
     let expires_at = if has(EXPIRES) { Some(reader.varint()?) } else { None };
-    let shared = if has(GROUP) {
-        Some(NonZeroU32::new(reader.varint_u32()?).ok_or(DecodeError::Malformed)?)
-    } else {
-        None
-    };
+    let shared =
+        if has(GROUP) { Some(NonZeroU32::new(reader.varint_u32()?).ok_or(DecodeError::Malformed)?) } else { None };
     let mut ids = Vec::new();
     for _ in 0..if has(IDS) { reader.varint()? } else { 0 } {
         ids.push(reader.varint_u32()?); // ends with the record at the latest: nothing is reserved for what it claims

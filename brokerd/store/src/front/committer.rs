@@ -21,11 +21,13 @@ pub(super) struct Committer {
     settings: Settings,
     /// The backend failed for good.
     dead: Option<StoreError>,
+    /// The last piece of tidying failed, which was said.
+    is_untidy: bool,
 }
 
 impl Committer {
     pub(super) fn new(queue: Arc<Queue>, backend: Arc<dyn Backend>, settings: Settings) -> Self {
-        Self { queue, backend, settings, dead: None }
+        Self { queue, backend, settings, dead: None, is_untidy: false }
     }
 
     pub(super) async fn run(mut self) {
@@ -33,10 +35,12 @@ impl Committer {
         while !self.queue.is_over() {
             let taken = self.queue.take(most);
             let is_idle = taken.is_none();
+            self.queue.set_busy(true);
             if let Some(items) = taken {
                 self.carry_out(items).await;
             }
             let is_tidy = self.dead.is_some() || !self.maintain().await;
+            self.queue.set_busy(false);
             if is_idle && is_tidy {
                 self.queue.wake.notified().await; // what came since `take` has left a permit
             }
@@ -139,11 +143,14 @@ impl Committer {
     async fn maintain(&mut self) -> bool {
         let result = self.backend.maintain().await;
         if let Err(error) = &result {
-            tracing::warn!(%error, "the store could not be tidied up");
+            if !self.is_untidy {
+                tracing::warn!(%error, "the store could not be tidied up");
+            }
             if matches!(error, StoreError::Down(_)) {
                 self.note(Some(error));
             }
         }
+        self.is_untidy = result.is_err();
         result.unwrap_or(false)
     }
 

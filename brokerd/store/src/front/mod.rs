@@ -5,6 +5,8 @@ mod committer;
 mod counters;
 mod queue;
 mod reads;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -147,18 +149,13 @@ impl Store {
     #[must_use]
     pub fn state(&self) -> State {
         let state = self.queue.state();
-        if state == State::Ok && self.backend.stats().is_full { State::Full } else { state }
+        if state == State::Ok && self.backend.is_full() { State::Full } else { state }
     }
 
     /// What it measures.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let backend = self.backend.stats();
-        let mut stats = self.queue.stats();
-        if stats.state == State::Ok && backend.is_full {
-            stats.state = State::Full;
-        }
-        Stats { backend, ..stats }
+        Stats { backend: self.backend.stats(), state: self.state(), ..self.queue.stats() }
     }
 
     /// Makes a session this node's. Comes after all that was submitted before.

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
 use super::counters::Counters;
 use super::{Batch, Settings};
@@ -46,6 +47,8 @@ struct Waiting {
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
     state: Mutex<State>,
+    /// Since when the backend has been at work on what it was given last.
+    begun: Mutex<Option<Instant>>,
     settings: Settings,
     pub(super) wake: Notify,
     pub(super) counters: Counters,
@@ -56,6 +59,7 @@ impl Queue {
         Self {
             waiting: Mutex::default(),
             state: Mutex::default(),
+            begun: Mutex::default(),
             settings,
             wake: Notify::new(),
             counters: Counters::default(),
@@ -125,7 +129,17 @@ impl Queue {
     }
 
     pub(super) fn state(&self) -> State {
-        self.state.lock().clone()
+        let begun = *self.begun.lock();
+        let known = self.state.lock().clone();
+        match begun.map(|begun| begun.elapsed()).filter(|busy| known == State::Ok && *busy > self.settings.timeout) {
+            Some(busy) => State::Down(format!("it has not answered for {} s", busy.as_secs())),
+            None => known,
+        }
+    }
+
+    /// The backend was given work, or is done with it.
+    pub(super) fn set_busy(&self, is_busy: bool) {
+        *self.begun.lock() = is_busy.then(Instant::now);
     }
 
     pub(super) fn set_state(&self, state: State) {
@@ -144,6 +158,6 @@ impl Queue {
             let waiting = self.waiting.lock();
             (waiting.ops as u64, waiting.bytes as u64)
         };
-        Stats { state: self.state(), queued_ops, queued_bytes, ..self.counters.read() }
+        Stats { queued_ops, queued_bytes, ..self.counters.read() }
     }
 }

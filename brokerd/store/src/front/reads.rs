@@ -77,13 +77,7 @@ impl Store {
     ///
     /// # Errors
     /// What is wrong with the store.
-    pub async fn fetch(
-        &self,
-        sid: Sid,
-        after: u64,
-        max_n: usize,
-        max_bytes: usize,
-    ) -> Result<Vec<Stored>, StoreError> {
+    pub async fn fetch(&self, sid: Sid, after: u64, max_n: usize, max_bytes: usize) -> Result<Vec<Stored>, StoreError> {
         let backend = self.reader();
         self.reads.run(async move { backend.fetch(sid, after, max_n, max_bytes).await }).await
     }

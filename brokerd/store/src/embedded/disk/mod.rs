@@ -1,12 +1,15 @@
 //! Tables on disk, in fjall. Owns how the engine is set up, and when it must not be used any more. Never retries a
 //! write that failed: what the engine holds then is not known.
 
+mod compact;
+mod journal;
 mod open;
 mod room;
 
+use std::fs::File;
 use std::ops::{Bound, ControlFlow};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use fjall::{Database, Keyspace, OwnedWriteBatch as WriteBatch, PersistMode};
 
@@ -14,6 +17,7 @@ use super::engine::{Engine, Range, Visit};
 use super::keys::{TABLES, Table};
 use super::memory::is_empty;
 use crate::error::StoreError;
+use compact::Compaction;
 use room::Room;
 
 /// How the directory is used.
@@ -42,10 +46,15 @@ impl DiskSettings {
 
 /// The tables.
 pub(super) struct Disk {
+    compaction: Compaction,
     database: Database,
     tables: [Keyspace; TABLES.len()],
     room: Room,
     is_dead: AtomicBool,
+    /// How many there were at the last look.
+    journals: AtomicUsize,
+    /// Dropped last: then the directory is another's.
+    _lock: File,
 }
 
 impl std::fmt::Debug for Disk {
@@ -57,6 +66,24 @@ impl std::fmt::Debug for Disk {
 impl Disk {
     fn table(&self, table: Table) -> &Keyspace {
         &self.tables[table as usize]
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        let is_dead = self.is_dead.load(Relaxed);
+        if is_dead { Err(StoreError::Down("an earlier write failed".into())) } else { Ok(()) }
+    }
+
+    /// A journal stays, and is read again at a start, as long as one table has something of it in memory alone: those
+    /// that change little are written out whenever a journal is full.
+    fn let_journals_go(&self) {
+        let count = self.database.journal_count();
+        if count > self.journals.swap(count, Relaxed) {
+            for table in self.tables.iter().skip(1) {
+                if let Err(error) = table.rotate_memtable() {
+                    tracing::error!(%error, "a table could not be written out");
+                }
+            }
+        }
     }
 
     /// After a failed write nothing the engine says can be trusted.
@@ -83,13 +110,14 @@ impl Engine for Disk {
     }
 
     fn remove(&self, batch: &mut WriteBatch, table: Table, key: &[u8]) {
+        if table == Table::Queue {
+            self.compaction.removed();
+        }
         batch.remove(self.table(table), key);
     }
 
     fn commit(&self, batch: WriteBatch, is_durable: bool) -> Result<(), StoreError> {
-        if self.is_dead.load(Relaxed) {
-            return Err(StoreError::Down("an earlier write failed".into()));
-        }
+        self.check()?;
         let mode = if is_durable { PersistMode::SyncData } else { PersistMode::Buffer };
         let size = batch.len();
         batch.durability(Some(mode)).commit().map_err(|error| self.died(&error))?;
@@ -98,11 +126,13 @@ impl Engine for Disk {
     }
 
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.check()?;
         let value = self.table(table).get(key).map_err(unreadable)?;
         Ok(value.map(|value| value.to_vec()))
     }
 
     fn scan(&self, table: Table, range: Range<'_>, visit: Visit<'_>) -> Result<(), StoreError> {
+        self.check()?;
         if is_empty(range) {
             return Ok(());
         }
@@ -113,6 +143,16 @@ impl Engine for Disk {
             }
         }
         Ok(())
+    }
+
+    fn last_key(&self, table: Table) -> Result<Option<Vec<u8>>, StoreError> {
+        let last = self.table(table).last_key_value().map(|row| row.key()).transpose().map_err(unreadable)?;
+        Ok(last.map(|key| key.to_vec()))
+    }
+
+    fn tidy(&self) {
+        self.compaction.start_if_worth_it(self.table(Table::Queue));
+        self.let_journals_go();
     }
 
     fn has_room(&self) -> bool {

@@ -1,11 +1,13 @@
 //! Opening the directory: what is said when it cannot be.
 
+use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::Path;
 
 use fjall::config::{BlockSizePolicy, PinningPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 
+use super::compact::Compaction;
 use super::room::Room;
 use super::{Disk, DiskSettings};
 use crate::embedded::keys::TABLES;
@@ -15,6 +17,8 @@ impl Disk {
     pub(in crate::embedded) fn open(settings: &DiskSettings) -> Result<Self, StoreError> {
         let directory = &settings.directory;
         std::fs::create_dir_all(directory).map_err(|error| io(directory, &error))?;
+        let lock = lock(directory)?;
+        super::journal::mend(directory).map_err(|error| io(directory, &error))?;
         let database = Database::builder(directory)
             .cache_size(settings.cache)
             .max_journaling_size(settings.journal.max(64 << 20))
@@ -29,7 +33,15 @@ impl Disk {
             return Err(StoreError::Open(directory.display().to_string(), "tables are missing".into()));
         };
         let room = Room::new(directory.clone(), settings.reserve);
-        Ok(Self { database, tables, room, is_dead: false.into() })
+        Ok(Self {
+            database,
+            tables,
+            room,
+            compaction: Compaction::default(),
+            is_dead: false.into(),
+            journals: 1.into(),
+            _lock: lock,
+        })
     }
 }
 
@@ -39,6 +51,17 @@ fn options(settings: &DiskSettings) -> KeyspaceCreateOptions {
         .data_block_size_policy(BlockSizePolicy::all(16 * 1024))
         .index_block_pinning_policy(PinningPolicy::all(false))
         .filter_block_pinning_policy(PinningPolicy::all(false))
+}
+
+/// Before anything is read: the journals of a process that runs are not whole.
+fn lock(directory: &Path) -> Result<File, StoreError> {
+    let file = File::options().create(true).append(true).open(directory.join("owner.lock"));
+    let file = file.map_err(|error| io(directory, &error))?;
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => StoreError::Locked(directory.display().to_string()),
+        TryLockError::Error(error) => io(directory, &error),
+    })?;
+    Ok(file)
 }
 
 fn io(directory: &Path, error: &std::io::Error) -> StoreError {

@@ -1,0 +1,195 @@
+//! The queue and the committer, before a backend that fails when told to. Time is paused: nothing waits for real.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use mqtt::MessageId;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::backend::*;
+use crate::record::Sid;
+use crate::stats::BackendStats;
+
+/// `memory`, but the next commits answer as they are told.
+#[derive(Debug)]
+struct Told {
+    inner: Arc<dyn Backend>,
+    answers: Mutex<VecDeque<StoreError>>,
+    /// Batches of each commit.
+    commits: Mutex<Vec<usize>>,
+    /// Never answers a claim.
+    is_stuck: bool,
+}
+
+#[async_trait]
+impl Backend for Told {
+    fn caps(&self) -> Caps {
+        self.inner.caps()
+    }
+    async fn apply(&self, batches: &[&[Op]], is_durable: bool) -> Result<Vec<Outcome>, StoreError> {
+        let told = self.answers.lock().pop_front();
+        self.commits.lock().push(batches.len());
+        match told {
+            Some(error) => Err(error),
+            None => self.inner.apply(batches, is_durable).await,
+        }
+    }
+    async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
+        if self.is_stuck {
+            std::future::pending::<()>().await;
+        }
+        self.inner.claim(claim).await
+    }
+    async fn fetch(&self, sid: Sid, after: u64, n: usize, bytes: usize) -> Result<Vec<Stored>, StoreError> {
+        self.inner.fetch(sid, after, n, bytes).await
+    }
+    async fn scan_sessions(&self, a: Option<Sid>, n: usize, q: bool) -> Result<Page<SessionHead, Sid>, StoreError> {
+        self.inner.scan_sessions(a, n, q).await
+    }
+    async fn scan_retained(&self, after: Option<&str>, n: usize) -> Result<Page<Retained, Box<str>>, StoreError> {
+        self.inner.scan_retained(after, n).await
+    }
+    async fn scan_delayed(&self, a: Option<MessageId>, n: usize) -> Result<Page<Delayed, MessageId>, StoreError> {
+        self.inner.scan_delayed(a, n).await
+    }
+    async fn expire(&self, now: UnixMillis, limit: usize) -> Result<Expired, StoreError> {
+        self.inner.expire(now, limit).await
+    }
+    async fn maintain(&self) -> Result<bool, StoreError> {
+        self.inner.maintain().await
+    }
+    fn stats(&self) -> BackendStats {
+        self.inner.stats()
+    }
+}
+
+/// Settings with this bound get a backend that hangs.
+const STUCK: usize = 77;
+
+fn store(settings: Settings, answers: impl IntoIterator<Item = StoreError>) -> (Store, Arc<Told>) {
+    let answers = Mutex::new(answers.into_iter().collect());
+    let told = Arc::new(Told {
+        inner: crate::memory(),
+        answers,
+        commits: Mutex::default(),
+        is_stuck: settings.max_ops == STUCK,
+    });
+    (Store::remote(told.clone(), settings, &tokio::runtime::Handle::current()), told)
+}
+
+fn batch() -> (Batch, oneshot::Receiver<Result<Outcome, StoreError>>) {
+    let (answer, answered) = oneshot::channel();
+    let done = Box::new(move |result| {
+        let _ = answer.send(result);
+    });
+    (Batch { ops: vec![Op::DropDelayed(MessageId::default())], done }, answered)
+}
+
+fn submit(store: &Store) -> oneshot::Receiver<Result<Outcome, StoreError>> {
+    let (batch, answered) = batch();
+    store.submit(batch).unwrap();
+    answered
+}
+
+fn unavailable() -> StoreError {
+    StoreError::Unavailable("no route".into())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_one_commit() {
+    let (store, told) = store(Settings::default(), []);
+    let answers: Vec<_> = (0..50).map(|_| submit(&store)).collect();
+    for answer in answers {
+        assert_eq!(answer.await.unwrap(), Ok(Outcome::default()));
+    }
+    assert_eq!(*told.commits.lock(), [50]);
+    let stats = store.stats();
+    assert_eq!((stats.commits, stats.batches, stats.ops, stats.queued_ops), (1, 50, 50, 0));
+    assert_eq!(stats.commit_micros.iter().sum::<u64>(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_makes_each_batch_a_commit() {
+    let (store, told) = store(Settings { commit: Commit::Every, ..Settings::default() }, []);
+    let answers: Vec<_> = (0..5).map(|_| submit(&store)).collect();
+    for answer in answers {
+        answer.await.unwrap().unwrap();
+    }
+    assert_eq!(*told.commits.lock(), [1; 5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn none_is_done_before_it_is_committed() {
+    let (store, told) = store(Settings { commit: Commit::None, ..Settings::default() }, []);
+    let mut answer = submit(&store);
+    assert!(answer.try_recv().unwrap().is_ok());
+    assert!(told.commits.lock().is_empty());
+    store.flush().await.unwrap();
+    assert!(!told.commits.lock().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_says_so_early_and_gives_the_batch_back() {
+    let (store, _) = store(Settings { max_ops: 10, ..Settings::default() }, []);
+    let mut answers: Vec<_> = (0..4).map(|_| submit(&store)).collect();
+    assert!(!store.is_full());
+    answers.extend((0..6).map(|_| submit(&store)));
+    assert!(store.is_full(), "half is enough to stop reading publishers");
+    let (one, mut answer) = batch();
+    assert_eq!(store.submit(one).unwrap_err().ops.len(), 1);
+    assert!(answer.try_recv().is_err(), "it is not done, and not failed: the caller has it");
+    assert_eq!(store.stats().refused, 1);
+    for answer in answers {
+        answer.await.unwrap().unwrap();
+    }
+    assert!(!store.is_full());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_for_a_moment_is_tried_again_with_the_same_batch() {
+    let (store, told) = store(Settings::default(), [unavailable(), unavailable()]);
+    let answer = submit(&store);
+    assert_eq!(answer.await.unwrap(), Ok(Outcome::default()));
+    assert_eq!(*told.commits.lock(), [1, 1, 1]);
+    assert_eq!((store.state(), store.stats().retries, store.stats().failed), (State::Ok, 2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_stays_away_fails_the_batch_in_time_and_comes_back() {
+    let (store, told) = store(Settings::default(), std::iter::repeat_n(unavailable(), 1000));
+    let begin = tokio::time::Instant::now();
+    assert_eq!(submit(&store).await.unwrap(), Err(unavailable()));
+    assert!(begin.elapsed() <= Settings::default().timeout);
+    assert_eq!(store.state(), State::Down("no route".into()));
+    told.answers.lock().clear();
+    assert!(submit(&store).await.unwrap().is_ok());
+    assert_eq!(store.state(), State::Ok, "no restart is needed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_failed_for_good_is_not_asked_again() {
+    let dead = StoreError::Down("fsync failed".into());
+    let (store, told) = store(Settings::default(), [dead.clone()]);
+    assert_eq!(submit(&store).await.unwrap(), Err(dead.clone()));
+    for _ in 0..3 {
+        assert_eq!(submit(&store).await.unwrap(), Err(dead.clone()));
+    }
+    let claim = Claim { client_id: "one".into(), epoch: 1, node: "a".into(), is_clean: false };
+    assert_eq!(store.claim(claim).await, Err(dead.clone()));
+    assert_eq!(store.flush().await, Err(dead));
+    assert_eq!((told.commits.lock().len(), store.stats().failed), (1, 4));
+    assert_eq!(store.state(), State::Down("fsync failed".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_is_down_until_it_answers() {
+    let (store, _) = store(Settings { max_ops: STUCK, ..Settings::default() }, []);
+    let claim = Claim { client_id: "one".into(), epoch: 1, node: "a".into(), is_clean: false };
+    let asked = tokio::time::timeout(Settings::default().timeout * 2, store.claim(claim)).await;
+    assert!(asked.is_err());
+    assert_eq!(store.state(), State::Down("it has not answered for 10 s".into()));
+}
