@@ -11,10 +11,10 @@ use mqtt::{ReasonCode, Version, codec};
 use super::conn::{Conn, drive};
 use super::shard::{Handle, Shard};
 use super::view::ClientView;
-use crate::access::Identity;
+use crate::access::{Identity, Principal};
 use crate::listener::Connected;
 use crate::metrics::Metric;
-use crate::registry::{Claim, Epoch};
+use crate::registry::{Claim, Epoch, Holder};
 use crate::transport::{Detached, Transport};
 
 /// A connection whose CONNECT is understood, on its way to the session's worker.
@@ -41,11 +41,15 @@ pub(super) async fn attach(shard: Handle, handover: Handover) {
     }
     let (shared, claim) = {
         let shard = shard.borrow();
-        (shard.shared.clone(), shard.claim(&negotiated))
+        (shard.shared.clone(), shard.claim(&negotiated, &identity))
     };
     shard.borrow_mut().pending_claims.begin(&client_id);
-    let grant = shared.elsewhere.claim(claim).await;
+    let granted = shared.elsewhere.claim(claim).await;
     let superseded = shard.borrow_mut().pending_claims.end(&client_id);
+    let Ok(grant) = granted else {
+        // Another's session has the id on another node, as it may have here.
+        return super::greet::refuse(&shard, transport, version, ReasonCode::NotAuthorized).await;
+    };
     if superseded > grant.epoch {
         return; // another node got the id between the grant and now: this connection has lost already
     }
@@ -77,11 +81,13 @@ pub(super) async fn attach(shard: Handle, handover: Handover) {
 
 impl Shard {
     /// What this node asks of the registrar.
-    fn claim(&self, negotiated: &Negotiated) -> Claim {
+    fn claim(&self, negotiated: &Negotiated, identity: &Identity) -> Claim {
         let slot = self.by_id.get(&negotiated.client_id);
         let known = slot.and_then(|slot| self.sessions.get(*slot as usize)).map(|entry| entry.epoch);
         Claim {
             client_id: negotiated.client_id.clone(),
+            holder: holder_of(&identity.principal),
+            needs_registrar: false,
             clean_start: negotiated.clean_start,
             session_expiry: negotiated.session_expiry,
             known: known.unwrap_or_default(),
@@ -340,6 +346,14 @@ impl Shard {
             _ => return,
         }
         self.counters.inc(Metric::PacketsSent);
+    }
+}
+
+/// A principal as other nodes know it.
+pub(super) fn holder_of(principal: &Principal) -> Holder {
+    match principal {
+        Principal::Anonymous => Holder::of("anonymous"),
+        Principal::User(name) => Holder::of(&format!("user/{name}")),
     }
 }
 

@@ -17,6 +17,7 @@ use super::auto_subscribe::Automatic;
 use super::claims::PendingClaims;
 use super::conn::Conn;
 use super::delayed::{Budget, DelayLimits, Delayed};
+use super::exclusive::Exclusives;
 use super::mailbox::Boxes;
 use super::rewrite::Rewrite;
 use super::route::Turn;
@@ -40,6 +41,8 @@ pub(super) struct Shared {
     pub(super) system: Arc<Retained>,
     pub(super) forward: Arc<dyn Forward>,
     pub(super) elsewhere: Arc<dyn Elsewhere>,
+    /// What clients of this node have for themselves.
+    pub(super) exclusives: Arc<Exclusives>,
     pub(super) access: Access,
     /// What all workers delay.
     pub(super) delayed: Arc<Budget>,

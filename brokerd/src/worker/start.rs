@@ -8,13 +8,14 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use mqtt::codec::Limits;
-use mqtt::session::{Capabilities, QueueLimits, ServerLimits, SessionLimits, WhenFull};
+use mqtt::session::{Capabilities, Priorities, QueueLimits, ServerLimits, SessionLimits, WhenFull};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
 use super::auto_subscribe::Automatic;
 use super::delayed::{Budget, DelayLimits};
+use super::exclusive::Exclusives;
 use super::greet::Accepted;
 use super::mailbox::{Boxes, Mail};
 use super::rewrite::Rewrite;
@@ -24,7 +25,7 @@ use crate::access::Access;
 use crate::config::{self, Config};
 use crate::listener::{Clients, Connected};
 use crate::metrics::{Counters, Metrics};
-use crate::registry::{Boxed, Elsewhere, Epoch, Owners};
+use crate::registry::{Boxed, Elsewhere, Epoch, Holder, OwnedPage, Owners, exclusive_filter};
 use crate::retain::Retained;
 use crate::router::{Forward, Index, Mailboxes};
 use crate::transport::StdSocket;
@@ -58,6 +59,7 @@ pub struct Workers {
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
     next: Arc<std::sync::atomic::AtomicUsize>,
     delayed: Arc<Budget>,
+    pub(super) exclusives: Arc<Exclusives>,
 }
 
 impl Workers {
@@ -71,6 +73,7 @@ impl Workers {
             threads: Arc::default(),
             next: Arc::default(),
             delayed: Arc::default(),
+            exclusives: Arc::default(),
         }
     }
 
@@ -99,6 +102,7 @@ impl Workers {
             system: parts.system,
             forward: parts.forward,
             elsewhere: parts.elsewhere,
+            exclusives: self.exclusives.clone(),
             access: parts.access,
             delayed: self.delayed.clone(),
             rewrite: Rewrite::new(&config.rewrite, settings.decode),
@@ -157,17 +161,28 @@ impl Clients for Workers {
 
 impl Owners for Workers {
     fn superseded(&self, client_id: &Arc<str>, epoch: Epoch) {
+        if let Some(filter) = exclusive_filter(client_id) {
+            let Some(loser) = self.exclusives.superseded(client_id, epoch) else { return };
+            let (worker, filter) = (self.boxes.worker_of(&loser), filter.to_owned());
+            let lose = move |shard: &mut Shard| shard.exclusive_lost(&loser, &filter);
+            return self.boxes.of(worker).post(Mail::Ask(Box::new(lose)));
+        }
         let worker = self.boxes.worker_of(client_id);
         self.boxes.of(worker).post(Mail::Superseded(client_id.clone(), epoch));
     }
 
-    fn owned(&self, cursor: u64, limit: usize) -> Boxed<'_, (Vec<(Arc<str>, Epoch)>, Option<u64>)> {
+    fn owned(&self, cursor: u64, limit: usize) -> Boxed<'_, OwnedPage> {
         Box::pin(self.owned_page(cursor, limit))
     }
 
-    fn epoch_of(&self, client_id: &Arc<str>) -> Boxed<'_, Option<Epoch>> {
+    fn owned_one(&self, client_id: &Arc<str>) -> Boxed<'_, Option<(Epoch, Holder)>> {
         let client_id = client_id.clone();
-        Box::pin(async move { self.epoch(&client_id).await })
+        Box::pin(async move {
+            match exclusive_filter(&client_id) {
+                Some(_) => self.exclusives.owned_one(&client_id),
+                None => self.session_owned(&client_id).await,
+            }
+        })
     }
 }
 
@@ -245,6 +260,8 @@ fn settings(config: &Config) -> Settings {
         retain: mqtt.retain_available,
         wildcards: mqtt.wildcard_subscription,
         subscription_ids: mqtt.subscription_identifiers,
+        shared: mqtt.shared_subscription,
+        exclusive: mqtt.exclusive_subscription,
     };
     Settings {
         decode: Limits {
@@ -267,7 +284,6 @@ fn settings(config: &Config) -> Settings {
             response_information: Some(mqtt.response_information.as_str())
                 .filter(|text| !text.is_empty())
                 .map(Into::into),
-            shared_subscriptions: mqtt.shared_subscription,
         },
         session: SessionLimits {
             queue: QueueLimits {
@@ -278,11 +294,11 @@ fn settings(config: &Config) -> Settings {
                     config::WhenFull::DropNewest => WhenFull::DropNewest,
                 },
                 qos0: persistence.queue_qos0,
+                priorities: priorities(config),
             },
             write_buffer: mqtt.write_buffer,
             max_subscriptions: mqtt.max_subscriptions,
             capabilities,
-            shared_subscriptions: mqtt.shared_subscription,
         },
         delayed: DelayLimits { messages: mqtt.max_delayed, bytes: mqtt.max_delayed_bytes },
         max_connect_size: mqtt.max_connect_size,
@@ -290,4 +306,9 @@ fn settings(config: &Config) -> Settings {
         max_offline_sessions: persistence.max_offline_sessions,
         deny_disconnects: mqtt.deny_action == config::DenyAction::Disconnect,
     }
+}
+
+fn priorities(config: &Config) -> Priorities {
+    let rules = config.queue_priority.iter().map(|rule| (rule.topic.as_str().into(), rule.priority));
+    Priorities::new(rules, config.persistence.default_priority == config::DefaultPriority::Highest)
 }

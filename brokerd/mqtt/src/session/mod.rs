@@ -105,8 +105,6 @@ pub struct SessionLimits {
     pub max_subscriptions: usize,
     /// What the server leaves out.
     pub capabilities: Capabilities,
-    /// Whether `$share/...` may be subscribed to.
-    pub shared_subscriptions: bool,
 }
 
 /// The session.

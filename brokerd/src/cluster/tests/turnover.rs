@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::super::{Answer, AskError, Cluster, Inputs, JoinError, MemberState};
 use super::node::{Post, SECRET, settings};
 use crate::metrics::Metrics;
-use crate::registry::{Boxed, Claim, Clock, Elsewhere, Epoch, OwnedPage, Owners};
+use crate::registry::{Boxed, Claim, Clock, Elsewhere, Epoch, Holder, OwnedPage, Owners};
 use crate::router::Index;
 
 struct Member {
@@ -27,7 +27,7 @@ impl Owners for Nobody {
     fn owned(&self, _: u64, _: usize) -> Boxed<'_, OwnedPage> {
         Box::pin(std::future::ready((Vec::new(), None)))
     }
-    fn epoch_of(&self, _: &Arc<str>) -> Boxed<'_, Option<Epoch>> {
+    fn owned_one(&self, _: &Arc<str>) -> Boxed<'_, Option<(Epoch, Holder)>> {
         Box::pin(std::future::ready(None))
     }
 }

@@ -169,3 +169,20 @@ fn a_list_of_tables_says_which_entry_is_wrong_and_why() {
     }
     assert!(refused(&with_file("rewrite = ['a']")).contains("allowed is a list of"));
 }
+
+#[test]
+fn a_queue_priority_wants_a_filter_and_a_number_from_1_to_255() {
+    let rule = "[[queue_priority]]\ntopic = 'alarm/#'\npriority = 255\n";
+    assert_eq!(accepted(&with_file(rule)).queue_priority[0].priority, 255);
+    for (wrong, why) in [
+        ("topic = 'a#'\npriority = 1", "topic = \"a#\" is not a topic filter"),
+        ("topic = 'a'", "priority is missing"),
+        ("topic = 'a'\npriority = 0", "priority = 0: allowed is an integer from 1 to 255"),
+        ("topic = 'a'\npriority = 256", "priority = 256: allowed is an integer from 1 to 255"),
+        ("topic = 'a'\npriority = 1\nweight = 2", "weight is unknown; there are topic, priority"),
+    ] {
+        let lines = refused(&with_file(&format!("{rule}[[queue_priority]]\n{wrong}\n")));
+        assert!(lines.contains("entry 2: ") && lines.contains(why), "{wrong}:\n{lines}");
+    }
+    assert!(refused(&with_set(&["persistence.default_priority=middle"])).contains("allowed is lowest or highest"));
+}

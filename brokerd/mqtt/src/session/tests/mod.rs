@@ -38,7 +38,6 @@ fn server() -> ServerLimits {
         max_client_id_len: 64,
         capabilities: Capabilities::default(),
         response_information: None,
-        shared_subscriptions: true,
     }
 }
 
@@ -50,13 +49,7 @@ fn limits() -> SessionLimits {
         qos0: false,
         priorities: Priorities::default(),
     };
-    SessionLimits {
-        queue,
-        write_buffer: 100_000,
-        max_subscriptions: 0,
-        capabilities: Capabilities::default(),
-        shared_subscriptions: true,
-    }
+    SessionLimits { queue, write_buffer: 100_000, max_subscriptions: 0, capabilities: Capabilities::default() }
 }
 
 const DECODE: Limits =
