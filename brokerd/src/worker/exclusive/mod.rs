@@ -113,15 +113,17 @@ impl Shard {
         let Some(entry) = self.entry(slot, incarnation) else {
             return; // its end let go of what was claimed
         };
-        for one in &mut requested {
+        let mut seen = HashSet::new();
+        for one in requested.iter_mut().rev() {
             let Ok(granted) = &mut one.outcome else { continue };
             if granted.exclusive().is_some_and(|filter| refused.contains(&exclusive_key(filter))) {
                 refuse(one, |filter| entry.session.forget_subscription(filter));
                 continue;
             }
-            // An UNSUBSCRIBE, or another SUBSCRIBE, may have come meanwhile.
+            // An UNSUBSCRIBE, or another SUBSCRIBE, may have come meanwhile; of one that is in this twice the last counts.
             match entry.session.subscription(granted.serial) {
-                Some(present) => *granted = present.clone(),
+                Some(present) if seen.insert(present.serial) => *granted = present.clone(),
+                Some(_) => {}
                 None => one.outcome = Err(ReasonCode::UnspecifiedError),
             }
         }
