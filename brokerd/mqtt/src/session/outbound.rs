@@ -124,7 +124,7 @@ impl Outbound {
             out.tally.expired += 1; // before anything that lives is dropped
         }
         if limits.when_full == WhenFull::DropOldest && size <= limits.bytes && limits.depth > 0 {
-            while is_full(queue) && queue.make_way(rank).is_some() {
+            while is_full(queue) && queue.make_way(rank, &limits.priorities).is_some() {
                 out.tally.queue_full += 1;
             }
         }
