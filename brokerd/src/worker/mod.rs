@@ -5,6 +5,7 @@ mod auto_subscribe;
 mod claims;
 mod conn;
 mod delayed;
+mod exchange;
 mod exclusive;
 mod flush;
 mod greet;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::attach::holder_of;
+use super::claims::holder_of;
 use super::mailbox::Mail;
 use super::shard::{Entry, Shard};
 use super::start::Workers;

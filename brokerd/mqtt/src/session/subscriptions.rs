@@ -85,12 +85,6 @@ impl super::Session {
     ) -> Vec<Requested> {
         self.subscriptions.request(asked, 0, limits)
     }
-
-    /// The subscription of this serial, if it still stands.
-    #[must_use]
-    pub fn subscription(&self, serial: u32) -> Option<&Granted> {
-        self.subscriptions.get(serial)
-    }
 }
 
 impl Subscriptions {
@@ -184,11 +178,7 @@ impl Subscriptions {
         Some(gone)
     }
 
-    pub(super) fn has(&self, serial: u32) -> bool {
-        self.get(serial).is_some()
-    }
-
-    fn get(&self, serial: u32) -> Option<&Granted> {
+    pub(super) fn get(&self, serial: u32) -> Option<&Granted> {
         match &self.places {
             Some(places) => places.by_serial.get(&serial).and_then(|place| self.list.get(*place)),
             None => self.list.iter().find(|one| one.serial == serial),

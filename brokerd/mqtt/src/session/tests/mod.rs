@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod aliases;
+mod answers;
+mod authenticating;
 mod inbound;
 mod keeping;
 mod lines;
@@ -20,7 +22,7 @@ mod wire;
 use std::sync::Arc;
 
 use super::*;
-use crate::codec::Limits;
+use crate::codec::{Limits, Violation};
 use crate::{Qos, Time};
 use packets::Connect;
 
@@ -49,7 +51,13 @@ fn limits() -> SessionLimits {
         qos0: false,
         priorities: Priorities::default(),
     };
-    SessionLimits { queue, write_buffer: 100_000, max_subscriptions: 0, capabilities: Capabilities::default() }
+    SessionLimits {
+        queue,
+        write_buffer: 100_000,
+        max_subscriptions: 0,
+        capabilities: Capabilities::default(),
+        auth_timeout: 5000,
+    }
 }
 
 const DECODE: Limits =
@@ -188,6 +196,7 @@ impl Pair {
         match self.session.due(self.now) {
             Due::Nothing => "nothing".into(),
             Due::KeepAlive => "keep alive".into(),
+            Due::Unauthenticated => "unauthenticated".into(),
             Due::Will(message) => wire::message(&message, self.now),
             Due::Expired => "expired".into(),
         }
