@@ -117,10 +117,10 @@ fn check_publish(version: Version, read: &Publish<'_>) {
     assert!(publish(&mut out, version, &sent), "{read:?}");
     assert_eq!(out.len(), publish_len(version, &sent));
     let Ok(Packet::Publish(again)) = decode(version, &out, &LIMITS) else { panic!("{out:02x?}") };
-    assert_eq!(Publish { properties: Properties::default(), ..*read }, Publish {
-        properties: Properties::default(),
-        ..again
-    });
+    assert_eq!(
+        Publish { properties: Properties::default(), ..*read },
+        Publish { properties: Properties::default(), ..again }
+    );
     assert_eq!(forwardable(again.properties), passed_on);
 }
 

@@ -1,7 +1,7 @@
 //! What stands in front of MQTT on a connection: PROXY header, upgrade request, WebSocket frames.
 
-use brokerd::transport::proxy::{Header, parse};
 use brokerd::transport::fuzz;
+use brokerd::transport::proxy::{Header, parse};
 
 /// More is never waited for: the longest header of version 2.
 const MOST_HEADER: usize = 4096;

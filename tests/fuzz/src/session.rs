@@ -222,7 +222,8 @@ impl World<'_> {
         let mut message = Message::new(topic, properties, payload);
         message.qos = qos;
         message.expires_at = (flags & 4 != 0).then(|| self.now.after_secs(2));
-        let shared = self.session.shared_subscriptions().next().filter(|_| flags & 8 != 0).map(|granted| granted.serial);
+        let shared =
+            self.session.shared_subscriptions().next().filter(|_| flags & 8 != 0).map(|granted| granted.serial);
         let subscription_ids = if flags & 16 == 0 { Box::default() } else { Box::from([1, 268_435_455]) };
         let retain = flags & 32 != 0;
         let shared = shared.and_then(std::num::NonZeroU32::new);
@@ -315,8 +316,10 @@ impl World<'_> {
         assert!(awaiting <= 16, "{awaiting} exchanges are kept of 8 identifiers");
         assert!(queued <= DEPTH && bytes <= QUEUE_BYTES, "{queued} messages of {bytes} bytes queued");
         assert!(self.session.subscriptions().len() <= self.limits.max_subscriptions);
-        let accounted =
-            self.sent_qos0 + self.acked + in_flight as u64 + queued as u64 + self.dropped + self.reclaimed;
-        assert_eq!(accounted, self.delivered, "sent, acknowledged, in flight, queued, taken back or counted as dropped");
+        let accounted = self.sent_qos0 + self.acked + in_flight as u64 + queued as u64 + self.dropped + self.reclaimed;
+        assert_eq!(
+            accounted, self.delivered,
+            "sent, acknowledged, in flight, queued, taken back or counted as dropped"
+        );
     }
 }

@@ -120,6 +120,14 @@ fn values_are_shown_short_and_without_control_characters() {
     assert!(told.len() < 300, "{told}");
 }
 
+/// Found by the fuzzer: the name of a variable was shown as it stood.
+#[test]
+fn the_name_of_a_variable_is_shown_without_control_characters() {
+    let environment = vec![("BROKERD_MQTT__\u{1b}[31mX\n".into(), "1".into())];
+    let told = refused(&Sources { environment, ..Sources::default() });
+    assert!(!told.contains('\u{1b}') && told.contains("BROKERD_MQTT__\\u{1b}[31mX\\n"), "{told:?}");
+}
+
 #[test]
 fn a_missing_or_foreign_file_is_named() {
     let told = FileText::read("/nonexistent/b.toml".as_ref()).unwrap_err().to_string();
