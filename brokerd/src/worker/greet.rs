@@ -2,19 +2,21 @@
 //! all under one deadline; then the session's worker is found. Never touches a session: until here the peer is nobody.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
-use mqtt::codec::{self, ConnAck, Framed, Limits};
+use bytes::{Buf, BytesMut};
+use mqtt::codec::{self, ConnAck, Framed, Limits, Recipient, Violation};
 use mqtt::session::{Negotiated, negotiate};
 use mqtt::{ReasonCode, Version};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::attach::Handover;
+use super::exchange::Applicant;
 use super::mailbox::Mail;
 use super::rewrite::Who;
 use super::shard::Handle;
-use crate::access::{Action, Credentials, Denied, Identity, Principal};
+use crate::access::{Action, Credentials, Denied, Identity, Mechanism, Principal};
 use crate::listener::Connected;
 use crate::metrics::Metric;
 use crate::transport::proxy::{self, Header};
@@ -54,33 +56,104 @@ async fn receive(shard: &Handle, accepted: Accepted) -> Option<Handover> {
     let mut connected = accepted.connected;
     let deadline = Instant::now() + shard.borrow().shared.settings.connect_timeout;
     let met = timeout_at(deadline, meet(shard, accepted.socket, &mut connected)).await;
-    let (transport, buffer) = met.ok().flatten()?;
-    let understood = understand(shard, &connected, &buffer.bytes[..buffer.connect]);
-    let (negotiated, credentials) = match understood {
+    let (transport, mut greeting) = met.ok().flatten()?;
+    let (mut negotiated, proof) = match understand(shard, &connected, &greeting.bytes[..greeting.used]) {
         Ok(understood) => understood,
         Err(refusal) => {
-            if let Some((version, reason)) = refusal {
-                refuse(shard, transport, version, reason).await;
+            if let Some((recipient, refusal)) = refusal {
+                refuse(shard, transport, recipient, &refusal).await;
             }
             return None;
         }
     };
-    let identity = match admit(shard, connected.peer.ip(), credentials, &negotiated, deadline).await {
+    let proven = match proof {
+        Proof::Credentials(credentials) => authenticate(shard, credentials, deadline).await,
+        Proof::Exchange(mechanism, data) => {
+            let limits = limits_before_connack(shard, &connected);
+            let (transport, greeting, negotiated) = (&transport, &mut greeting, &mut negotiated);
+            let mut applicant = Applicant { transport, greeting, limits, negotiated, deadline };
+            applicant.prove(shard, &*mechanism, data).await
+        }
+    };
+    let admitted = admit(shard, connected.peer.ip(), proven, &negotiated);
+    let identity = match admitted {
         Ok(identity) => identity,
-        Err(reason) => {
-            refuse(shard, transport, negotiated.version, reason).await;
+        Err(refusal) => {
+            if let Some(refusal) = refusal {
+                refuse(shard, transport, negotiated.recipient(), &refusal).await;
+            }
             return None;
         }
     };
     let transport = transport.detach().ok()?;
-    let rest = buffer.bytes[buffer.connect..].to_vec();
+    let rest = greeting.bytes[greeting.used..].to_vec();
     Some(Handover { transport, negotiated, rest, connected, identity })
 }
 
-/// What was read: a whole first packet of `connect` bytes, and perhaps more behind it.
-struct Greeting {
+/// By what a client proves who it is.
+enum Proof {
+    /// User name and password, or nothing.
+    Credentials(Credentials),
+    /// A mechanism, and the first that the client says to it.
+    Exchange(Arc<dyn Mechanism>, Option<Box<[u8]>>),
+}
+
+/// Why a client is not let in or sent away.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) reason: ReasonCode,
+    /// The reason string.
+    pub(super) text: String,
+}
+
+impl From<ReasonCode> for Refusal {
+    fn from(reason: ReasonCode) -> Self {
+        Self { reason, text: reason.text().to_owned() }
+    }
+}
+
+impl From<Violation> for Refusal {
+    fn from(violation: Violation) -> Self {
+        Self { reason: violation.reason(), text: violation.to_string() }
+    }
+}
+
+/// What was read: `used` bytes that were looked at, the CONNECT first, and perhaps more behind them.
+pub(super) struct Greeting {
     bytes: BytesMut,
-    connect: usize,
+    used: usize,
+}
+
+impl Greeting {
+    /// Reads until the next packet is whole. It grows with what came, never by what a header claims.
+    ///
+    /// # Errors
+    /// The packet's header, or its first byte, is not what may come; `None` where the connection ended.
+    pub(super) async fn read(
+        &mut self,
+        shard: &Handle,
+        transport: &Transport,
+        version: Option<Version>,
+        limits: &Limits,
+        may_come: impl Fn(u8) -> Result<(), Violation>,
+    ) -> Result<&[u8], Option<Violation>> {
+        self.bytes.advance(std::mem::take(&mut self.used));
+        loop {
+            self.bytes.first().map_or(Ok(()), |first| may_come(*first))?;
+            if let Framed::Packet { len } = codec::frame(&self.bytes, version, limits)? {
+                self.used = len;
+                return Ok(&self.bytes[..len]);
+            }
+            let length = self.bytes.len();
+            self.bytes.resize(length + length.max(512), 0);
+            let read = transport.read(&mut self.bytes[length..]).await.map_err(|_| None)?;
+            self.bytes.truncate(length + read);
+            if read == 0 {
+                return Err(None);
+            }
+            shard.borrow().counters.add(Metric::BytesReceived, read as u64);
+        }
+    }
 }
 
 /// Everything before the CONNECT is looked at, each layer on top of the one before; what one of them read too much is
@@ -114,9 +187,14 @@ async fn meet(shard: &Handle, socket: StdSocket, connected: &mut Connected) -> O
         }
         transport = upgraded.ok()?;
     }
-    let mut limits = limits(shard, connected);
-    limits.max_packet_size = limits.max_packet_size.min(shard.borrow().shared.settings.max_connect_size);
-    let greeting = read_connect(shard, &transport, &early, &limits).await?;
+    let mut greeting = Greeting { bytes: BytesMut::with_capacity(512), used: 0 };
+    greeting.bytes.extend_from_slice(&early);
+    let limits = limits_before_connack(shard, connected);
+    let read = greeting.read(shard, &transport, None, &limits, |_| Ok(())).await.map(drop);
+    if let Err(Some(_)) = read {
+        shard.borrow().counters.inc(Metric::ProtocolErrors);
+    }
+    read.ok()?; // [MQTT-3.1.0-1]: nothing is said to one who is no client
     Some((transport, greeting))
 }
 
@@ -162,28 +240,11 @@ fn limits(shard: &Handle, connected: &Connected) -> Limits {
     Limits { max_packet_size, ..limits }
 }
 
-/// Reads until the first packet is whole; `None` if it is no CONNECT or never will be whole.
-async fn read_connect(shard: &Handle, transport: &Transport, early: &[u8], limits: &Limits) -> Option<Greeting> {
-    let mut bytes = BytesMut::with_capacity(512); // grows with what came, never by what a header claims
-    bytes.extend_from_slice(early);
-    loop {
-        match codec::frame(&bytes, None, limits) {
-            Ok(Framed::Packet { len }) => return Some(Greeting { bytes, connect: len }),
-            Ok(Framed::Incomplete { .. }) => {}
-            Err(_) => {
-                shard.borrow().counters.inc(Metric::ProtocolErrors);
-                return None; // [MQTT-3.1.0-1]: nothing is said to one who is no client
-            }
-        }
-        let length = bytes.len();
-        bytes.resize(length + length.max(512), 0);
-        let read = transport.read(&mut bytes[length..]).await.ok()?;
-        bytes.truncate(length + read);
-        if read == 0 {
-            return None;
-        }
-        shard.borrow().counters.add(Metric::BytesReceived, read as u64);
-    }
+/// The same before the CONNACK, where less is enough.
+fn limits_before_connack(shard: &Handle, connected: &Connected) -> Limits {
+    let limits = limits(shard, connected);
+    let max_packet_size = limits.max_packet_size.min(shard.borrow().shared.settings.max_connect_size);
+    Limits { max_packet_size, ..limits }
 }
 
 /// Decodes the CONNECT and settles the terms; `Err` holds the refusal, or nothing to say.
@@ -191,7 +252,7 @@ fn understand(
     shard: &Handle,
     connected: &Connected,
     packet: &[u8],
-) -> Result<(Negotiated, Credentials), Option<(Version, ReasonCode)>> {
+) -> Result<(Negotiated, Proof), Option<(Recipient, Refusal)>> {
     let limits = limits(shard, connected);
     let shard = shard.borrow();
     shard.counters.inc(Metric::ConnectReceived);
@@ -200,45 +261,67 @@ fn understand(
     server.max_packet_size = limits.max_packet_size;
     let mut connect = codec::decode_connect(packet, &limits).map_err(|error| {
         shard.counters.inc(Metric::ProtocolErrors);
-        error.answer
+        let (version, reason) = error.answer?;
+        let maximum_packet_size = error.maximum_packet_size.unwrap_or(u32::MAX);
+        let text = error.violation.to_string();
+        Some((Recipient { maximum_packet_size, ..Recipient::of(version) }, Refusal { reason, text }))
     })?;
     let who = Who { client_id: connect.client_id, username: connect.username };
     let topic = connect.will.as_ref().and_then(|will| shard.shared.rewrite.name(will.topic, who));
     if let (Some(will), Some(topic)) = (&mut connect.will, &topic) {
         will.topic = topic;
     }
-    let negotiated =
-        negotiate(&connect, &server, assigned_client_id).map_err(|reason| Some((connect.version, reason)))?;
-    // A client that takes no packet of the size of its CONNACK cannot be served [MQTT-3.1.2-24]; known here, it takes
-    // over nobody.
-    let connack = negotiated.connack(false);
-    if !codec::connack(&mut Vec::new(), connect.version, &connack, negotiated.maximum_packet_size) {
+    let refused = |refusal| {
+        let maximum_packet_size = connect.maximum_packet_size.unwrap_or(u32::MAX);
+        Some((Recipient { maximum_packet_size, ..Recipient::of(connect.version) }, refusal))
+    };
+    let mechanism = connect.authentication_method.map(|method| super::exchange::mechanism(&shard, method));
+    let mechanism = mechanism.transpose().map_err(refused)?;
+    let negotiated = negotiate(&connect, &server, assigned_client_id).map_err(|reason| refused(reason.into()))?;
+    if !is_servable(&negotiated) {
         return Err(None);
     }
-    let credentials = Credentials {
-        username: connect.username.map(Into::into),
-        password: connect.password.map(Into::into),
-        may_be_anonymous: connected.allows_anonymous(),
+    let proof = match mechanism {
+        Some(mechanism) => Proof::Exchange(mechanism, connect.authentication_data.map(Into::into)),
+        None => Proof::Credentials(Credentials {
+            username: connect.username.map(Into::into),
+            password: connect.password.map(Into::into),
+            may_be_anonymous: connected.allows_anonymous(),
+        }),
     };
-    Ok((negotiated, credentials))
+    Ok((negotiated, proof))
 }
 
-/// Finds out who it is, within the time that a CONNECT has, and whether it may have the will that it asks for.
-async fn admit(
+/// A client that takes no packet of the size of its CONNACK cannot be served [MQTT-3.1.2-24]; known before it has a
+/// session, it takes over nobody.
+pub(super) fn is_servable(negotiated: &Negotiated) -> bool {
+    let connack = negotiated.connack(false);
+    codec::connack(&mut Vec::new(), negotiated.version, &connack, negotiated.maximum_packet_size)
+}
+
+/// Finds out who it is by its user name and password, within the time that a CONNECT has.
+async fn authenticate(
     shard: &Handle,
-    ip: IpAddr,
     credentials: Credentials,
-    negotiated: &Negotiated,
     deadline: Instant,
-) -> Result<Identity, ReasonCode> {
+) -> Result<Principal, Option<Refusal>> {
     let access = shard.borrow().shared.access.clone();
     let answer = timeout_at(deadline, access.authenticate(credentials)).await.unwrap_or(Err(Denied::Busy));
+    answer.map_err(|denied| Some(denied.reason().into()))
+}
+
+/// Counts who was found to be whom, and sees whether the client may have the will that it asks for.
+fn admit(
+    shard: &Handle,
+    ip: IpAddr,
+    proven: Result<Principal, Option<Refusal>>,
+    negotiated: &Negotiated,
+) -> Result<Identity, Option<Refusal>> {
     let shard = shard.borrow();
     shard.counters.inc(Metric::ClientAuthenticate);
-    let principal = answer.map_err(|denied| {
-        let busy = if denied == Denied::Busy { Metric::AuthenticationBusy } else { Metric::AuthenticationFailure };
-        shard.counters.inc(busy);
-        denied.reason()
+    let principal = proven.inspect_err(|refusal| {
+        let is_busy = refusal.as_ref().is_some_and(|refusal| refusal.reason == ReasonCode::ServerBusy);
+        shard.counters.inc(if is_busy { Metric::AuthenticationBusy } else { Metric::AuthenticationFailure });
     })?;
     shard.counters.inc(Metric::AuthenticationSuccess);
     if principal == Principal::Anonymous {
@@ -249,7 +332,7 @@ async fn admit(
     if let Some(will) = &negotiated.will {
         let action = Action::Publish(will.message.topic());
         if !shard.count_decision(shard.rules.authorize(&negotiated.client_id, &identity, action)) {
-            return Err(ReasonCode::NotAuthorized);
+            return Err(Some(ReasonCode::NotAuthorized.into()));
         }
     }
     Ok(identity)
@@ -265,9 +348,11 @@ fn assigned_client_id() -> String {
 }
 
 /// Says no and closes. The answer is one small packet into an empty socket buffer: it is not waited for long.
-pub(super) async fn refuse(shard: &Handle, transport: Transport, version: Version, reason: ReasonCode) {
+pub(super) async fn refuse(shard: &Handle, transport: Transport, to: Recipient, refusal: &Refusal) {
+    let reason = refusal.reason;
+    let connack = ConnAck { reason_string: Some(&refusal.text), ..ConnAck::new(reason, false) };
     let mut answer = Vec::new();
-    codec::connack(&mut answer, version, &ConnAck::new(reason, false), None);
+    codec::connack(&mut answer, to.version, &connack, Some(to.maximum_packet_size));
     {
         let shard = shard.borrow();
         shard.counters.inc(Metric::ConnackError);

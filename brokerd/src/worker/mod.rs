@@ -5,6 +5,7 @@ mod auto_subscribe;
 mod claims;
 mod conn;
 mod delayed;
+mod exchange;
 mod flush;
 mod greet;
 mod groups;

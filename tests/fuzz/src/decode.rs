@@ -2,7 +2,7 @@
 //! written and read back.
 
 use mqtt::codec::{
-    Framed, Limits, PublishOut, ack, check_forwardable, decode, decode_connect, forwardable, frame, publish,
+    Framed, Limits, PublishOut, Recipient, ack, check_forwardable, decode, decode_connect, forwardable, frame, publish,
     publish_len,
 };
 use mqtt::packet::{Packet, Properties, Publish};
@@ -73,7 +73,7 @@ fn check_packet(version: Version, bytes: &[u8], packet: &Packet<'_>) {
         Packet::Ack(read) => {
             walk(read.properties);
             let mut out = Vec::new();
-            ack(&mut out, version, read.kind, read.packet_id, read.reason);
+            ack(&mut out, Recipient::of(version), read.kind, read.packet_id, read.reason);
             let Ok(Packet::Ack(again)) = decode(version, &out, &LIMITS) else { panic!("{out:02x?}") };
             assert_eq!((again.kind, again.packet_id, again.reason), (read.kind, read.packet_id, read.reason));
         }

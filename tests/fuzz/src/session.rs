@@ -43,6 +43,7 @@ fn limits() -> SessionLimits {
         max_subscriptions: 8,
         capabilities: Capabilities::default(),
         shared_subscriptions: true,
+        auth_timeout: 3_000,
     }
 }
 

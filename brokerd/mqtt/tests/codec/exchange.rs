@@ -2,7 +2,7 @@
 //! reads to equal fields, from arbitrary parts.
 
 use mqtt::codec::{AuthOut, ConnAck, PublishOut, ack, auth, connack, decode, decode_connect, disconnect, pingresp};
-use mqtt::codec::{publish, suback, unsuback};
+use mqtt::codec::{Recipient, publish, suback, unsuback};
 use mqtt::packet::{AckKind, Packet};
 use mqtt::{PacketId, Qos, ReasonCode, Version};
 use mqtt_proto::v5::VarByteInt;
@@ -81,14 +81,16 @@ proptest! {
     }
 
     #[test]
-    fn an_ack_that_we_write_mqtt_proto_reads_to_equal_fields(id in id(), failed: bool, kind in 0..4_usize) {
+    fn an_ack_that_we_write_mqtt_proto_reads_to_equal_fields(
+        id in id(), (failed, wants_reasons) in any::<(bool, bool)>(), kind in 0..4_usize
+    ) {
         let kind = [AckKind::PubAck, AckKind::PubRec, AckKind::PubRel, AckKind::PubComp][kind];
         let is_first = matches!(kind, AckKind::PubAck | AckKind::PubRec);
         let failure = if is_first { ReasonCode::QuotaExceeded } else { ReasonCode::PacketIdentifierNotFound };
         let reason = if failed { failure } else { ReasonCode::Success };
         for version in [Version::V31, Version::V311, Version::V5] {
             let mut out = Vec::new();
-            ack(&mut out, version, kind, id, reason);
+            ack(&mut out, Recipient { wants_reasons, ..Recipient::of(version) }, kind, id, reason);
             let packet = decode(version, &out, &LIMITS).unwrap();
             prop_assert_eq!(third::differs(version, &out, &packet), None);
         }
@@ -142,20 +144,24 @@ proptest! {
 
     #[test]
     fn answers_that_we_write_mqtt_proto_reads_to_equal_fields(
-        id in id(), codes in vec(0..3_usize, 1..5), reason in option::of("[a-z]{1,20}"), method in text(), data in option::of(data())
+        id in id(), codes in vec(0..3_usize, 1..5), wants_reasons: bool, reason in option::of("[a-z]{1,20}"), method in text(), data in option::of(data())
     ) {
         use v5::{SubscribeReasonCode as S, UnsubscribeReasonCode as U};
         let granted = [ReasonCode::Success, ReasonCode::GrantedQos2, ReasonCode::NotAuthorized];
         let gone = [ReasonCode::Success, ReasonCode::NoSubscriptionExisted, ReasonCode::NotAuthorized];
         let pick = |from: [ReasonCode; 3]| codes.iter().map(|code| from[*code]).collect::<Vec<_>>();
         let mut out = Vec::new();
-        suback(&mut out, Version::V5, id, &pick(granted));
-        let topics = codes.iter().map(|code| [S::GrantedQoS0, S::GrantedQoS2, S::NotAuthorized][*code]).collect();
-        prop_assert_eq!(v5::Packet::decode(&out), Ok(Some(v5::Suback::new(third::pid(id), topics).into())));
+        let to = Recipient { wants_reasons, ..Recipient::of(Version::V5) };
+        let explains = wants_reasons && codes.contains(&2);
+        prop_assert!(suback(&mut out, to, id, &pick(granted)));
+        let topics: Vec<S> = codes.iter().map(|code| [S::GrantedQoS0, S::GrantedQoS2, S::NotAuthorized][*code]).collect();
+        let Ok(Some(v5::Packet::Suback(read))) = v5::Packet::decode(&out) else { panic!("{out:02x?}") };
+        prop_assert_eq!((read.pid, read.topics, read.properties.reason_string.is_some()), (third::pid(id), topics, explains));
         out.clear();
-        unsuback(&mut out, Version::V5, id, &pick(gone));
-        let topics = codes.iter().map(|code| [U::Success, U::NoSubscriptionExisted, U::NotAuthorized][*code]).collect();
-        prop_assert_eq!(v5::Packet::decode(&out), Ok(Some(v5::Unsuback::new(third::pid(id), topics).into())));
+        prop_assert!(unsuback(&mut out, to, id, &pick(gone)));
+        let topics: Vec<U> = codes.iter().map(|code| [U::Success, U::NoSubscriptionExisted, U::NotAuthorized][*code]).collect();
+        let Ok(Some(v5::Packet::Unsuback(read))) = v5::Packet::decode(&out) else { panic!("{out:02x?}") };
+        prop_assert_eq!((read.pid, read.topics, read.properties.reason_string.is_some()), (third::pid(id), topics, explains));
         out.clear();
         prop_assert!(disconnect(&mut out, Version::V5, ReasonCode::SessionTakenOver, reason.as_deref(), None));
         let mut expected = v5::Disconnect::new(v5::DisconnectReasonCode::SessionTakenOver);
@@ -163,7 +169,7 @@ proptest! {
         prop_assert_eq!(v5::Packet::decode(&out), Ok(Some(expected.into())));
         out.clear();
         let sent = AuthOut { reason: ReasonCode::ContinueAuthentication, method: &method, data: data.as_deref() };
-        prop_assert!(auth(&mut out, &sent));
+        prop_assert!(auth(&mut out, &sent, None));
         let mut expected = v5::Auth::new(v5::AuthReasonCode::ContinueAuthentication);
         (expected.properties.auth_method, expected.properties.auth_data) = (Some(method), data);
         prop_assert_eq!(v5::Packet::decode(&out), Ok(Some(expected.into())));
@@ -178,10 +184,10 @@ fn answers_in_3_mqtt_proto_reads_to_equal_fields() {
     let topics = vec![Code::MaxLevel0, Code::MaxLevel1, Code::MaxLevel2, Code::Failure];
     for version in [Version::V31, Version::V311] {
         let mut out = Vec::new();
-        suback(&mut out, version, id, &codes);
+        suback(&mut out, Recipient::of(version), id, &codes);
         assert_eq!(v3::Packet::decode(&out), Ok(Some(v3::Suback::new(third::pid(id), topics.clone()).into())));
         out.clear();
-        unsuback(&mut out, version, id, &codes);
+        unsuback(&mut out, Recipient::of(version), id, &codes);
         assert_eq!(v3::Packet::decode(&out), Ok(Some(v3::Packet::Unsuback(third::pid(id)))));
         out.clear();
         connack(&mut out, version, &ConnAck::new(ReasonCode::NotAuthorized, true), None);
