@@ -1,16 +1,16 @@
 //! mqtt-proto 0.4 as the third opinion, in its words and with its fields: unlike mqttbytes it knows 3.1 and AUTH, and
 //! tells an absent user name from an empty one.
 //!
-//! It takes 92 packets of the corpus that we refuse (server packets, trailing bytes, NUL, wrong lengths, limits of ours, ...):
-//! each row there names the clause, and `differential` counts them. Where it disagrees with us on what a client may send, and who is right (5.0 clauses; 3.1.1's are the same):
+//! It takes 92 packets of the corpus that we refuse (server packets, trailing bytes, NUL, limits of ours): each row there
+//! names the clause by which we are right, and `differential` counts them. What we take or send and it refuses is here:
 //!
 //! | what | mqtt-proto | right | clause |
 //! |---|---|---|---|
-//! | 3.1: PUBREL, SUBSCRIBE, UNSUBSCRIBE with DUP | refuses | we | 3.1, 3.6, 3.8, 3.10: sent again, they have DUP |
-//! | 3.1: the user name flag, and the packet ends before the name | waits for more | we | 3.1, 3.1: "may be left out" |
+//! | 3.1: PUBREL, SUBSCRIBE, UNSUBSCRIBE with DUP | refuses | we | 3.6, 3.8, 3.10 of 3.1: sent again, they have DUP |
+//! | 3.1: the user name flag, and the packet ends before the name | waits for more | we | 3.1 of 3.1: a server must allow for that |
 //! | a payload that is not the text its format indicator says | refuses | both | 3.3.2.3.2: a receiver MAY check it |
 //! | the same of a will | refuses | both | 3.1.3.2.3 |
-//! | two Subscription Identifiers in a PUBLISH, which a server sends | refuses | we | 3.3.2.3.8: one for each |
+//! | two Subscription Identifiers in a PUBLISH, which a server sends | refuses | we | 3.3.2.3.8, [MQTT-3.3.4-4]: all that match |
 
 use std::sync::Arc;
 
