@@ -156,12 +156,12 @@ fn keys_that_take_a_zero() -> Vec<(String, &'static str)> {
         }
         let Some((key, _)) = line.split_once(" = ").filter(|(key, _)| !key.contains(' ')) else { continue };
         let key = format!("{section}.{key}");
-        for zero in ["0", "0s"] {
-            let set = vec![format!("{key}={zero}"), "node.name=n1".into(), "node.data_dir=/tmp".into()];
-            if brokerd::config::load(&brokerd::config::Sources { set, ..Default::default() }).is_ok() {
-                found.push((key.clone(), zero));
-            }
-        }
+        let takes = |value: &str| {
+            let set = vec![format!("{key}={value}"), "node.name=n1".into(), "node.data_dir=/tmp".into()];
+            brokerd::config::load(&brokerd::config::Sources { set, ..Default::default() }).is_ok()
+        };
+        let zero = ["0", "0s"].into_iter().find(|zero| takes(zero) && !takes("a word"));
+        found.extend(zero.map(|zero| (key.clone(), zero)));
     }
     found
 }
