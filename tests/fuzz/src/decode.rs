@@ -56,7 +56,7 @@ fn check_cuts(stream: &[u8], version: Option<Version>, whole: Result<Framed, mqt
 
 fn check_connect(connect: &mqtt::packet::Connect<'_>) {
     walk(connect.properties);
-    assert_eq!(connect.version == Version::V5 || connect.properties.as_bytes().is_empty(), true);
+    assert!(connect.version == Version::V5 || connect.properties.as_bytes().is_empty());
     if let Some(will) = &connect.will {
         walk(will.properties);
         assert!(mqtt::topic::valid_name(will.topic));

@@ -9,8 +9,11 @@ mod network;
 mod session;
 mod topics;
 
+/// Takes any bytes.
+pub type Target = fn(&[u8]);
+
 /// Name and function of each target; the name is that of its folder in `corpus`.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Target)] = &[
     ("acl", access::acl),
     ("config", config::target),
     ("decode", decode::target),
