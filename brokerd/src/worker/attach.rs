@@ -9,7 +9,7 @@ use mqtt::session::{Closing, Due, Event, Granted, Negotiated};
 use mqtt::{ReasonCode, Version, codec};
 
 use super::conn::{Conn, drive};
-use super::greet::Refusal;
+use super::refusal::{Refusal, refuse};
 use super::shard::{Handle, Shard};
 use super::view::ClientView;
 use crate::access::Identity;
@@ -38,7 +38,7 @@ pub(super) async fn attach(shard: Handle, handover: Handover) {
     // Before the claim: who may not have the id must not take it from its owner.
     let is_refused = !shard.borrow().may_have(&client_id, &identity);
     if is_refused {
-        return super::greet::refuse(&shard, transport, recipient, &ReasonCode::NotAuthorized.into()).await;
+        return refuse(&shard, transport, recipient, &ReasonCode::NotAuthorized.into()).await;
     }
     let (shared, claim) = {
         let shard = shard.borrow();
@@ -72,7 +72,7 @@ pub(super) async fn attach(shard: Handle, handover: Handover) {
             }
         }
         Ok(None) => {}
-        Err(transport) => super::greet::refuse(&shard, transport, recipient, &ReasonCode::NotAuthorized.into()).await,
+        Err(transport) => refuse(&shard, transport, recipient, &ReasonCode::NotAuthorized.into()).await,
     }
 }
 

@@ -10,8 +10,10 @@ use mqtt::session::{Authentication, Negotiated, Verdict};
 use mqtt::{ReasonCode, Time, Version};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::greet::{Greeting, Refusal, is_servable};
+use super::greet::is_servable;
+use super::greeting::Greeting;
 use super::mailbox::Mail;
+use super::refusal::Refusal;
 use super::shard::{Handle, Shard};
 use crate::access::{Conversation, Mechanism, Principal, Step};
 use crate::metrics::Metric;
@@ -56,6 +58,9 @@ impl Applicant<'_> {
                 }
                 Step::Success { principal, data } => {
                     self.negotiated.authentication_data = data;
+                    if let Principal::User(name) = &principal {
+                        self.negotiated.username = Some((&**name).into()); // not whom the CONNECT may name beside it
+                    }
                     return if is_servable(self.negotiated) { Ok(principal) } else { Err(None) };
                 }
                 Step::Failure => return Err(refusal(ReasonCode::NotAuthorized)),
@@ -71,20 +76,24 @@ impl Applicant<'_> {
         shard: &Handle,
         exchange: &mut Authentication,
     ) -> Result<Option<Box<[u8]>>, Option<Refusal>> {
+        let violated = |violation: Violation| {
+            shard.borrow().counters.inc(Metric::ProtocolErrors);
+            refusal(violation)
+        };
         let read = self.greeting.read(shard, self.transport, Some(Version::V5), &self.limits, may_come).await;
-        let packet = read.map_err(|violation| violation.and_then(refusal))?;
+        let packet = read.map_err(|violation| violation.and_then(violated))?;
         shard.borrow().counters.inc(Metric::PacketsReceived);
-        match codec::decode(Version::V5, packet, &self.limits).map_err(refusal)? {
+        match codec::decode(Version::V5, packet, &self.limits).map_err(violated)? {
             Packet::Auth(auth) => {
                 shard.borrow().counters.inc(Metric::AuthReceived);
-                exchange.received(&auth, Time::default()).map_err(refusal)?;
+                exchange.received(&auth, Time::default()).map_err(violated)?;
                 Ok(auth.data.map(Into::into))
             }
             Packet::Disconnect(_) => {
                 shard.borrow().counters.inc(Metric::DisconnectReceived);
                 Err(None)
             }
-            _ => Err(refusal(Violation::BeforeConnack)),
+            _ => Err(violated(Violation::BeforeConnack)),
         }
     }
 }

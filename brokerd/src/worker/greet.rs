@@ -3,17 +3,17 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
-use mqtt::codec::{self, ConnAck, Framed, Limits, Recipient, Violation};
+use mqtt::codec::{self, Limits, Recipient};
 use mqtt::session::{Negotiated, negotiate};
-use mqtt::{ReasonCode, Version};
-use tokio::time::{Instant, timeout, timeout_at};
+use mqtt::ReasonCode;
+use tokio::time::{Instant, timeout_at};
 
 use super::attach::Handover;
 use super::exchange::Applicant;
+use super::greeting::Greeting;
 use super::mailbox::Mail;
+use super::refusal::{Refusal, refuse};
 use super::rewrite::Who;
 use super::shard::Handle;
 use crate::access::{Action, Credentials, Denied, Identity, Mechanism, Principal};
@@ -57,7 +57,7 @@ async fn receive(shard: &Handle, accepted: Accepted) -> Option<Handover> {
     let deadline = Instant::now() + shard.borrow().shared.settings.connect_timeout;
     let met = timeout_at(deadline, meet(shard, accepted.socket, &mut connected)).await;
     let (transport, mut greeting) = met.ok().flatten()?;
-    let (mut negotiated, proof) = match understand(shard, &connected, &greeting.bytes[..greeting.used]) {
+    let (mut negotiated, proof) = match understand(shard, &connected, greeting.packet()) {
         Ok(understood) => understood,
         Err(refusal) => {
             if let Some((recipient, refusal)) = refusal {
@@ -86,7 +86,7 @@ async fn receive(shard: &Handle, accepted: Accepted) -> Option<Handover> {
         }
     };
     let transport = transport.detach().ok()?;
-    let rest = greeting.bytes[greeting.used..].to_vec();
+    let rest = greeting.rest().to_vec();
     Some(Handover { transport, negotiated, rest, connected, identity })
 }
 
@@ -96,64 +96,6 @@ enum Proof {
     Credentials(Credentials),
     /// A mechanism, and the first that the client says to it.
     Exchange(Arc<dyn Mechanism>, Option<Box<[u8]>>),
-}
-
-/// Why a client is not let in or sent away.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    pub(super) reason: ReasonCode,
-    /// The reason string.
-    pub(super) text: String,
-}
-
-impl From<ReasonCode> for Refusal {
-    fn from(reason: ReasonCode) -> Self {
-        Self { reason, text: reason.text().to_owned() }
-    }
-}
-
-impl From<Violation> for Refusal {
-    fn from(violation: Violation) -> Self {
-        Self { reason: violation.reason(), text: violation.to_string() }
-    }
-}
-
-/// What was read: `used` bytes that were looked at, the CONNECT first, and perhaps more behind them.
-pub(super) struct Greeting {
-    bytes: BytesMut,
-    used: usize,
-}
-
-impl Greeting {
-    /// Reads until the next packet is whole. It grows with what came, never by what a header claims.
-    ///
-    /// # Errors
-    /// The packet's header, or its first byte, is not what may come; `None` where the connection ended.
-    pub(super) async fn read(
-        &mut self,
-        shard: &Handle,
-        transport: &Transport,
-        version: Option<Version>,
-        limits: &Limits,
-        may_come: impl Fn(u8) -> Result<(), Violation>,
-    ) -> Result<&[u8], Option<Violation>> {
-        self.bytes.advance(std::mem::take(&mut self.used));
-        loop {
-            self.bytes.first().map_or(Ok(()), |first| may_come(*first))?;
-            if let Framed::Packet { len } = codec::frame(&self.bytes, version, limits)? {
-                self.used = len;
-                return Ok(&self.bytes[..len]);
-            }
-            let length = self.bytes.len();
-            self.bytes.resize(length + length.max(512), 0);
-            let read = transport.read(&mut self.bytes[length..]).await.map_err(|_| None)?;
-            self.bytes.truncate(length + read);
-            if read == 0 {
-                return Err(None);
-            }
-            shard.borrow().counters.add(Metric::BytesReceived, read as u64);
-        }
-    }
 }
 
 /// Everything before the CONNECT is looked at, each layer on top of the one before; what one of them read too much is
@@ -187,8 +129,7 @@ async fn meet(shard: &Handle, socket: StdSocket, connected: &mut Connected) -> O
         }
         transport = upgraded.ok()?;
     }
-    let mut greeting = Greeting { bytes: BytesMut::with_capacity(512), used: 0 };
-    greeting.bytes.extend_from_slice(&early);
+    let mut greeting = Greeting::new(&early);
     let limits = limits_before_connack(shard, connected);
     let read = greeting.read(shard, &transport, None, &limits, |_| Ok(())).await.map(drop);
     if let Err(Some(_)) = read {
@@ -345,20 +286,4 @@ fn assigned_client_id() -> String {
     // ends in a takeover, not in a fault.
     let _ = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut random);
     random.iter().fold(String::from("auto-"), |id, byte| id + &format!("{byte:02x}"))
-}
-
-/// Says no and closes. The answer is one small packet into an empty socket buffer: it is not waited for long.
-pub(super) async fn refuse(shard: &Handle, transport: Transport, to: Recipient, refusal: &Refusal) {
-    let reason = refusal.reason;
-    let connack = ConnAck { reason_string: Some(&refusal.text), ..ConnAck::new(reason, false) };
-    let mut answer = Vec::new();
-    codec::connack(&mut answer, to.version, &connack, Some(to.maximum_packet_size));
-    {
-        let shard = shard.borrow();
-        shard.counters.inc(Metric::ConnackError);
-        let is_about_rights = matches!(reason, ReasonCode::BadUserNameOrPassword | ReasonCode::NotAuthorized);
-        shard.counters.add(Metric::ConnackAuthError, u64::from(is_about_rights));
-    }
-    let _ = timeout(Duration::from_secs(1), transport.write_all(&answer)).await;
-    transport.close();
 }

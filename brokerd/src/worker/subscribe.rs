@@ -131,13 +131,20 @@ impl Shard {
         let Some(entry) = self.entry(slot, incarnation) else {
             return;
         };
-        if entry.conn.is_none() || entry.epoch != answer.epoch {
-            return; // who asked is gone
-        }
+        let is_waiting = entry.conn.is_some() && entry.epoch == answer.epoch;
         for granted in answer.replays {
-            if entry.session.is_subscribed(granted.serial) {
-                entry.replays.0.insert(granted.serial, Replay { after: None, page: PAGE });
+            let replay = Replay { after: None, page: PAGE };
+            if !entry.session.is_subscribed(granted.serial) {
+                continue;
             }
+            if is_waiting {
+                entry.replays.0.insert(granted.serial, replay);
+            } else {
+                entry.replays.0.entry(granted.serial).or_insert(replay); // it may have asked again meanwhile
+            }
+        }
+        if !is_waiting {
+            return self.refill(slot); // who asked is gone, but its session has the subscription
         }
         if let Some(packet_id) = answer.packet_id {
             self.counters.inc(Metric::SubackSent);

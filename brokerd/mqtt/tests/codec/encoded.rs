@@ -212,6 +212,7 @@ fn an_error_is_explained_to_who_wants_it_and_has_room_for_it() {
         out
     };
     assert_eq!(acked(full, error), long);
+    assert!(read_v5(&long).is_ok());
     assert_eq!(acked(limited(length), error), long);
     assert_eq!(acked(limited(length - 1), error), bytes("40 <0102 87>"));
     assert_eq!(acked(silent(Version::V5), error), bytes("40 <0102 87>"));
@@ -230,6 +231,7 @@ fn an_error_is_explained_to_who_wants_it_and_has_room_for_it() {
             bytes(&format!("{first} <0102 <> 0087{last}>")),
         );
         let length = u32::try_from(long.len()).unwrap();
+        assert!(read_v5(&long).is_ok());
         assert_eq!(put(full, &codes), Some(long.clone()), "the first error is the one that is explained");
         assert_eq!(put(limited(length), &codes), Some(long));
         assert_eq!(put(limited(length - 1), &codes), Some(short.clone()));
