@@ -4,9 +4,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use mqtt::ReasonCode;
 use mqtt::codec::{self, Limits, Recipient};
 use mqtt::session::{Negotiated, negotiate};
-use mqtt::ReasonCode;
 use tokio::time::{Instant, timeout_at};
 
 use super::attach::Handover;
