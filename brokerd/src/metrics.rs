@@ -46,6 +46,8 @@ metrics! {
     SubscribeReceived = "packets.subscribe.received",
     SubscribeAuthError = "packets.subscribe.auth_error",
     SubackSent = "packets.suback.sent",
+    ExclusiveRefused = "subscriptions.exclusive.refused",
+    ExclusiveLost = "subscriptions.exclusive.lost",
     UnsubscribeReceived = "packets.unsubscribe.received",
     UnsubackSent = "packets.unsuback.sent",
     PingreqReceived = "packets.pingreq.received",
@@ -118,6 +120,7 @@ metrics! {
     Floods = "cluster.flooded",
     ClaimsGranted = "cluster.claims.granted",
     ClaimsTimedOut = "cluster.claims.timed_out",
+    ClaimsRefused = "cluster.claims.refused",
 }
 
 /// One thread's block.

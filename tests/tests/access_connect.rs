@@ -1,11 +1,13 @@
 //! Who is let in, and whose a session is.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use tests::cluster::{Cluster, MEMBERSHIP};
 use tests::node::Node;
 use tests::packet::{Connect, PINGREQ, Version, Will};
 use tests::raw::Raw;
 use tests::read::Packet;
 use tests::users::Files;
+use tests::wait::{SOON, eventually};
 
 const ALL: &str = "allow all all #\n";
 
@@ -139,4 +141,55 @@ async fn a_check_that_takes_longer_than_a_connect_may_ends_with_server_busy() {
     files.add_slow_user("slow");
     let node = Node::start(files.node().set("mqtt.connect_timeout", "100ms")).await;
     assert_eq!(code(&node, &Connect::v5("c1").login("slow", "slow")).await, 0x89);
+}
+
+#[tokio::test]
+async fn a_session_is_its_users_on_every_node_until_it_ends_or_its_node_dies() {
+    let files = Files::new(&["ann", "bob"], ALL);
+    let mut cluster = Cluster::start_with(3, |mut options| {
+        options.sets.extend(files.node().sets);
+        options
+    })
+    .await;
+    // Enough ids that each node is the registrar of some.
+    let ids: Vec<String> = (0..12).map(|number| format!("device-{number}")).collect();
+    let ann = |id: &str| Connect::v5(id).persistent().login("ann", "ann");
+    for id in &ids {
+        let mut owner = Raw::connect(cluster.nodes[0].mqtt(), &ann(id)).await;
+        for thief in [1, 2] {
+            for clean in [true, false] {
+                let mut connect = Connect::v5(id).login("bob", "bob");
+                connect.clean = clean;
+                assert_eq!(code(&cluster.nodes[thief], &connect).await, 0x87, "{id} at {thief}, connected");
+            }
+        }
+        owner.expect_silence().await;
+        owner.disconnect().await;
+        assert_eq!(code(&cluster.nodes[1], &Connect::v311(id).login("bob", "bob")).await, 5, "{id}: its session waits");
+        let (_ann, connack) = Raw::connect_with_answer(cluster.nodes[0].mqtt(), &ann(id)).await;
+        assert!(connack.session_present, "{id}: nothing was taken");
+    }
+    let (ended, moved, kept) = (&ids[0], &ids[1], &ids[2]);
+    // A session of ann's that ended leaves the id to anybody.
+    let mut clean = ann(ended);
+    (clean.clean, clean.properties) = (true, vec![]);
+    Raw::connect(cluster.nodes[0].mqtt(), &clean).await.disconnect().await;
+    eventually(SOON, "the id is free", async || {
+        match code(&cluster.nodes[1], &Connect::v5(ended).login("bob", "bob")).await {
+            0 => Ok(()),
+            code => Err(format!("0x{code:02x}")),
+        }
+    })
+    .await;
+    // Its own user takes it along.
+    assert_eq!(code(&cluster.nodes[2], &ann(moved)).await, 0);
+    assert_eq!(code(&cluster.nodes[1], &Connect::v5(moved).login("bob", "bob")).await, 0x87);
+    // The node dies, and the sessions with it.
+    cluster.nodes[0].kill9();
+    eventually(MEMBERSHIP, "the id of a session that died is free", async || {
+        let (_client, connack) =
+            Raw::try_connect(cluster.nodes[1].mqtt(), &Connect::v5(kept).login("bob", "bob")).await;
+        if connack.code == 0 { Ok(()) } else { Err(format!("0x{:02x}", connack.code)) }
+    })
+    .await;
 }

@@ -145,6 +145,43 @@ async fn a_check_says_whether_the_configuration_is_good() {
     assert_says(&["--check-config", "--set", "node.workers=many"], &["node.workers", "many"]).await;
 }
 
+/// Every key of the reference file that takes a 0.
+fn keys_that_take_a_zero() -> Vec<(String, &'static str)> {
+    let reference = include_str!("../../config/brokerd.toml");
+    let (mut section, mut found) = (String::new(), Vec::new());
+    for line in reference.lines().map(|line| line.trim_start_matches("# ")) {
+        if let Some((name, _)) = line.strip_prefix('[').and_then(|line| line.split_once(']')) {
+            section = name.trim_start_matches('[').to_owned();
+            continue;
+        }
+        let Some((key, _)) = line.split_once(" = ").filter(|(key, _)| !key.contains(' ')) else { continue };
+        let key = format!("{section}.{key}");
+        let takes = |value: &str| {
+            let set = vec![format!("{key}={value}"), "node.name=n1".into(), "node.data_dir=/tmp".into()];
+            brokerd::config::load(&brokerd::config::Sources { set, ..Default::default() }).is_ok()
+        };
+        let zero = ["0", "0s"].into_iter().find(|zero| takes(zero) && !takes("a word"));
+        found.extend(zero.map(|zero| (key.clone(), zero)));
+    }
+    found
+}
+
+/// CVE-2026-42209: a 0 in the configuration, and a division by it when the first client came.
+#[tokio::test]
+async fn a_broker_with_a_zero_wherever_one_is_allowed_serves() {
+    let zeros = keys_that_take_a_zero();
+    assert!(zeros.len() > 10, "{zeros:?}");
+    let mut options = NodeOptions::alone("n1");
+    for (key, zero) in &zeros {
+        options = options.set(key, zero);
+    }
+    let node = Node::start(options).await;
+    let mut client = tests::raw::Raw::connect(node.mqtt(), &tests::packet::Connect::v5("c")).await;
+    client.subscribe("a/b", 0).await;
+    client.publish("a/b", b"through", 0).await;
+    assert_eq!(client.receive().await.text(), "through", "with {zeros:?}");
+}
+
 #[tokio::test]
 async fn the_environment_sets_keys_too_and_is_named() {
     let directory = tempfile::tempdir().unwrap();

@@ -5,6 +5,7 @@
 pub const MAX_TEXT: usize = 65_535;
 
 const SHARE: &str = "$share/";
+const EXCLUSIVE: &str = "$exclusive/";
 const DELAYED: &str = "$delayed/";
 
 /// Whether `name` may be published to: not empty, no wildcard, no NUL, at most 65,535 bytes [MQTT-3.3.2-2, 4.7.3].
@@ -53,6 +54,26 @@ pub fn parse_share(filter: &str) -> Option<(&str, &str)> {
     let group_scan = scan(group.as_bytes());
     let valid = !group.is_empty() && !group_scan.wildcard && !group_scan.nul && valid_plain_filter(inner);
     valid.then_some((group, inner))
+}
+
+/// Whether `filter` is of an exclusive subscription, well-formed or not.
+#[must_use]
+pub fn is_exclusive(filter: &str) -> bool {
+    filter.starts_with(EXCLUSIVE)
+}
+
+/// The filter of a valid `$exclusive/filter`; `None` for any other one, and where that filter would be shared or
+/// exclusive again.
+#[must_use]
+pub fn parse_exclusive(filter: &str) -> Option<&str> {
+    let inner = filter.strip_prefix(EXCLUSIVE)?;
+    (!is_shared(inner) && !is_exclusive(inner) && valid_plain_filter(inner)).then_some(inner)
+}
+
+/// The exclusive form of a filter.
+#[must_use]
+pub fn exclusive(filter: &str) -> String {
+    format!("{EXCLUSIVE}{filter}")
 }
 
 /// Whether a publication to `name` is to be delayed, well-formed or not.

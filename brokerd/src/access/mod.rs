@@ -6,6 +6,8 @@
 
 mod acl;
 mod file;
+#[doc(hidden)]
+pub mod fuzz;
 mod mechanism;
 mod recent;
 mod users;

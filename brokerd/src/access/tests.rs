@@ -112,6 +112,32 @@ async fn a_reload_that_fails_in_one_file_changes_neither() {
     );
 }
 
+/// CVE-2017-7652: a reload without a file descriptor left opened everything.
+#[tokio::test]
+async fn a_reload_that_cannot_open_a_file_leaves_users_and_rules_as_they_were() {
+    for (file, key) in [("passwords", "`auth.password_file`"), ("acl", "`auth.acl_file`")] {
+        let fixture = Fixture::new(&hashed("ann", "right"), Some("allow all all a"));
+        let path = fixture.dir.path().join(file);
+        std::fs::remove_file(&path).unwrap();
+        let gone = fixture.access.reload().unwrap_err().to_string();
+        std::fs::create_dir(&path).unwrap();
+        let folder = fixture.access.reload().unwrap_err().to_string();
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::write(&path, b"\xff\xfe").unwrap();
+        let no_text = fixture.access.reload().unwrap_err().to_string();
+        for told in [gone, folder, no_text] {
+            assert!(told.contains(key) && told.contains(&*path.to_string_lossy()), "{told}");
+        }
+        let rules = fixture.access.rules();
+        let identity = Identity { principal: user("ann"), ip: [127, 0, 0, 1].into() };
+        assert!(rules.knows(&user("ann")), "{file}: the users are gone");
+        assert!(rules.authorize("c", &identity, Action::Publish("a")), "{file}: the rules are gone");
+        assert!(!rules.authorize("c", &identity, Action::Publish("b")), "{file}: everything is open");
+        assert_eq!(fixture.login(None, None, false).await, Err(Denied::NotAuthorized), "{file}: strangers come in");
+        assert_eq!(fixture.login(Some("ann"), Some("right"), false).await, Ok(user("ann")));
+    }
+}
+
 #[test]
 fn nobody_publishes_in_the_broker_s_own_topics() {
     let fixture = Fixture::new("", Some("allow all all $SYS/# #"));

@@ -26,7 +26,7 @@ pub(super) async fn run(core: Arc<Core>, listener: TcpListener) {
             accepted = listener.accept() => accepted,
             Some(refused) = links.join_next() => {
                 if let Ok(Some(refused)) = refused {
-                    core.tally.add(Metric::PeerRefused, 1);
+                    core.parts.tally.add(Metric::PeerRefused, 1);
                     if quiet.allows(Instant::now()) {
                         tracing::warn!("closed a connection to the peer port: {refused}");
                     }
@@ -44,7 +44,7 @@ pub(super) async fn run(core: Arc<Core>, listener: TcpListener) {
             }
         };
         let Ok(permit) = handshakes.clone().try_acquire_owned() else {
-            core.tally.add(Metric::PeerRefused, 1);
+            core.parts.tally.add(Metric::PeerRefused, 1);
             continue;
         };
         let core = core.clone();

@@ -39,8 +39,8 @@ pub(super) struct Own {
     pub(super) since: u64,
 }
 
-/// Shared by all of the cluster's tasks and by the workers.
-pub(super) struct Core {
+/// What the rest of the node gives the cluster, once.
+pub(super) struct Parts {
     pub(super) identity: Identity,
     pub(super) settings: config::Cluster,
     pub(super) max_packet_size: u32,
@@ -50,6 +50,11 @@ pub(super) struct Core {
     pub(super) index: Arc<Index>,
     pub(super) mailboxes: Arc<dyn Mailboxes>,
     pub(super) tally: Tally,
+}
+
+/// Shared by all of the cluster's tasks and by the workers.
+pub(super) struct Core {
+    pub(super) parts: Parts,
     pub(super) routes: Routes,
     pub(super) hot: Hot,
     pub(super) barrier: Mutex<Barrier>,
@@ -78,26 +83,11 @@ pub(super) struct Visitor {
     pub(super) version: String,
 }
 
-/// What [`Core::new`] is made from.
-pub(super) struct Parts {
-    pub(super) identity: Identity,
-    pub(super) settings: config::Cluster,
-    pub(super) max_packet_size: u32,
-    pub(super) version: String,
-    pub(super) started: Instant,
-    pub(super) clock: Arc<Clock>,
-    pub(super) index: Arc<Index>,
-    pub(super) mailboxes: Arc<dyn Mailboxes>,
-    pub(super) tally: Tally,
-    pub(super) generation: u64,
-    pub(super) address: SocketAddr,
-}
-
 impl Core {
-    pub(super) fn new(parts: Parts) -> Self {
+    pub(super) fn new(parts: Parts, generation: u64, address: SocketAddr) -> Self {
         let own = Own {
-            generation: parts.generation,
-            address: parts.address,
+            generation,
+            address,
             state: PublishedState::Joining,
             has_left: false,
             trouble: String::new(),
@@ -106,15 +96,7 @@ impl Core {
         Self {
             hot: Hot::new(parts.started, parts.settings.peer_queue),
             barrier: Mutex::new(Barrier::new(parts.settings.subscribe_timeout)),
-            identity: parts.identity,
-            settings: parts.settings,
-            max_packet_size: parts.max_packet_size,
-            version: parts.version,
-            started: parts.started,
-            clock: parts.clock,
-            index: parts.index,
-            mailboxes: parts.mailboxes,
-            tally: parts.tally,
+            parts,
             routes: Routes::new(),
             barrier_moved: Notify::new(),
             own: Mutex::new(own),
@@ -129,7 +111,7 @@ impl Core {
 
     /// Milliseconds on the clock that messages expire by.
     pub(super) fn time(&self) -> mqtt::Time {
-        mqtt::Time(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
+        mqtt::Time(u64::try_from(self.parts.started.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
     pub(super) fn generation(&self) -> u64 {
         self.own.lock().generation
@@ -156,7 +138,7 @@ impl Core {
 
     /// Hears a peer's clock; one that is too far ahead is named and not believed (cluster-traps 7).
     pub(super) fn hear(&self, peer: &Peer, stamp: u64) {
-        match self.clock.merge(stamp) {
+        match self.parts.clock.merge(stamp) {
             Ok(()) => {
                 if peer.is_ahead.load(Ordering::Relaxed) && peer.is_ahead.swap(false, Ordering::Relaxed) {
                     peer.standing.lock().trouble.clear();
@@ -210,7 +192,7 @@ impl Core {
         address: SocketAddr,
         now: Instant,
     ) -> Result<Arc<Peer>, Refusal> {
-        if name == self.identity.node {
+        if name == self.parts.identity.node {
             return Err(Refusal(Reason::SameName, format!("this node is named `{name}` too")));
         }
         if self.own.lock().has_left {
@@ -255,7 +237,7 @@ impl Core {
         let (released, is_relieved) = self.hot.with_queue(peer.slot, super::queue::Queue::release);
         self.give_back(released);
         if is_relieved {
-            self.mailboxes.uncongested();
+            self.parts.mailboxes.uncongested();
         }
     }
 
@@ -263,7 +245,7 @@ impl Core {
     pub(super) fn clear_rows(&self, peer: &Peer) {
         self.end_lease(peer);
         peer.remote.lock().reset();
-        self.index.clear_remote(peer.slot);
+        self.parts.index.clear_remote(peer.slot);
     }
 
     /// This node is not in sync with a peer any more.

@@ -42,7 +42,7 @@ pub(super) async fn keep(core: Arc<Core>, peer: Arc<Peer>) {
         };
         core.unlinked(&peer, format!("the link is closed: {ended}"), Instant::now());
         if matches!(&ended, HandshakeError::BadProof) {
-            core.tally.add(Metric::PeerRefused, 1);
+            core.parts.tally.add(Metric::PeerRefused, 1);
         }
         tracing::debug!(peer = %peer.name, "the link is closed: {ended}");
         pause = if began.elapsed() > *PAUSES.end() { *PAUSES.start() } else { (pause * 2).min(*PAUSES.end()) };
@@ -111,7 +111,7 @@ async fn open(core: &Core, peer: &Peer) -> Result<(Dialed, Dialed), HandshakeErr
 /// What the peer answers. A link on which nothing comes for `cluster.peer_timeout` is gone (cluster-traps 12).
 async fn read_control(core: &Core, peer: &Peer, mut reader: Reader) -> io::Result<()> {
     loop {
-        let frame = tokio::time::timeout(core.settings.peer_timeout, reader.next()).await??;
+        let frame = tokio::time::timeout(core.parts.settings.peer_timeout, reader.next()).await??;
         let Some(mut frame) = frame else { return Ok(()) };
         let mut has_rows = false;
         loop {
@@ -142,10 +142,10 @@ async fn read_control(core: &Core, peer: &Peer, mut reader: Reader) -> io::Resul
 }
 
 pub(super) fn apply(core: &Core, peer: &Peer, rows: Rows) -> io::Result<()> {
-    core.tally.add(Metric::RowsReceived, rows.rows.len() as u64);
+    core.parts.tally.add(Metric::RowsReceived, rows.rows.len() as u64);
     let applied = {
         let mut remote = peer.remote.lock();
-        let (index, groups, slot) = (&core.index, core.index.groups(), peer.slot);
+        let (index, groups, slot) = (&core.parts.index, core.parts.index.groups(), peer.slot);
         let applied = remote.apply(rows, |filter, row| match (row, mqtt::topic::is_shared(filter)) {
             (Some(_), false) => index.add_remote(filter, slot),
             (None, false) => index.remove_remote(filter, slot),
@@ -203,10 +203,10 @@ pub(super) fn lease_answered(core: &Core, peer: &Peer, answer: &proto::peer::Hea
 
 fn acknowledged(core: &Core, peer: &Peer, ack: &ForwardAck) {
     let (settled, is_relieved) = core.hot.with_queue(peer.slot, |queue| queue.acked(ack));
-    core.tally.add(Metric::MessagesForwardAcked, settled.len() as u64);
-    settle(&*core.mailboxes, settled);
+    core.parts.tally.add(Metric::MessagesForwardAcked, settled.len() as u64);
+    settle(&*core.parts.mailboxes, settled);
     if is_relieved {
-        core.mailboxes.uncongested();
+        core.parts.mailboxes.uncongested();
     }
 }
 
@@ -229,19 +229,19 @@ async fn write_control(
         tokio::select! {
             _ = probes.tick() => {
                 let id = peer.lease.lock().ask(Instant::now());
-                writer.push(core.clock.now(), Body::Probe(Probe { id }))?;
+                writer.push(core.parts.clock.now(), Body::Probe(Probe { id }))?;
             }
             () = peer.rows_applied.notified() => {
                 let applied = peer.remote.lock().applied();
                 if let Some(version) = applied {
-                    writer.push(core.clock.now(), Body::RowsAck(RowsAck { version }))?;
+                    writer.push(core.parts.clock.now(), Body::RowsAck(RowsAck { version }))?;
                 }
             }
             body = outbox_rx.recv() => {
                 let Some(body) = body else { return Ok(()) };
-                writer.push(core.clock.now(), body)?;
+                writer.push(core.parts.clock.now(), body)?;
                 while let (true, Ok(body)) = (writer.len() < TURN_BYTES, outbox_rx.try_recv()) {
-                    writer.push(core.clock.now(), body)?;
+                    writer.push(core.parts.clock.now(), body)?;
                 }
             }
         }
@@ -255,13 +255,13 @@ async fn write_messages(core: &Core, peer: &Peer, mut writer: Writer) -> io::Res
     loop {
         let (batch, is_relieved) = core.hot.with_queue(peer.slot, super::queue::Queue::next);
         if is_relieved {
-            core.mailboxes.uncongested();
+            core.parts.mailboxes.uncongested();
         }
         let Some(batch) = batch else {
             core.hot.queued(peer.slot).notified().await;
             continue;
         };
-        let (now, stamp) = (core.time(), core.clock.now());
+        let (now, stamp) = (core.time(), core.parts.clock.now());
         let messages = inbound::encode(&batch.messages, now, stamp, |flooded| core.names(flooded));
         let forward = Forward { number: batch.number, ack: batch.ack, messages };
         writer.send(stamp, Body::Forward(forward)).await?;

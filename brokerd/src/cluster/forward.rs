@@ -119,11 +119,11 @@ impl Core {
     /// What a peer that is gone was to get: whoever waits for it waits no longer, but for what other members of shared
     /// groups get now.
     pub(super) fn give_back(&self, released: Released) {
-        self.tally.add(Metric::DroppedPeerDown, released.lost);
-        settle(&*self.mailboxes, released.settled);
+        self.parts.tally.add(Metric::DroppedPeerDown, released.lost);
+        settle(&*self.parts.mailboxes, released.settled);
         for Outbound { message, ticket, share } in released.for_groups {
             let Some(share) = share else { continue };
-            let mailboxes = self.mailboxes.clone();
+            let mailboxes = self.parts.mailboxes.clone();
             let done = OnDelivered::new(move |outcome| {
                 settle(&*mailboxes, ticket.map(|ticket| (ticket, outcome)).into_iter().collect());
             });
@@ -132,7 +132,7 @@ impl Core {
                 subscribers: Vec::new(),
                 shared: Some(ForGroup { group: group.clone(), key: share.key, hops: share.hops }),
             };
-            self.mailboxes.deliver(0, share.serve.iter().map(again).collect(), Some(done));
+            self.parts.mailboxes.deliver(0, share.serve.iter().map(again).collect(), Some(done));
         }
     }
 }
@@ -178,8 +178,8 @@ impl Forward for Core {
             self.give_back(released);
             return;
         };
-        self.tally.add(Metric::DroppedPeerQueueFull, dropped);
-        self.tally.add(Metric::MessagesForward, count - dropped);
+        self.parts.tally.add(Metric::DroppedPeerQueueFull, dropped);
+        self.parts.tally.add(Metric::MessagesForward, count - dropped);
         self.hot.queued(peer).notify_one();
     }
 
@@ -196,8 +196,8 @@ pub(super) async fn run_barrier(core: &Core) {
         let now = Instant::now();
         let (settled, next) = core.barrier.lock().settle(now);
         let timed_out = settled.iter().filter(|(_, outcome)| *outcome == Outcome::TimedOut).count();
-        core.tally.add(Metric::SubackTimedOut, timed_out as u64);
-        settle(&*core.mailboxes, settled);
+        core.parts.tally.add(Metric::SubackTimedOut, timed_out as u64);
+        settle(&*core.parts.mailboxes, settled);
         let pause = next.map_or(IDLE, |next| next.saturating_duration_since(now));
         tokio::select! {
             () = core.barrier_moved.notified() => {}

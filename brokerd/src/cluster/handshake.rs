@@ -72,21 +72,22 @@ pub(super) async fn dial(core: &Core, to: SocketAddr, link: Link, session: u64) 
         let socket = TcpStream::connect(to).await?;
         socket.set_nodelay(true)?;
         let name = ServerName::try_from("brokerd").map_err(io::Error::other)?;
-        let stream = TlsConnector::from(core.identity.client.clone()).connect(name, socket).await?;
+        let stream = TlsConnector::from(core.parts.identity.client.clone()).connect(name, socket).await?;
         let exporter = exporter(stream.get_ref().1)?;
         let (reader, writer) = tokio::io::split(TlsStream::Client(stream));
         let (mut reader, mut writer) = (FrameReader::new(reader), FrameWriter::new(writer));
-        writer.send(core.clock.now(), Body::Hello(hello(core, link, session, &exporter))).await?;
+        writer.send(core.parts.clock.now(), Body::Hello(hello(core, link, session, &exporter))).await?;
         let frame = reader.next().await?.ok_or(HandshakeError::NotAPeer)?;
         let welcome = match frame.body {
             Some(Body::Welcome(welcome)) => welcome,
             Some(Body::Refused(refused)) => return Err(HandshakeError::Refused(refused)),
             _ => return Err(HandshakeError::NotAPeer),
         };
-        if !core.identity.is_proven(&exporter, Role::Acceptor, &welcome.node, welcome.generation, &welcome.proof) {
+        if !core.parts.identity.is_proven(&exporter, Role::Acceptor, &welcome.node, welcome.generation, &welcome.proof)
+        {
             return Err(HandshakeError::BadProof);
         }
-        if let Err(error) = core.clock.merge(frame.hlc) {
+        if let Err(error) = core.parts.clock.merge(frame.hlc) {
             return Err(HandshakeError::Unwanted(Refusal(Reason::Clock, error.to_string())));
         }
         reader.trust(MAX_CONTROL);
@@ -97,16 +98,16 @@ pub(super) async fn dial(core: &Core, to: SocketAddr, link: Link, session: u64) 
 
 fn hello(core: &Core, link: Link, session: u64, exporter: &[u8; 32]) -> Hello {
     let own = core.own.lock().clone();
-    let proof = core.identity.proof(exporter, Role::Dialer, &core.identity.node, own.generation);
+    let proof = core.parts.identity.proof(exporter, Role::Dialer, &core.parts.identity.node, own.generation);
     Hello {
         protocol: PROTOCOL,
-        cluster: core.identity.cluster.clone(),
-        node: core.identity.node.clone(),
+        cluster: core.parts.identity.cluster.clone(),
+        node: core.parts.identity.node.clone(),
         generation: own.generation,
         link: link.into(),
         session,
         address: own.address.to_string(),
-        version: core.version.clone(),
+        version: core.parts.version.clone(),
         proof: proof.into(),
     }
 }
@@ -119,7 +120,7 @@ pub(super) async fn admit(core: &Core, socket: TcpStream) -> Result<Option<Admit
 async fn admit_unhurried(core: &Core, socket: TcpStream) -> Result<Option<Admitted>, HandshakeError> {
     socket.set_nodelay(true)?;
     let from = socket.peer_addr()?.ip();
-    let stream = TlsAcceptor::from(core.identity.server.clone()).accept(socket).await?;
+    let stream = TlsAcceptor::from(core.parts.identity.server.clone()).accept(socket).await?;
     let exporter = exporter(stream.get_ref().1)?;
     let (reader, writer) = tokio::io::split(TlsStream::Server(stream));
     let (mut reader, mut writer) = (FrameReader::new(reader), FrameWriter::new(writer));
@@ -134,22 +135,23 @@ async fn admit_unhurried(core: &Core, socket: TcpStream) -> Result<Option<Admitt
     let entered = match outcome {
         Ok(entered) => entered,
         Err(Refusal(reason, text)) => {
-            let refused = Refused { reason: reason.into(), text: text.clone(), cluster: core.identity.cluster.clone() };
-            writer.send(core.clock.now(), Body::Refused(refused)).await?;
+            let refused =
+                Refused { reason: reason.into(), text: text.clone(), cluster: core.parts.identity.cluster.clone() };
+            writer.send(core.parts.clock.now(), Body::Refused(refused)).await?;
             return Err(HandshakeError::Unwanted(Refusal(reason, text)));
         }
     };
     let generation = core.generation();
-    let proof = core.identity.proof(&exporter, Role::Acceptor, &core.identity.node, generation);
+    let proof = core.parts.identity.proof(&exporter, Role::Acceptor, &core.parts.identity.node, generation);
     let received = entered.as_ref().map_or(0, |(peer, _)| peer.received.lock().taken(hello.generation));
     let welcome = Welcome {
-        node: core.identity.node.clone(),
+        node: core.parts.identity.node.clone(),
         generation,
-        version: core.version.clone(),
+        version: core.parts.version.clone(),
         proof: proof.into(),
         received,
     };
-    writer.send(core.clock.now(), Body::Welcome(welcome)).await?;
+    writer.send(core.parts.clock.now(), Body::Welcome(welcome)).await?;
     let Some((peer, passage)) = entered else {
         return Ok(None);
     };
@@ -159,18 +161,19 @@ async fn admit_unhurried(core: &Core, socket: TcpStream) -> Result<Option<Admitt
 
 /// Whether whoever says hello is one of us. What is not proven is told its reason and nothing else.
 fn check(core: &Core, hello: &Hello, exporter: &[u8; 32], stamp: u64) -> Result<(), Refusal> {
-    if hello.cluster != core.identity.cluster {
-        return Err(Refusal(Reason::Cluster, format!("this is cluster `{}`", core.identity.cluster)));
+    if hello.cluster != core.parts.identity.cluster {
+        return Err(Refusal(Reason::Cluster, format!("this is cluster `{}`", core.parts.identity.cluster)));
     }
     let is_named = !hello.node.is_empty() && hello.node.len() <= MAX_NAME;
-    if !is_named || !core.identity.is_proven(exporter, Role::Dialer, &hello.node, hello.generation, &hello.proof) {
+    if !is_named || !core.parts.identity.is_proven(exporter, Role::Dialer, &hello.node, hello.generation, &hello.proof)
+    {
         return Err(Refusal(Reason::Secret, "the cluster secret differs".to_owned()));
     }
     if hello.protocol != PROTOCOL {
         let why = format!("this node speaks peer protocol {PROTOCOL}, `{}` {}", hello.node, hello.protocol);
         return Err(Refusal(Reason::Protocol, why));
     }
-    if let Err(error) = core.clock.merge(stamp) {
+    if let Err(error) = core.parts.clock.merge(stamp) {
         let why = format!("`{}`: {error}", hello.node);
         return Err(Refusal(Reason::Clock, why));
     }
@@ -178,7 +181,7 @@ fn check(core: &Core, hello: &Hello, exporter: &[u8; 32], stamp: u64) -> Result<
 }
 
 async fn enter(core: &Core, hello: &Hello, from: IpAddr) -> Result<Option<(std::sync::Arc<Peer>, Passage)>, Refusal> {
-    if hello.node == core.identity.node {
+    if hello.node == core.parts.identity.node {
         return Err(Refusal(Reason::SameName, format!("this node is named `{}` too", hello.node)));
     }
     if core.own.lock().has_left {

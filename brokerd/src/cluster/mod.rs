@@ -10,6 +10,8 @@ mod dial;
 mod fence;
 mod forward;
 mod frames;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod gossip;
 mod handshake;
 mod identity;

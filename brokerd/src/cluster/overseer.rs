@@ -119,7 +119,7 @@ impl Overseer {
     }
 
     fn hear_gossip(&self, members: &Members, now: Instant) {
-        for member in members.values().filter(|member| member.name != self.core.identity.node) {
+        for member in members.values().filter(|member| member.name != self.core.parts.identity.node) {
             self.core.sighted(member, now);
         }
         for peer in self.core.all_peers() {
@@ -144,7 +144,7 @@ impl Overseer {
     }
 
     fn judge_one(&self, peer: &Peer, now: Instant) {
-        let (core, settings) = (&self.core, &self.core.settings);
+        let (core, settings) = (&self.core, &self.core.parts.settings);
         let standing = peer.standing.lock().clone();
         if standing.is_leaving(&peer.name) {
             if !peer.gone.is_cancelled() {
@@ -188,7 +188,7 @@ impl Overseer {
         let missing = self.missing(now);
         let is_routed = missing.as_ref().is_some_and(BTreeSet::is_empty);
         self.was_complete |= is_routed && self.registry.is_in_sync();
-        let is_late = now.saturating_duration_since(self.began) >= self.core.settings.join_timeout;
+        let is_late = now.saturating_duration_since(self.began) >= self.core.parts.settings.join_timeout;
         let trouble = if self.was_complete || !self.has_seeds || !is_late { String::new() } else { alarm(missing) };
         let mut own = self.core.own.lock();
         if own.trouble != trouble {
@@ -210,7 +210,7 @@ impl Overseer {
         let up = self.core.hot.up();
         let peers = self.core.all_peers();
         let names = peers.iter().filter(|peer| up.contains(peer.slot)).map(|peer| peer.name.to_string());
-        std::iter::once(self.core.identity.node.clone()).chain(names).collect()
+        std::iter::once(self.core.parts.identity.node.clone()).chain(names).collect()
     }
 
     fn missing(&self, now: Instant) -> Option<BTreeSet<String>> {
@@ -223,14 +223,14 @@ impl Overseer {
                 peers.push(PeerSight { name: peer.name.to_string(), in_sync, list: standing.list.clone() });
             }
         }
-        ready::missing((&self.core.identity.node, self.core.generation()), &peers)
+        ready::missing((&self.core.parts.identity.node, self.core.generation()), &peers)
     }
 
     /// Tells the peers of the live members, where that has changed.
     fn tell(&self) {
         let own = self.core.own.lock().clone();
         let mut rows = vec![MemberRow {
-            node: self.core.identity.node.clone(),
+            node: self.core.parts.identity.node.clone(),
             generation: own.generation,
             state: match own.state {
                 PublishedState::Joining => Told::Joining,

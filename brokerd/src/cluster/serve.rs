@@ -66,7 +66,7 @@ async fn control(core: &Arc<Core>, peer: &Arc<Peer>, reader: Reader, writer: Wri
 async fn read_control(core: &Arc<Core>, peer: &Arc<Peer>, mut reader: Reader, desk: &Desk) -> io::Result<()> {
     let mut answering = JoinSet::new(); // ends with the link
     loop {
-        let frame = tokio::time::timeout(core.settings.peer_timeout, reader.next()).await??;
+        let frame = tokio::time::timeout(core.parts.settings.peer_timeout, reader.next()).await??;
         let Some(frame) = frame else { return Ok(()) };
         core.hear(peer, frame.hlc);
         while answering.try_join_next().is_some() {}
@@ -134,9 +134,9 @@ async fn write_control(
     list_rx.mark_changed();
     // Acknowledgements of an earlier link may be lost.
     let all = peer.received.lock().all();
-    writer.push(core.clock.now(), Body::ForwardAck(all))?;
+    writer.push(core.parts.clock.now(), Body::ForwardAck(all))?;
     loop {
-        let stamp = core.clock.now();
+        let stamp = core.parts.clock.now();
         while let Ok(body) = outbox_rx.try_recv() {
             writer.push(stamp, body)?;
         }
@@ -152,7 +152,7 @@ async fn write_control(
         while writer.len() < TURN_BYTES {
             let rows = desk.feed.lock().as_mut().and_then(|feed| core.routes.next(feed));
             let Some(rows) = rows else { break };
-            core.tally.add(Metric::RowsSent, rows.rows.len() as u64);
+            core.parts.tally.add(Metric::RowsSent, rows.rows.len() as u64);
             writer.push(stamp, Body::Rows(rows))?;
         }
         if !writer.is_empty() {
@@ -178,10 +178,10 @@ async fn messages(core: &Core, peer: &Arc<Peer>, generation: u64, mut reader: Re
         let Some(Body::Forward(forward)) = frame.body else {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "not a frame of messages"));
         };
-        let workers = u16::try_from(core.mailboxes.workers()).unwrap_or(u16::MAX);
+        let workers = u16::try_from(core.parts.mailboxes.workers()).unwrap_or(u16::MAX);
         // The wait comes before the frame is taken: a newer link may take its place meanwhile.
-        while (0..workers).any(|worker| core.mailboxes.is_full(worker)) {
-            core.mailboxes.drained().await;
+        while (0..workers).any(|worker| core.parts.mailboxes.is_full(worker)) {
+            core.parts.mailboxes.drained().await;
         }
         receive(core, peer, generation, &forward);
     }
@@ -193,16 +193,16 @@ fn receive(core: &Core, peer: &Arc<Peer>, generation: u64, forward: &Forward) {
     if !peer.received.lock().take(generation, forward.number, forward.ack) {
         return;
     }
-    core.tally.add(Metric::MessagesForwardReceived, forward.messages.len() as u64);
+    core.parts.tally.add(Metric::MessagesForwardReceived, forward.messages.len() as u64);
     let now = core.time();
     let mut messages = Vec::with_capacity(forward.messages.len());
     for sent in &forward.messages {
-        match inbound::decode(sent, now, core.max_packet_size) {
+        match inbound::decode(sent, now, core.parts.max_packet_size) {
             Ok(message) => messages.push(Incoming { message: Arc::new(message), sent }),
             Err(bad) => {
                 let is_large = matches!(bad, BadMessage::TooLarge(_));
                 let metric = if is_large { Metric::DeliveryDroppedTooLarge } else { Metric::PublishError };
-                core.tally.add(metric, 1);
+                core.parts.tally.add(metric, 1);
                 tracing::debug!(peer = %peer.name, "dropped a message: {bad}");
             }
         }
@@ -221,6 +221,6 @@ fn receive(core: &Core, peer: &Arc<Peer>, generation: u64, forward: &Forward) {
             carried_out.carried_out.notify_one();
         }
     });
-    let here = Here { index: &core.index, mailboxes: &*core.mailboxes, own: &core.identity.node };
+    let here = Here { index: &core.parts.index, mailboxes: &*core.parts.mailboxes, own: &core.parts.identity.node };
     inbound::deliver(&messages, &here, |names| core.slots(names), &done);
 }

@@ -126,9 +126,9 @@ impl Cluster {
         let (listener, socket) = bind(inputs.settings.bind).await?;
         let failed = |error| StartError::Bind { address: inputs.settings.bind, error };
         let bound = listener.local_addr().map_err(failed)?;
-        let core = Arc::new(Core::new(Parts {
+        let address = inputs.settings.advertise.unwrap_or(bound);
+        let parts = Parts {
             identity,
-            address: inputs.settings.advertise.unwrap_or(bound),
             settings: inputs.settings,
             max_packet_size: inputs.max_packet_size,
             version: inputs.version,
@@ -137,13 +137,13 @@ impl Cluster {
             index: inputs.index,
             mailboxes: inputs.mailboxes,
             tally: Tally::new(inputs.metrics.block()),
-            generation: inputs.generation,
-        }));
+        };
+        let core = Arc::new(Core::new(parts, inputs.generation, address));
         let claims = Claims::new(
             ClaimSettings {
-                node: core.identity.node.clone(),
-                claim_timeout: core.settings.claim_timeout,
-                clock: core.clock.clone(),
+                node: core.parts.identity.node.clone(),
+                claim_timeout: core.parts.settings.claim_timeout,
+                clock: core.parts.clock.clone(),
                 counters: inputs.metrics.block(),
             },
             Arc::new(ClaimLinks(Arc::downgrade(&core))),
@@ -209,7 +209,7 @@ impl Cluster {
         let core = &self.shared.core;
         let (own, head) = (core.own.lock().clone(), core.routes.head());
         let mut members = vec![Member {
-            name: core.identity.node.clone(),
+            name: core.parts.identity.node.clone(),
             generation: own.generation,
             state: match own.state {
                 PublishedState::Joining => MemberState::Joining,
@@ -217,7 +217,7 @@ impl Cluster {
                 PublishedState::Leaving => MemberState::Leaving,
             },
             address: own.address.to_string(),
-            version: core.version.clone(),
+            version: core.parts.version.clone(),
             is_self: true,
             routes: core.routes.len() as u64,
             route_version: (head.version, head.version),
@@ -312,15 +312,15 @@ impl Shared {
         let own = core.own.lock().clone();
         let gossip = Arc::new(
             Gossip::start(GossipSettings {
-                cluster: core.identity.cluster.clone(),
-                node: core.identity.node.clone(),
+                cluster: core.parts.identity.cluster.clone(),
+                node: core.parts.identity.node.clone(),
                 generation: own.generation,
                 advertise: own.address,
                 seeds: seeds.clone(),
-                interval: core.settings.gossip_interval,
+                interval: core.parts.settings.gossip_interval,
                 keys: self.keys.clone(),
                 socket,
-                version: core.version.clone(),
+                version: core.parts.version.clone(),
                 counters: self.metrics.block(),
             })
             .await?,

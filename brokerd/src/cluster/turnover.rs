@@ -81,7 +81,7 @@ impl Cluster {
             HandshakeError::Refused(refused) => match refused.reason() {
                 Reason::Secret => JoinError::SecretRefused { seed },
                 Reason::Cluster => {
-                    let ours = self.shared.core.identity.cluster.clone();
+                    let ours = self.shared.core.parts.identity.cluster.clone();
                     JoinError::AnotherCluster { seed, theirs: refused.cluster, ours }
                 }
                 _ => JoinError::Unreachable { seed, why: refused.text },
@@ -118,7 +118,7 @@ impl Cluster {
                 continue;
             }
             let names = names.get_or_insert_with(Vec::new);
-            if standing.told(&core.identity.node, generation) != Some(Told::Up) {
+            if standing.told(&core.parts.identity.node, generation) != Some(Told::Up) {
                 names.push(peer.name.to_string());
             }
         }
@@ -135,7 +135,7 @@ impl Cluster {
         let mut looked_rx = shared.looked_tx.subscribe();
         let heard = async { while !self.is_unlinked() && looked_rx.changed().await.is_ok() {} };
         tokio::time::timeout(FAREWELL, heard).await.ok();
-        tokio::time::sleep(shared.core.settings.gossip_interval * 2).await;
+        tokio::time::sleep(shared.core.parts.settings.gossip_interval * 2).await;
         left.tasks.shutdown().await;
         // The task that watched it is gone, so this is the last handle.
         if let Ok(gossip) = Arc::try_unwrap(left.gossip) {
@@ -150,7 +150,7 @@ impl Cluster {
         for peer in shared.core.all_peers() {
             shared.core.forget(&peer);
         }
-        shared.claims.on_view(vec![shared.core.identity.node.clone()]);
+        shared.claims.on_view(vec![shared.core.parts.identity.node.clone()]);
         (shared.remember_seeds)(&[]);
     }
 

@@ -24,8 +24,8 @@ pub use network::Network;
 pub use problem::{Problem, Source};
 pub use sources::{FileText, Machine, Sources};
 pub use types::{
-    Admin, Auth, AutoSubscribe, Backend, Cluster, Commit, Config, DenyAction, Disk, Endpoint, Log, Mqtt, Node,
-    Persistence, Rewrite, RewriteAction, Secret, SharedStrategy, Sys, WhenFull,
+    Admin, Auth, AutoSubscribe, Backend, Cluster, Commit, Config, DefaultPriority, DenyAction, Disk, Endpoint, Log,
+    Mqtt, Node, Persistence, QueuePriority, Rewrite, RewriteAction, Secret, SharedStrategy, Sys, WhenFull,
 };
 
 use reader::Reader;

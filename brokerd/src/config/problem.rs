@@ -26,8 +26,8 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
-            Self::File { path, line } => write!(f, "{path}:{line}"),
-            Self::Environment(name) => f.write_str(name),
+            Self::File { path, line } => write!(f, "{}:{line}", on_one_line(path)),
+            Self::Environment(name) => f.write_str(&on_one_line(name)),
             Self::Set => f.write_str("--set"),
             Self::Flag(flag) => f.write_str(flag),
         }
@@ -67,6 +67,11 @@ fn shorten(text: &str) -> String {
         shown.push_str("...");
     }
     shown
+}
+
+/// All of it, with nothing a terminal would obey.
+fn on_one_line(text: &str) -> String {
+    text.chars().flat_map(printable).collect()
 }
 
 fn printable(c: char) -> impl Iterator<Item = char> {

@@ -62,6 +62,15 @@ impl<'a> Row<'a> {
         }
     }
 
+    /// 1 to 255, which must be given.
+    pub(super) fn priority(&mut self, name: &'static str) -> Result<u8, String> {
+        match self.get(name) {
+            Some(Value::Integer(number @ 1..=255)) => Ok(u8::try_from(*number).unwrap_or(1)),
+            None => Err(format!("{name} is missing")),
+            Some(other) => Err(format!("{name} = {other}: allowed is an integer from 1 to 255")),
+        }
+    }
+
     /// The last step: what was not asked for does not exist.
     pub(super) fn finish(self) -> Result<(), String> {
         match self.fields.iter().find(|(name, _)| !self.known.contains(&name.as_str())) {

@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::notation::{address, is_host_and_port, is_name, is_path, loopback, parse_duration};
 use super::reader::Reader;
 use super::{
-    Admin, Auth, AutoSubscribe, Backend, Cluster, Commit, Config, DenyAction, Disk, Endpoint, Log, Mqtt, Node,
-    Persistence, Rewrite, RewriteAction, Secret, SharedStrategy, Sources, Sys, WhenFull, listeners,
+    Admin, Auth, AutoSubscribe, Backend, Cluster, Commit, Config, DefaultPriority, DenyAction, Disk, Endpoint, Log,
+    Mqtt, Node, Persistence, QueuePriority, Rewrite, RewriteAction, Secret, SharedStrategy, Sources, Sys, WhenFull,
+    listeners,
 };
 
 const KIB: usize = 1 << 10;
@@ -44,6 +45,7 @@ pub(super) fn read(reader: &mut Reader, sources: &Sources) -> Config {
         persistence: persistence(reader),
         rewrite: rewrite(reader),
         auto_subscribe: auto_subscribe(reader),
+        queue_priority: queue_priority(reader),
         sys: sys(reader),
         cluster: cluster(reader),
         admin: admin(reader),
@@ -161,6 +163,7 @@ fn mqtt(r: &mut Reader) -> Mqtt {
         shared_strategy: r
             .text("mqtt.shared_strategy", SHARED_STRATEGIES, strategy)
             .unwrap_or(SharedStrategy::RoundRobin),
+        exclusive_subscription: r.boolean("mqtt.exclusive_subscription", false),
     }
 }
 
@@ -168,6 +171,11 @@ fn persistence(r: &mut Reader) -> Persistence {
     let policy = |text: &str| match text {
         "drop_oldest" => Some(WhenFull::DropOldest),
         "drop_newest" => Some(WhenFull::DropNewest),
+        _ => None,
+    };
+    let rank = |text: &str| match text {
+        "lowest" => Some(DefaultPriority::Lowest),
+        "highest" => Some(DefaultPriority::Highest),
         _ => None,
     };
     let backend = |text: &str| match text {
@@ -196,6 +204,9 @@ fn persistence(r: &mut Reader) -> Persistence {
             .text("persistence.when_full", "drop_oldest or drop_newest", policy)
             .unwrap_or(WhenFull::DropOldest),
         queue_qos0: r.boolean("persistence.queue_qos0", false),
+        default_priority: r
+            .text("persistence.default_priority", "lowest or highest", rank)
+            .unwrap_or(DefaultPriority::Lowest),
         max_offline_sessions: r.integer("persistence.max_offline_sessions", 1_000_000, 0..=BILLION),
         max_retained: r.integer("persistence.max_retained", 1_000_000, 0..=BILLION),
         max_retained_bytes: r.size("persistence.max_retained_bytes", GIB, 0..=TIB),
@@ -231,6 +242,12 @@ fn auto_subscribe(r: &mut Reader) -> Vec<AutoSubscribe> {
             retain_as_published: row.boolean("retain_as_published")?,
             retain_handling: row.up_to_two("retain_handling")?,
         })
+    })
+}
+
+fn queue_priority(r: &mut Reader) -> Vec<QueuePriority> {
+    r.tables("queue_priority", "a list of at most 256 tables of topic and priority", |row| {
+        Ok(QueuePriority { topic: row.filter("topic")?.to_owned(), priority: row.priority("priority")? })
     })
 }
 

@@ -23,6 +23,8 @@ pub struct Config {
     pub rewrite: Vec<Rewrite>,
     /// `[[auto_subscribe]]`
     pub auto_subscribe: Vec<AutoSubscribe>,
+    /// `[[queue_priority]]`
+    pub queue_priority: Vec<QueuePriority>,
     /// `[sys]`
     pub sys: Sys,
     /// `[cluster]`
@@ -116,6 +118,8 @@ pub struct Mqtt {
     pub shared_subscription: bool,
     /// How a shared group's member is chosen.
     pub shared_strategy: SharedStrategy,
+    /// Whether `$exclusive/topic` may be subscribed to.
+    pub exclusive_subscription: bool,
 }
 
 /// How the member of a shared group that gets a message is chosen.
@@ -163,6 +167,8 @@ pub struct Persistence {
     pub when_full: WhenFull,
     /// Whether QoS 0 is queued for a client that is away.
     pub queue_qos0: bool,
+    /// Where what no `[[queue_priority]]` names stands.
+    pub default_priority: DefaultPriority,
     /// Sessions without a connection that a node keeps; the next disconnect ends the session instead.
     pub max_offline_sessions: usize,
     /// Retained messages of a node.
@@ -233,6 +239,24 @@ pub enum RewriteAction {
     Subscribe,
     /// All of these.
     All,
+}
+
+/// `[[queue_priority]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueuePriority {
+    /// A topic filter.
+    pub topic: String,
+    /// From 1; the higher leaves a queue first.
+    pub priority: u8,
+}
+
+/// Where what no `[[queue_priority]]` names stands in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DefaultPriority {
+    /// Behind all that has a priority.
+    Lowest,
+    /// Before all that has one.
+    Highest,
 }
 
 /// `[[auto_subscribe]]`

@@ -1,4 +1,4 @@
-//! Which node and which epoch owns a client id. Never touches a socket or a session, and never imports `cluster`:
+//! Which node and which epoch owns a client id, or another key that one of all may have. Never touches a socket or a session, and never imports `cluster`:
 //! it owns the trait `Elsewhere`, which `cluster` implements.
 
 use std::pin::Pin;
@@ -8,11 +8,15 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u64);
 
-/// What a CONNECT asks of the registrar of its client id.
+/// What a CONNECT asks of the registrar of its client id, and a SUBSCRIBE to what is exclusive of that of its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// Whose.
+    /// Of what: a client id, or an [`exclusive_key`].
     pub client_id: Arc<str>,
+    /// For whom: what another one has on a live node is not taken.
+    pub holder: Holder,
+    /// Whether a registrar that is silent means no, and not a grant of this node's own.
+    pub needs_registrar: bool,
     /// Whether the session is to start empty.
     pub clean_start: bool,
     /// Session expiry in seconds, as granted.
@@ -30,17 +34,52 @@ pub struct Grant {
     pub previous: Option<String>,
 }
 
+/// Why a claim is not granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Another holder has it, on a node that is live.
+    Held,
+    /// The registrar did not answer, and the claim needs it.
+    Silent,
+}
+
+/// What is owned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owned {
+    /// A client id, or an [`exclusive_key`].
+    pub client_id: Arc<str>,
+    /// By this epoch.
+    pub epoch: Epoch,
+    /// For whom.
+    pub holder: Holder,
+}
+
+/// Before a key that is no client id: none can begin with it [MQTT-1.5.4-2].
+const EXCLUSIVE: char = '\0';
+
+/// What is claimed for an exclusive subscription.
+#[must_use]
+pub fn exclusive_key(filter: &str) -> Arc<str> {
+    format!("{EXCLUSIVE}{filter}").into()
+}
+
+/// The filter of a key that is one of those.
+#[must_use]
+pub fn exclusive_filter(key: &str) -> Option<&str> {
+    key.strip_prefix(EXCLUSIVE)
+}
+
 /// A future in a box.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Ids with their epochs, and where the next page begins; `None` after the last.
-pub type OwnedPage = (Vec<(Arc<str>, Epoch)>, Option<u64>);
+/// What is owned, and where the next page begins; `None` after the last.
+pub type OwnedPage = (Vec<Owned>, Option<u64>);
 
 /// What the workers need of the cluster's registry. A single node plugs [`OnlyHere`] in.
 pub trait Elsewhere: Send + Sync {
     /// Claims an id. Always answers within `cluster.claim_timeout`: a registrar that is silent is done without, and
-    /// the grant is this node's own.
-    fn claim(&self, claim: Claim) -> Boxed<'_, Grant>;
+    /// the grant is this node's own, unless the claim needs it.
+    fn claim(&self, claim: Claim) -> Boxed<'_, Result<Grant, Refusal>>;
     /// The session of the id ended on this node, at this epoch: its row goes.
     fn release(&self, client_id: &Arc<str>, epoch: Epoch);
 }
@@ -52,16 +91,18 @@ pub trait Owners: Send + Sync {
     /// May come while a claim of the id is under way here, or granted and its session not yet made: a session that is
     /// then made with a lower epoch has lost already.
     fn superseded(&self, client_id: &Arc<str>, epoch: Epoch);
-    /// All ids with a session here, with their epochs: for announcing them to new registrars. Pages of at most
+    /// All that is owned here: for announcing them to new registrars. Pages of at most
     /// `limit`, a worker at a time, `cursor` from 0 until `None` comes back.
     fn owned(&self, cursor: u64, limit: usize) -> Boxed<'_, OwnedPage>;
-    /// The epoch at which an id is owned here, if it is.
-    fn epoch_of(&self, client_id: &Arc<str>) -> Boxed<'_, Option<Epoch>>;
+    /// By which epoch and for whom an id is owned here, if it is.
+    fn owned_one(&self, client_id: &Arc<str>) -> Boxed<'_, Option<(Epoch, Holder)>>;
 }
 
 pub mod hlc;
+mod holder;
 
 pub use hlc::Clock;
+pub use holder::Holder;
 
 /// The registry of a node that is alone: every claim is granted here.
 #[derive(Debug)]
@@ -78,9 +119,9 @@ impl OnlyHere {
 }
 
 impl Elsewhere for OnlyHere {
-    fn claim(&self, claim: Claim) -> Boxed<'_, Grant> {
+    fn claim(&self, claim: Claim) -> Boxed<'_, Result<Grant, Refusal>> {
         let epoch = Epoch(self.clock.above(claim.known.0));
-        Box::pin(std::future::ready(Grant { epoch, previous: None }))
+        Box::pin(std::future::ready(Ok(Grant { epoch, previous: None })))
     }
     fn release(&self, _: &Arc<str>, _: Epoch) {}
 }

@@ -1,6 +1,8 @@
 //! What carries a connection's bytes: TCP or a Unix socket, and on them TLS, WebSocket, or both. Non-blocking, one
 //! thread at a time, and able to move to another. Never understands MQTT, and never decides who may connect.
 
+#[doc(hidden)]
+pub mod fuzz;
 mod layers;
 pub mod proxy;
 mod socket;

@@ -16,7 +16,7 @@ use super::view::ClientView;
 use crate::access::Identity;
 use crate::listener::Connected;
 use crate::metrics::Metric;
-use crate::registry::{Claim, Epoch};
+use crate::registry::Epoch;
 use crate::transport::{Detached, Transport};
 
 /// A connection whose CONNECT is understood, on its way to the session's worker.
@@ -43,12 +43,19 @@ pub(super) async fn attach(shard: Handle, handover: Handover) {
     }
     let (shared, claim) = {
         let shard = shard.borrow();
-        (shard.shared.clone(), shard.claim(&negotiated))
+        (shard.shared.clone(), shard.claim(&negotiated, &identity))
     };
     shard.borrow_mut().pending_claims.begin(&client_id);
-    let grant = shared.elsewhere.claim(claim).await;
-    let place = settle(&shard, &negotiated, grant.epoch).await;
+    let granted = shared.elsewhere.claim(claim).await;
+    let place = match &granted {
+        Ok(grant) => settle(&shard, &negotiated, grant.epoch).await,
+        Err(_) => Ok(None),
+    };
     let superseded = shard.borrow_mut().pending_claims.end(&client_id);
+    let Ok(grant) = granted else {
+        // Another's session has the id on another node, as it may have here.
+        return refuse(&shard, transport, recipient, &ReasonCode::NotAuthorized.into()).await;
+    };
     if superseded > grant.epoch {
         return; // another node got the id between the grant and now: this connection has lost already
     }
@@ -96,18 +103,6 @@ async fn settle(shard: &Handle, negotiated: &Negotiated, epoch: Epoch) -> Result
 }
 
 impl Shard {
-    /// What this node asks of the registrar.
-    fn claim(&self, negotiated: &Negotiated) -> Claim {
-        let slot = self.by_id.get(&negotiated.client_id);
-        let known = slot.and_then(|slot| self.sessions.get(*slot as usize)).map(|entry| entry.epoch);
-        Claim {
-            client_id: negotiated.client_id.clone(),
-            clean_start: negotiated.clean_start,
-            session_expiry: negotiated.session_expiry,
-            known: known.unwrap_or_default(),
-        }
-    }
-
     /// Answers the connection to be driven; `None` where a later CONNECT of the same client id came first.
     fn attach(
         &mut self,

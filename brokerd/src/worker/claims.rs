@@ -1,11 +1,15 @@
-//! Claims of client ids that are under way. Another node may get an id after ours was granted and before its session is
-//! here to be told: that news is kept until then. Holds no more ids than there are CONNECTs under way.
+//! Claims of client ids: what is asked, and for whom; never what is granted. Another node may get an id after ours was
+//! granted and before its session is here to be told: that news is kept until then. Holds no more ids than there are
+//! CONNECTs under way.
 
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use mqtt::session::Negotiated;
 
-use crate::registry::Epoch;
+use super::shard::Shard;
+use crate::access::{Identity, Principal};
+use crate::registry::{Claim, Epoch, Holder};
 
 /// Ids that are claimed at this moment.
 #[derive(Debug, Default)]
@@ -38,6 +42,30 @@ impl PendingClaims {
         if let Some(pending) = self.0.get_mut(client_id) {
             pending.superseded = pending.superseded.max(epoch);
         }
+    }
+}
+
+impl Shard {
+    /// What this node asks of the registrar.
+    pub(super) fn claim(&self, negotiated: &Negotiated, identity: &Identity) -> Claim {
+        let slot = self.by_id.get(&negotiated.client_id);
+        let known = slot.and_then(|slot| self.sessions.get(*slot as usize)).map(|entry| entry.epoch);
+        Claim {
+            client_id: negotiated.client_id.clone(),
+            holder: holder_of(&identity.principal),
+            needs_registrar: false,
+            clean_start: negotiated.clean_start,
+            session_expiry: negotiated.session_expiry,
+            known: known.unwrap_or_default(),
+        }
+    }
+}
+
+/// A principal as other nodes know it.
+pub(super) fn holder_of(principal: &Principal) -> Holder {
+    match principal {
+        Principal::Anonymous => Holder::of("anonymous"),
+        Principal::User(name) => Holder::of(&format!("user/{name}")),
     }
 }
 

@@ -185,13 +185,13 @@ impl Shard {
         while self.journal.held.front().is_some_and(|(batch, _)| *batch <= number) {
             let held = self.journal.held.pop_front().map(|(_, held)| held).unwrap_or_default();
             for (slot, incarnation) in held {
-                self.let_go(slot, incarnation, number, failure);
+                self.release_or_close(slot, incarnation, number, failure);
             }
         }
         self.resume_if_room();
     }
 
-    fn let_go(&mut self, slot: u32, incarnation: u32, number: u64, failure: Option<ReasonCode>) {
+    fn release_or_close(&mut self, slot: u32, incarnation: u32, number: u64, failure: Option<ReasonCode>) {
         let Some(conn) = self.entry(slot, incarnation).and_then(|entry| entry.conn.as_mut()) else { return };
         match failure {
             // What it was to be told is not so; it asks again on its next connection.

@@ -7,6 +7,7 @@ mod conn;
 mod delayed;
 mod deliver;
 mod exchange;
+mod exclusive;
 mod flush;
 mod greet;
 mod greeting;

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::claims::holder_of;
 use super::mailbox::Mail;
 use super::shard::{Entry, Shard};
 use super::start::Workers;
 use super::view::{ClientView, Count, SubscriptionView};
 use crate::metrics::Metric;
-use crate::registry::Epoch;
+use crate::registry::{Epoch, Holder, Owned, OwnedPage};
 
 /// A page of rows and where the next one starts. Each worker answers from one turn of its own, in no order.
 pub type Page<T> = (Vec<T>, Option<Cursor>);
@@ -123,19 +124,33 @@ impl Workers {
         self.ask(worker, question).await?
     }
 
-    /// The epoch at which an id is owned here.
-    pub(super) async fn epoch(&self, client_id: &str) -> Option<Epoch> {
-        let epoch = |shard: &mut Shard, slot: u32| shard.sessions.get(slot as usize).map(|entry| entry.epoch);
-        self.on_session(client_id, epoch).await?
+    /// By which epoch and for whom a session is here.
+    pub(super) async fn session_owned(&self, client_id: &str) -> Option<(Epoch, Holder)> {
+        let owned = |shard: &mut Shard, slot: u32| {
+            let entry = shard.sessions.get(slot as usize)?;
+            Some((entry.epoch, holder_of(&entry.identity.principal)))
+        };
+        self.on_session(client_id, owned).await?
     }
 
-    /// Ids and epochs; the cursor is a [`Cursor`] as one number.
-    pub(super) async fn owned_page(&self, cursor: u64, limit: usize) -> (Vec<(Arc<str>, Epoch)>, Option<u64>) {
+    /// What this node owns; the cursor is a [`Cursor`] as one number.
+    pub(super) async fn owned_page(&self, cursor: u64, limit: usize) -> OwnedPage {
         let worker = u16::try_from(cursor >> 32).unwrap_or(u16::MAX);
         let place = u32::try_from(cursor & u64::from(u32::MAX)).unwrap_or(u32::MAX);
-        let row = |entry: &Entry, rows: &mut Vec<_>| rows.push((entry.session.client_id().clone(), entry.epoch));
+        let to_cursor = |worker: u64, place: u64| worker << 32 | place;
+        let workers = self.boxes.iter().len();
+        if usize::from(worker) >= workers {
+            let (rows, next) = self.exclusives.page(place as usize, limit);
+            return (rows, next.map(|next| to_cursor(workers as u64, next as u64)));
+        }
+        let row = |entry: &Entry, rows: &mut Vec<_>| {
+            let holder = holder_of(&entry.identity.principal);
+            rows.push(Owned { client_id: entry.session.client_id().clone(), epoch: entry.epoch, holder });
+        };
         let (rows, next) = self.page(Some(Cursor { worker, place }), limit, row).await;
-        (rows, next.map(|next| u64::from(next.worker) << 32 | u64::from(next.place)))
+        // Behind the last worker's sessions come the exclusive subscriptions of all.
+        let next = next.map_or((workers as u64, 0), |next| (next.worker.into(), next.place.into()));
+        (rows, Some(to_cursor(next.0, next.1)))
     }
 }
 

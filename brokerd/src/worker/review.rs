@@ -68,7 +68,7 @@ impl Shard {
         };
         let (client_id, identity) = (entry.session.client_id(), &entry.identity);
         let is_forbidden =
-            |granted: &&Granted| !self.rules.authorize(client_id, identity, Action::Subscribe(&granted.filter));
+            |granted: &&Granted| !self.rules.authorize(client_id, identity, Action::Subscribe(granted.plain()));
         let forbidden: Vec<Granted> = entry.session.subscriptions().filter(is_forbidden).cloned().collect();
         for granted in &forbidden {
             entry.session.forget_subscription(&granted.filter);

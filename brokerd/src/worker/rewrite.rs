@@ -68,11 +68,12 @@ impl Rewrite {
         fits.then_some(new)
     }
 
-    /// The new filter; a shared one keeps its group.
+    /// The new filter; a shared one keeps its group, and an exclusive one stays exclusive.
     pub(super) fn filter(&self, filter: &str, who: Who<'_>) -> Option<String> {
-        let new = match topic::parse_share(filter) {
-            Some((group, inner)) => format!("$share/{group}/{}", apply(&self.subscribe, inner, who)?),
-            None => apply(&self.subscribe, filter, who)?,
+        let new = match (topic::parse_share(filter), topic::parse_exclusive(filter)) {
+            (Some((group, inner)), _) => format!("$share/{group}/{}", apply(&self.subscribe, inner, who)?),
+            (None, Some(inner)) => topic::exclusive(&apply(&self.subscribe, inner, who)?),
+            (None, None) => apply(&self.subscribe, filter, who)?,
         };
         let fits = topic::valid_filter(&new)
             && new.len() <= self.limits.max_filter_len
@@ -166,6 +167,7 @@ mod tests {
         }
         assert_eq!(rewrite.filter("x/y/+", ANN).as_deref(), Some("z/y/+"));
         assert_eq!(rewrite.filter("$share/g/x/y/#", ANN).as_deref(), Some("$share/g/z/y/#"));
+        assert_eq!(rewrite.filter("$exclusive/x/y/1", ANN).as_deref(), Some("$exclusive/z/y/1"));
         assert_eq!(rewrite.filter("x/+", ANN), None, "w/+s is no filter");
         assert_eq!(rewrite.name("", ANN), None, "an alias alone");
     }

@@ -18,6 +18,7 @@ use super::auto_subscribe::Automatic;
 use super::claims::PendingClaims;
 use super::conn::Conn;
 use super::delayed::{Budget, DelayLimits, Delayed};
+use super::exclusive::Exclusives;
 use super::journal::Journal;
 use super::mailbox::Boxes;
 use super::records::WallClock;
@@ -43,6 +44,8 @@ pub(super) struct Shared {
     pub(super) system: Arc<Retained>,
     pub(super) forward: Arc<dyn Forward>,
     pub(super) elsewhere: Arc<dyn Elsewhere>,
+    /// What clients of this node have for themselves.
+    pub(super) exclusives: Arc<Exclusives>,
     pub(super) access: Access,
     /// Where sessions are kept beyond the process, if anywhere.
     pub(super) store: Option<Arc<Store>>,

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use mqtt::codec::Limits;
-use mqtt::session::{Capabilities, QueueLimits, ServerLimits, SessionLimits, WhenFull};
+use mqtt::session::{Capabilities, Priorities, QueueLimits, ServerLimits, SessionLimits, WhenFull};
 use parking_lot::Mutex;
 use store::Store;
 use tokio::sync::oneshot;
@@ -16,6 +16,7 @@ use tokio::task::LocalSet;
 
 use super::auto_subscribe::Automatic;
 use super::delayed::{Budget, DelayLimits};
+use super::exclusive::Exclusives;
 use super::greet::Accepted;
 use super::mailbox::{Boxes, Mail};
 use super::restore::Restored;
@@ -26,7 +27,7 @@ use crate::access::Access;
 use crate::config::{self, Config};
 use crate::listener::{Clients, Connected};
 use crate::metrics::{Counters, Metrics};
-use crate::registry::{Boxed, Elsewhere, Epoch, Owners};
+use crate::registry::{Boxed, Elsewhere, Epoch, Holder, OwnedPage, Owners, exclusive_filter};
 use crate::retain::Retained;
 use crate::router::{Forward, Index, Mailboxes};
 use crate::transport::StdSocket;
@@ -64,6 +65,7 @@ pub struct Workers {
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
     next: Arc<std::sync::atomic::AtomicUsize>,
     delayed: Arc<Budget>,
+    pub(super) exclusives: Arc<Exclusives>,
 }
 
 impl Workers {
@@ -77,6 +79,7 @@ impl Workers {
             threads: Arc::default(),
             next: Arc::default(),
             delayed: Arc::default(),
+            exclusives: Arc::default(),
         }
     }
 
@@ -117,6 +120,7 @@ impl Workers {
             system: parts.system,
             forward: parts.forward,
             elsewhere: parts.elsewhere,
+            exclusives: self.exclusives.clone(),
             access: parts.access,
             store: parts.store,
             delayed: self.delayed.clone(),
@@ -185,17 +189,28 @@ impl Clients for Workers {
 
 impl Owners for Workers {
     fn superseded(&self, client_id: &Arc<str>, epoch: Epoch) {
+        if let Some(filter) = exclusive_filter(client_id) {
+            let Some(loser) = self.exclusives.superseded(client_id, epoch) else { return };
+            let (worker, filter) = (self.boxes.worker_of(&loser), filter.to_owned());
+            let lose = move |shard: &mut Shard| shard.exclusive_lost(&loser, &filter);
+            return self.boxes.of(worker).post(Mail::Ask(Box::new(lose)));
+        }
         let worker = self.boxes.worker_of(client_id);
         self.boxes.of(worker).post(Mail::Superseded(client_id.clone(), epoch));
     }
 
-    fn owned(&self, cursor: u64, limit: usize) -> Boxed<'_, (Vec<(Arc<str>, Epoch)>, Option<u64>)> {
+    fn owned(&self, cursor: u64, limit: usize) -> Boxed<'_, OwnedPage> {
         Box::pin(self.owned_page(cursor, limit))
     }
 
-    fn epoch_of(&self, client_id: &Arc<str>) -> Boxed<'_, Option<Epoch>> {
+    fn owned_one(&self, client_id: &Arc<str>) -> Boxed<'_, Option<(Epoch, Holder)>> {
         let client_id = client_id.clone();
-        Box::pin(async move { self.epoch(&client_id).await })
+        Box::pin(async move {
+            match exclusive_filter(&client_id) {
+                Some(_) => self.exclusives.owned_one(&client_id),
+                None => self.session_owned(&client_id).await,
+            }
+        })
     }
 }
 
@@ -298,6 +313,8 @@ fn settings(config: &Config) -> Settings {
         retain: mqtt.retain_available,
         wildcards: mqtt.wildcard_subscription,
         subscription_ids: mqtt.subscription_identifiers,
+        shared: mqtt.shared_subscription,
+        exclusive: mqtt.exclusive_subscription,
     };
     Settings {
         decode: Limits {
@@ -320,7 +337,6 @@ fn settings(config: &Config) -> Settings {
             response_information: Some(mqtt.response_information.as_str())
                 .filter(|text| !text.is_empty())
                 .map(Into::into),
-            shared_subscriptions: mqtt.shared_subscription,
         },
         session: SessionLimits {
             queue: QueueLimits {
@@ -331,12 +347,11 @@ fn settings(config: &Config) -> Settings {
                     config::WhenFull::DropNewest => WhenFull::DropNewest,
                 },
                 qos0: persistence.queue_qos0,
-                priorities: mqtt::session::Priorities::default(),
+                priorities: priorities(config),
             },
             write_buffer: mqtt.write_buffer,
             max_subscriptions: mqtt.max_subscriptions,
             capabilities,
-            shared_subscriptions: mqtt.shared_subscription,
             auth_timeout: u64::try_from(mqtt.connect_timeout.as_millis()).unwrap_or(u64::MAX),
         },
         delayed: DelayLimits { messages: mqtt.max_delayed, bytes: mqtt.max_delayed_bytes },
@@ -345,4 +360,9 @@ fn settings(config: &Config) -> Settings {
         max_offline_sessions: persistence.max_offline_sessions,
         deny_disconnects: mqtt.deny_action == config::DenyAction::Disconnect,
     }
+}
+
+fn priorities(config: &Config) -> Priorities {
+    let rules = config.queue_priority.iter().map(|rule| (rule.topic.as_str().into(), rule.priority));
+    Priorities::new(rules, config.persistence.default_priority == config::DefaultPriority::Highest)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use mqtt::packet::SubscriptionOptions;
 use mqtt::session::{Delivery, Granted, Requested};
-use mqtt::topic::is_shared;
+use mqtt::topic::{is_shared, parse_exclusive};
 use mqtt::{PacketId, ReasonCode, RetainHandling};
 
 use super::shard::Shard;
@@ -58,13 +58,16 @@ impl Replays {
 }
 
 impl Shard {
-    /// Makes a SUBSCRIBE's subscriptions live. The SUBACK leaves when every peer knows (or floods), also where nothing
-    /// changed: another client's change of the same row may still be on its way (trap 2).
-    pub(super) fn subscribe(&mut self, slot: u32, packet_id: Option<PacketId>, requested: Vec<Requested>) {
-        self.counters.add(Metric::SubscribeReceived, u64::from(packet_id.is_some()));
-        let Some(epoch) = self.sessions.get(slot as usize).map(|entry| entry.epoch) else {
-            return;
-        };
+    /// Makes a SUBSCRIBE's subscriptions live; `epoch` is that of the connection that asked. The SUBACK leaves when every
+    /// peer knows (or floods), also where nothing changed: another client's change of the same row may still be on its
+    /// way (trap 2).
+    pub(super) fn make_live(
+        &mut self,
+        slot: u32,
+        epoch: Epoch,
+        packet_id: Option<PacketId>,
+        requested: Vec<Requested>,
+    ) {
         let codes = Vec::with_capacity(requested.len());
         let mut answer = Answer { packet_id, epoch, codes, replays: Vec::new() };
         let mut version = 0;
@@ -93,7 +96,7 @@ impl Shard {
     /// Answers the version of the row, which the SUBACK waits for.
     fn subscribe_one(&mut self, slot: u32, one: Requested, answer: &mut Answer) -> Result<u64, ReasonCode> {
         let granted = one.outcome?;
-        if !self.may(slot, Action::Subscribe(&granted.filter)) {
+        if !self.may(slot, Action::Subscribe(granted.plain())) {
             self.counters.inc(Metric::SubscribeAuthError);
             if let Some(entry) = self.sessions.get_mut(slot as usize) {
                 entry.session.forget_subscription(&granted.filter);
@@ -126,8 +129,9 @@ impl Shard {
             let announce = |weight| shared.forward.group_changed(&granted.filter, weight);
             return shared.index.groups().subscribe(&granted.filter, subscriber, announce);
         }
-        let first = || shared.forward.route_changed(&granted.filter, true);
-        shared.index.subscribe(&granted.filter, subscriber, first)
+        let filter = granted.exclusive().map_or_else(|| granted.filter.clone(), Arc::from);
+        let first = || shared.forward.route_changed(&filter, true);
+        shared.index.subscribe(&filter, subscriber, first)
     }
 
     /// The subscriptions are live: SUBACK, then what is retained.
@@ -181,10 +185,15 @@ impl Shard {
             self.shared.index.groups().unsubscribe(filter, self.worker, slot, announce);
             return;
         }
+        let exclusive = parse_exclusive(filter).map(Arc::from);
+        let plain = exclusive.as_ref().unwrap_or(filter);
         let last = || {
-            self.shared.forward.route_changed(filter, false);
+            self.shared.forward.route_changed(plain, false);
         };
-        self.shared.index.unsubscribe(filter, self.worker, slot, last);
+        self.shared.index.unsubscribe(plain, self.worker, slot, last);
+        if let Some(filter) = &exclusive {
+            self.let_go(slot, filter);
+        }
     }
 
     /// Sends on what waits for a client: its queue first, then retained messages, as far as there is room.
@@ -222,8 +231,8 @@ impl Shard {
             return true;
         };
         let now = self.turn.now;
-        let page = self.shared.retained_for(&granted.filter).matching(
-            &granted.filter,
+        let page = self.shared.retained_for(granted.plain()).matching(
+            granted.plain(),
             replay.after.as_deref(),
             replay.page,
             now,

@@ -41,13 +41,18 @@ pub struct Inhabitant {
 impl Sandbox {
     /// Starts nodes whose links go through relays, and waits until each is ready.
     pub async fn start(size: usize) -> Self {
+        Self::start_with(size, &[]).await
+    }
+
+    /// The same with settings of the test's own, each `key=value`.
+    pub async fn start_with(size: usize, settings: &[&str]) -> Self {
         let cut = Arc::new(relay::Switch::default());
         let mut nodes: Vec<Inhabitant> = Vec::new();
         let mut seed = None;
         for number in 0..size {
             let relay = Relay::open(cut.clone()).await;
             let advertise = relay.address();
-            nodes.push(Inhabitant::start(number, relay, seed).await);
+            nodes.push(Inhabitant::start(number, relay, seed, settings).await);
             seed = seed.or(Some(advertise));
         }
         Self { nodes, cut }
@@ -65,9 +70,9 @@ impl Sandbox {
 }
 
 impl Inhabitant {
-    async fn start(number: usize, relay: Relay, seed: Option<SocketAddr>) -> Self {
+    async fn start(number: usize, relay: Relay, seed: Option<SocketAddr>, settings: &[&str]) -> Self {
         let directory = tempfile::Builder::new().prefix("brokerd-sandbox").tempdir().expect("a directory");
-        let config = configuration(number, directory.path(), relay.address(), seed);
+        let config = configuration(number, directory.path(), relay.address(), seed, settings);
         let (addresses_tx, addresses) = oneshot::channel();
         let (stop, stopped) = (CancellationToken::new(), CancellationToken::new());
         let stopping = stop.clone();
@@ -102,8 +107,9 @@ fn configuration(
     directory: &std::path::Path,
     advertise: SocketAddr,
     seed: Option<SocketAddr>,
+    settings: &[&str],
 ) -> Config {
-    let set = [
+    let own = [
         format!("node.data_dir={}", directory.join("data").display()),
         "node.workers=2".into(),
         "listeners.tcp.default.bind=127.0.0.1:0".into(),
@@ -115,7 +121,7 @@ fn configuration(
         "cluster.peer_timeout=1s".into(),
     ];
     let sources = Sources {
-        set: set.into(),
+        set: own.into_iter().chain(settings.iter().map(ToString::to_string)).collect(),
         node_name: Some(format!("s{number}")),
         seeds: seed.iter().map(ToString::to_string).collect(),
         machine: Machine::here(),

@@ -2,7 +2,7 @@
 
 use super::Will;
 use crate::codec::Violation;
-use crate::{Qos, ReasonCode};
+use crate::{Qos, ReasonCode, topic};
 
 /// What this server does for every client. The CONNACK names what is missing (5.0 section 3.2.2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,12 +15,17 @@ pub struct Capabilities {
     pub wildcards: bool,
     /// Subscription Identifiers Available.
     pub subscription_ids: bool,
+    /// Shared Subscription Available: `$share/group/filter`.
+    pub shared: bool,
+    /// Whether `$exclusive/filter` may be subscribed to, of which MQTT knows nothing.
+    pub exclusive: bool,
 }
 
 impl Default for Capabilities {
-    /// All that MQTT has.
+    /// All that MQTT has, and no more.
     fn default() -> Self {
-        Self { max_qos: Qos::ExactlyOnce, retain: true, wildcards: true, subscription_ids: true }
+        let max_qos = Qos::ExactlyOnce;
+        Self { max_qos, retain: true, wildcards: true, subscription_ids: true, shared: true, exclusive: false }
     }
 }
 
@@ -46,8 +51,13 @@ impl Capabilities {
         if id != 0 && !self.subscription_ids {
             return Err(ReasonCode::SubscriptionIdentifiersNotSupported);
         }
-        if filter.starts_with("$exclusive/") {
-            return Err(ReasonCode::TopicFilterInvalid); // as EMQX without it: a plain filter would wait for nothing
+        if topic::is_shared(filter) && !self.shared {
+            return Err(ReasonCode::SharedSubscriptionsNotSupported);
+        }
+        // As EMQX: where it is off, or not well-formed, a plain filter of that name would wait for nothing.
+        let plain = topic::parse_share(filter).map_or(filter, |(_, inner)| inner);
+        if topic::is_exclusive(plain) && !(self.exclusive && topic::parse_exclusive(filter).is_some()) {
+            return Err(ReasonCode::TopicFilterInvalid);
         }
         if !self.wildcards && filter.contains(['+', '#']) {
             return Err(ReasonCode::WildcardSubscriptionsNotSupported);

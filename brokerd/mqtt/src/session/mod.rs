@@ -59,8 +59,6 @@ pub struct SessionLimits {
     pub max_subscriptions: usize,
     /// What the server leaves out.
     pub capabilities: Capabilities,
-    /// Whether `$share/...` may be subscribed to.
-    pub shared_subscriptions: bool,
     /// Milliseconds that a re-authentication may take.
     pub auth_timeout: u64,
 }

@@ -32,8 +32,6 @@ pub struct ServerLimits {
     pub capabilities: Capabilities,
     /// Response Information, for 5.0 clients that ask for it.
     pub response_information: Option<Arc<str>>,
-    /// Whether `$share/...` may be subscribed to.
-    pub shared_subscriptions: bool,
 }
 
 /// The agreement, owned: it moves to the session's worker with the socket.
@@ -71,8 +69,6 @@ pub struct Negotiated {
     pub our_alias_maximum: u16,
     /// How many aliases we may set for it.
     pub alias_maximum: u16,
-    /// Whether the client may subscribe to `$share/...`.
-    pub shared_subscriptions: bool,
     /// User name, for display; a listener without an authenticator ignores it.
     pub username: Option<Box<str>>,
     /// What the server leaves out.
@@ -132,7 +128,6 @@ pub fn negotiate(
         wants_reasons: connect.request_problem_information,
         our_alias_maximum: if is_v5 { limits.topic_alias_maximum } else { 0 },
         alias_maximum: if is_v5 { connect.topic_alias_maximum.min(limits.topic_alias_out) } else { 0 },
-        shared_subscriptions: limits.shared_subscriptions,
         username: connect.username.map(Into::into),
         capabilities: limits.capabilities,
         response_information: limits
@@ -160,13 +155,13 @@ impl Negotiated {
         ack.receive_maximum = (self.our_receive_maximum != u16::MAX).then_some(self.our_receive_maximum);
         ack.maximum_packet_size = Some(self.our_max_packet_size);
         ack.topic_alias_maximum = (self.our_alias_maximum != 0).then_some(self.our_alias_maximum);
-        let Capabilities { max_qos, retain, wildcards, subscription_ids } = self.capabilities;
+        let Capabilities { max_qos, retain, wildcards, subscription_ids, shared, exclusive: _ } = self.capabilities;
         ack.maximum_qos = (max_qos != Qos::ExactlyOnce).then_some(max_qos);
         ack.retain_available = (!retain).then_some(false);
         ack.wildcard_available = (!wildcards).then_some(false);
         ack.subscription_ids_available = (!subscription_ids).then_some(false);
         ack.response_information = self.response_information.as_deref();
-        ack.shared_available = (!self.shared_subscriptions).then_some(false);
+        ack.shared_available = (!shared).then_some(false);
         ack.authentication_method = self.authentication_method.as_deref(); // [MQTT-4.12.0-5]
         ack.authentication_data = self.authentication_data.as_deref();
         ack

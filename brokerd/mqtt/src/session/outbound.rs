@@ -173,7 +173,7 @@ impl Outbound {
         }
         if limits.when_full == WhenFull::DropOldest && size <= limits.bytes && limits.depth > 0 {
             let rank = Queue::rank(delivery.message.topic(), &limits.priorities);
-            while let Some(oldest) = is_full(queue).then(|| queue.make_way(rank)).flatten() {
+            while let Some(oldest) = is_full(queue).then(|| queue.make_way(rank, &limits.priorities)).flatten() {
                 out.tally.queue_full += 1;
                 gone(&oldest, &mut out.changes);
             }

@@ -35,11 +35,18 @@ impl Priorities {
 pub(super) struct Queue {
     /// What no rule names.
     others: VecDeque<Place>,
-    others_first: bool,
-    /// What has a priority, if anything does. No list in it is empty.
-    ranked: Option<Box<BTreeMap<u8, VecDeque<Place>>>>,
-    len: usize,
+    /// What has a priority, if anything does.
+    ranked: Option<Box<Ranked>>,
     bytes: usize,
+}
+
+/// Messages that have a priority.
+#[derive(Debug, Default)]
+struct Ranked {
+    /// None is empty.
+    lists: BTreeMap<u8, VecDeque<Place>>,
+    len: usize,
+    others_first: bool,
 }
 
 /// Names one of the lists.
@@ -47,12 +54,12 @@ pub(super) struct Queue {
 pub(super) struct Rank(Option<u8>);
 
 impl Queue {
-    pub(super) const fn len(&self) -> usize {
-        self.len
+    pub(super) fn len(&self) -> usize {
+        self.others.len() + self.ranked.as_ref().map_or(0, |ranked| ranked.len)
     }
 
-    pub(super) const fn is_empty(&self) -> bool {
-        self.len == 0
+    pub(super) fn is_empty(&self) -> bool {
+        self.others.is_empty() && self.ranked.is_none()
     }
 
     pub(super) const fn bytes(&self) -> usize {
@@ -66,28 +73,37 @@ impl Queue {
     }
 
     pub(super) fn push(&mut self, place: Place, rank: Rank, priorities: &Priorities) {
-        self.len += 1;
         self.bytes += place.size;
-        self.others_first = priorities.others_first;
-        match rank.0 {
-            None => self.others.push_back(place),
-            Some(priority) => self.ranked.get_or_insert_default().entry(priority).or_default().push_back(place),
-        }
+        let Some(priority) = rank.0 else {
+            return self.others.push_back(place);
+        };
+        let ranked = self.ranked.get_or_insert_default();
+        ranked.others_first = priorities.others_first;
+        ranked.len += 1;
+        ranked.lists.entry(priority).or_default().push_back(place);
     }
 
     /// What leaves next.
     pub(super) fn front(&self) -> Option<&Place> {
-        self.list(self.first()?)?.front()
+        match self.first()? {
+            Rank(None) => self.others.front(),
+            Rank(Some(priority)) => self.ranked.as_ref()?.lists.get(&priority)?.front(),
+        }
     }
 
     pub(super) fn pop(&mut self) -> Option<Place> {
         self.pop_from(self.first()?)
     }
 
-    /// Takes the oldest of what leaves last, if a message of `rank` would not leave even after that.
-    pub(super) fn make_way(&mut self, rank: Rank) -> Option<Place> {
+    /// Takes the oldest of what leaves last, unless a message of `rank` would leave after all that waits.
+    pub(super) fn make_way(&mut self, rank: Rank, priorities: &Priorities) -> Option<Place> {
+        let order = |rank: Rank| match rank.0 {
+            Some(priority) => u16::from(priority),
+            None if priorities.others_first => u16::MAX,
+            None => 0,
+        };
         let last = self.last()?;
-        (self.order(last) <= self.order(rank)).then(|| self.pop_from(last)).flatten()
+        (order(last) <= order(rank)).then(|| self.pop_from(last)).flatten()
     }
 
     /// Takes one that has expired from the front of a list: a message that nobody gets is the first to make way.
@@ -96,16 +112,16 @@ impl Queue {
         if is_expired(&self.others) {
             return self.pop_from(Rank(None));
         }
-        let expired = self.ranked.as_deref()?.iter().find(|(_, list)| is_expired(list)).map(|(at, _)| *at)?;
+        let expired = self.ranked.as_ref()?.lists.iter().find(|(_, list)| is_expired(list)).map(|(at, _)| *at)?;
         self.pop_from(Rank(Some(expired)))
     }
 
     /// Takes out what `is_taken` says, in the order in which it would leave.
     pub(super) fn extract(&mut self, is_taken: impl Fn(&Place) -> bool) -> Vec<Place> {
-        if !self.iter_mut().any(|place| is_taken(place)) {
-            return Vec::new();
-        }
         let mut taken = Vec::new();
+        if !self.iter().any(&is_taken) {
+            return taken;
+        }
         for list in self.lists() {
             for place in std::mem::take(list) {
                 if is_taken(&place) {
@@ -115,19 +131,20 @@ impl Queue {
                 }
             }
         }
-        self.len -= taken.len();
+        if let Some(ranked) = &mut self.ranked {
+            ranked.len = ranked.lists.values().map(VecDeque::len).sum();
+        }
         self.bytes -= taken.iter().map(|place| place.size).sum::<usize>();
         self.tidy();
         taken
     }
 
-    /// Those of each list in the order of arrival.
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Place> {
-        self.lists().into_iter().flatten()
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Place> {
+        self.others.iter().chain(self.ranked.iter().flat_map(|ranked| ranked.lists.values().flatten()))
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Place> {
-        self.ranked.iter().flat_map(|ranked| ranked.values()).flatten().chain(&self.others)
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Place> {
+        self.lists().into_iter().flatten()
     }
 
     /// The message of this name. A list is in the order of names.
@@ -153,54 +170,40 @@ impl Queue {
 
     /// What leaves first, first.
     fn lists(&mut self) -> Vec<&mut VecDeque<Place>> {
-        let mut lists = Vec::new();
-        if let Some(ranked) = &mut self.ranked {
-            lists.extend(ranked.values_mut().rev());
-        }
-        lists.insert(if self.others_first { 0 } else { lists.len() }, &mut self.others);
+        let Some(ranked) = &mut self.ranked else { return vec![&mut self.others] };
+        let others_first = ranked.others_first;
+        let mut lists: Vec<_> = ranked.lists.values_mut().rev().collect();
+        lists.insert(if others_first { 0 } else { lists.len() }, &mut self.others);
         lists
     }
 
     fn first(&self) -> Option<Rank> {
-        let has_others = !self.others.is_empty();
-        let Some(ranked) = self.ranked.as_deref().filter(|_| !(has_others && self.others_first)) else {
-            return has_others.then_some(Rank(None));
+        let others = (!self.others.is_empty()).then_some(Rank(None));
+        let Some(ranked) = self.ranked.as_ref().filter(|ranked| others.is_none() || !ranked.others_first) else {
+            return others;
         };
-        ranked.last_key_value().map(|(priority, _)| Rank(Some(*priority)))
+        ranked.lists.last_key_value().map(|(priority, _)| Rank(Some(*priority)))
     }
 
     fn last(&self) -> Option<Rank> {
-        let has_others = !self.others.is_empty();
-        let Some(ranked) = self.ranked.as_deref().filter(|_| !has_others || self.others_first) else {
-            return has_others.then_some(Rank(None));
+        let others = (!self.others.is_empty()).then_some(Rank(None));
+        let Some(ranked) = self.ranked.as_ref().filter(|ranked| others.is_none() || ranked.others_first) else {
+            return others;
         };
-        ranked.first_key_value().map(|(priority, _)| Rank(Some(*priority)))
-    }
-
-    /// The higher leaves first.
-    const fn order(&self, rank: Rank) -> u16 {
-        match rank.0 {
-            Some(priority) => priority as u16,
-            None if self.others_first => u16::MAX,
-            None => 0,
-        }
-    }
-
-    fn list(&self, rank: Rank) -> Option<&VecDeque<Place>> {
-        match rank.0 {
-            None => Some(&self.others),
-            Some(priority) => self.ranked.as_deref()?.get(&priority),
-        }
+        ranked.lists.first_key_value().map(|(priority, _)| Rank(Some(*priority)))
     }
 
     fn pop_from(&mut self, rank: Rank) -> Option<Place> {
         let list = match rank.0 {
             None => &mut self.others,
-            Some(priority) => self.ranked.as_deref_mut()?.get_mut(&priority)?,
+            Some(priority) => {
+                let ranked = self.ranked.as_mut()?;
+                ranked.len -= 1;
+                ranked.lists.get_mut(&priority)?
+            }
         };
         let place = list.pop_front()?;
         let is_empty = list.is_empty();
-        self.len -= 1;
         self.bytes -= place.size;
         if is_empty {
             self.tidy();
@@ -214,10 +217,20 @@ impl Queue {
             self.others = VecDeque::new();
         }
         if let Some(ranked) = &mut self.ranked {
-            ranked.retain(|_, list| !list.is_empty());
-            if ranked.is_empty() {
+            ranked.lists.retain(|_, list| !list.is_empty());
+            if ranked.lists.is_empty() {
                 self.ranked = None;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn priorities_cost_an_idle_session_eight_bytes() {
+        assert_eq!(size_of::<Queue>(), size_of::<VecDeque<Place>>() + 16, "a list, the bytes, and a pointer");
     }
 }

@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use super::SessionLimits;
 use crate::ReasonCode;
 use crate::packet::{Subscription, SubscriptionOptions};
-use crate::topic::is_shared;
+use crate::topic;
 
 /// Above so many subscriptions a session looks its filters up in a map instead of along the list.
 const MANY: usize = 16;
@@ -31,7 +31,19 @@ impl Granted {
     /// Whether it is a member's of a shared group.
     #[must_use]
     pub fn is_shared(&self) -> bool {
-        is_shared(&self.filter)
+        topic::is_shared(&self.filter)
+    }
+
+    /// The filter that topics are held against, where the subscription is an exclusive one.
+    #[must_use]
+    pub fn exclusive(&self) -> Option<&str> {
+        topic::parse_exclusive(&self.filter)
+    }
+
+    /// What is authorised, matched and retained: the filter without `$exclusive/`.
+    #[must_use]
+    pub fn plain(&self) -> &str {
+        self.exclusive().unwrap_or(&self.filter)
     }
 }
 
@@ -108,12 +120,12 @@ impl Subscriptions {
 
     fn settle(&mut self, asked: &Subscription<'_>, id: u32, limits: &SessionLimits) -> Requested {
         let refused = |reason| Requested { outcome: Err(reason), is_new: false };
-        if !limits.shared_subscriptions && is_shared(asked.filter) {
-            return refused(ReasonCode::SharedSubscriptionsNotSupported);
-        }
         if let Some(known) = self.place(asked.filter).and_then(|place| self.list.get_mut(place)) {
             (known.options, known.id) = (asked.options, id);
             return Requested { outcome: Ok(known.clone()), is_new: false };
+        }
+        if limits.capabilities.exclusive && self.has_other_form(asked.filter) {
+            return refused(ReasonCode::TopicFilterInvalid); // the index holds one subscription of a session to a filter
         }
         let most = limits.max_subscriptions;
         let is_full = most != 0 && self.list.len() >= most;
@@ -132,6 +144,15 @@ impl Subscriptions {
             Some(places) => places.by_filter.get(filter).copied(),
             None => self.list.iter().position(|one| &*one.filter == filter),
         }
+    }
+
+    /// Whether there is a plain subscription where an exclusive one is asked for, or the other way round.
+    fn has_other_form(&self, filter: &str) -> bool {
+        let other = match topic::parse_exclusive(filter) {
+            Some(plain) => self.place(plain),
+            None => self.place(&topic::exclusive(filter)),
+        };
+        other.is_some()
     }
 
     fn insert(&mut self, granted: Granted) {

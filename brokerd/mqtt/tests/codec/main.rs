@@ -1,4 +1,4 @@
-//! The codec against a corpus of frames made by hand, against mqttbytes, and against a million mutants.
+//! The codec against a corpus of frames made by hand, against mqttbytes and mqtt-proto, and against a million mutants.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod corpus;
@@ -6,10 +6,13 @@ mod data;
 mod decoded;
 mod differential;
 mod encoded;
+mod exchange;
+mod generated;
 mod mutants;
 mod notation;
 mod oracle;
 mod round_trip;
+mod third;
 
 use mqtt::codec::Limits;
 

@@ -8,7 +8,7 @@ use mqtt::codec::{PublishOut, Recipient, publish, publish_len};
 use mqtt::packet::{Packet, Properties};
 
 use crate::data::every_frame;
-use crate::{LIMITS, notation, oracle};
+use crate::{LIMITS, notation, oracle, third};
 
 const VERSIONS: [Option<Version>; 4] = [None, Some(Version::V31), Some(Version::V311), Some(Version::V5)];
 /// Lengths, flags, identifiers and bytes of UTF-8 at which decoders go wrong.
@@ -115,6 +115,9 @@ fn read(version: Option<Version>, frame: &[u8]) -> bool {
         },
     };
     if let Some(difference) = oracle::differs(version, frame, &packet) {
+        panic!("{version:?} {frame:02x?}\n{difference}");
+    }
+    if let Some(difference) = third::differs(version, frame, &packet) {
         panic!("{version:?} {frame:02x?}\n{difference}");
     }
     check_properties(&packet);

@@ -152,11 +152,11 @@ fn some(properties: Properties<'_>) -> Option<Properties<'_>> {
     (!properties.as_bytes().is_empty()).then_some(properties)
 }
 
-fn find<T>(properties: Properties<'_>, pick: impl Fn(Property<'_>) -> Option<T>) -> Option<T> {
+pub(crate) fn find<T>(properties: Properties<'_>, pick: impl Fn(Property<'_>) -> Option<T>) -> Option<T> {
     properties.iter().find_map(pick)
 }
 
-fn users(properties: Properties<'_>) -> Vec<(String, String)> {
+pub(crate) fn users(properties: Properties<'_>) -> Vec<(String, String)> {
     let user = |property| match property {
         Property::User(name, value) => Some((name.to_owned(), value.to_owned())),
         _ => None,
@@ -164,35 +164,35 @@ fn users(properties: Properties<'_>) -> Vec<(String, String)> {
     properties.iter().filter_map(user).collect()
 }
 
-fn reason_string(properties: Properties<'_>) -> Option<String> {
+pub(crate) fn reason_string(properties: Properties<'_>) -> Option<String> {
     find(properties, |property| match property {
         Property::ReasonString(text) => Some(text.to_owned()),
         _ => None,
     })
 }
 
-fn format(properties: Properties<'_>) -> Option<u8> {
+pub(crate) fn format(properties: Properties<'_>) -> Option<u8> {
     find(properties, |property| match property {
         Property::PayloadFormat(is_text) => Some(u8::from(is_text)),
         _ => None,
     })
 }
 
-fn content_type(properties: Properties<'_>) -> Option<String> {
+pub(crate) fn content_type(properties: Properties<'_>) -> Option<String> {
     find(properties, |property| match property {
         Property::ContentType(text) => Some(text.to_owned()),
         _ => None,
     })
 }
 
-fn response_topic(properties: Properties<'_>) -> Option<String> {
+pub(crate) fn response_topic(properties: Properties<'_>) -> Option<String> {
     find(properties, |property| match property {
         Property::ResponseTopic(text) => Some(text.to_owned()),
         _ => None,
     })
 }
 
-fn correlation_data(properties: Properties<'_>) -> Option<Bytes> {
+pub(crate) fn correlation_data(properties: Properties<'_>) -> Option<Bytes> {
     find(properties, |property| match property {
         Property::CorrelationData(data) => Some(Bytes::copy_from_slice(data)),
         _ => None,

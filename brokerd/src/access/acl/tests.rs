@@ -108,6 +108,20 @@ fn a_name_with_wildcards_separators_or_nul_matches_no_pattern_that_uses_it() {
     assert!(subscribes(text, who("$SYS", None), "x/$SYS"));
 }
 
+/// CVE-2026-44838: there, a client id became part of a regular expression.
+#[test]
+fn a_name_that_a_regular_expression_would_read_otherwise_is_a_literal_level() {
+    let text = "allow all all c/%c u/%u";
+    for name in [".*", "c.", "c1|c2", "(c2)?", "[a-z]", "^c2$", "\\w*", "c2|", "%c", "$0"] {
+        let subject = who(name, Some(name));
+        for other in ["c/c2", "u/c2", "c/", "c/c1|c2x", "u/x"] {
+            assert!(!publishes(text, subject, other), "client id {name:?} may publish to {other:?}");
+            assert!(!subscribes(text, subject, other), "client id {name:?} may subscribe to {other:?}");
+        }
+        assert!(publishes(text, subject, &format!("c/{name}")) && publishes(text, subject, &format!("u/{name}")));
+    }
+}
+
 #[test]
 fn a_file_with_one_wrong_line_is_refused_with_its_number() {
     for (line, wanted) in [

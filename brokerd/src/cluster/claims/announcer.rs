@@ -12,7 +12,7 @@ use super::Claims;
 use super::engine::Announcement;
 use super::rows::SHARDS;
 use super::wire::{PAGE, from_wire, to_wire};
-use crate::registry::Epoch;
+use crate::registry::Owned;
 
 /// For one page: a registrar tells the losers before it answers.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -64,7 +64,7 @@ impl Claims {
         while let Some(at) = cursor {
             let (owned, next) = owners.owned(at, PAGE).await;
             cursor = next;
-            for owned in owned.into_iter().filter(|(id, _)| is_news(id)) {
+            for owned in owned.into_iter().filter(|owned| is_news(&owned.client_id)) {
                 page.push(owned);
                 if page.len() == PAGE {
                     self.announce_page(peer, what, std::mem::take(&mut page)).await?;
@@ -83,12 +83,7 @@ impl Claims {
         answer.map(|_| ()).ok_or(Stopped::Silent)
     }
 
-    async fn announce_page(
-        &self,
-        peer: &str,
-        what: &Announcement,
-        page: Vec<(Arc<str>, Epoch)>,
-    ) -> Result<(), Stopped> {
+    async fn announce_page(&self, peer: &str, what: &Announcement, page: Vec<Owned>) -> Result<(), Stopped> {
         if *self.engine.lock().view() != *what.view {
             return Err(Stopped::Overtaken);
         }
@@ -103,7 +98,7 @@ impl Claims {
             // At once where it is the first contact; a peer that changes again and again is not followed in a hot loop.
             return Err(if what.to == 0 { Stopped::Overtaken } else { Stopped::Silent });
         }
-        for (client_id, epoch) in from_wire(stale) {
+        for Owned { client_id, epoch, .. } in from_wire(stale) {
             if self.clock.merge(epoch.0).is_ok() {
                 self.supersede_here(&client_id, epoch).await;
             }
@@ -126,14 +121,14 @@ impl Claims {
 
 /// Tells registrars of sessions that ended. Ends when the `Claims` does. What a registrar does not hear stays as a row
 /// until the id is claimed again.
-pub(super) async fn release(claims: Weak<Claims>, mut released: mpsc::Receiver<(Arc<str>, Epoch)>) {
+pub(super) async fn release(claims: Weak<Claims>, mut released: mpsc::Receiver<Owned>) {
     let mut batch = Vec::new();
     while released.recv_many(&mut batch, PAGE).await > 0 {
         let Some(claims) = claims.upgrade() else { return };
         let view = claims.engine.lock().view();
-        let mut by_registrar = HashMap::<&str, Vec<(Arc<str>, Epoch)>>::new();
+        let mut by_registrar = HashMap::<&str, Vec<Owned>>::new();
         for owned in batch.drain(..) {
-            by_registrar.entry(view.registrar(&owned.0)).or_default().push(owned);
+            by_registrar.entry(view.registrar(&owned.client_id)).or_default().push(owned);
         }
         for (registrar, owned) in by_registrar {
             if registrar == claims.node {

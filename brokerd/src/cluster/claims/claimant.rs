@@ -8,30 +8,30 @@ use tokio::time::Instant;
 
 use super::Claims;
 use crate::metrics::Metric;
-use crate::registry::{Claim, Epoch, Grant};
+use crate::registry::{Claim, Epoch, Grant, Refusal};
 
 impl Claims {
-    pub(super) async fn claim_here(self: Arc<Self>, mut claim: Claim) -> Grant {
+    pub(super) async fn claim_here(self: Arc<Self>, mut claim: Claim) -> Result<Grant, Refusal> {
         let until = Instant::now() + self.timeout;
         let _pending = Pending::new(self.clone(), claim.client_id.clone());
         loop {
-            let grant = self.claim_once(&claim, until).await;
+            let grant = self.claim_once(&claim, until).await?;
             // Another node got the id after this grant was made and before it came here. That node was told nothing of
             // a session here, so this one claims again, above it: the last claim wins.
             let fence = self.engine.lock().fence_of(&claim.client_id);
             if fence < grant.epoch || Instant::now() >= until {
-                return grant;
+                return Ok(grant);
             }
             claim.known = fence;
         }
     }
 
-    async fn claim_once(self: &Arc<Self>, claim: &Claim, until: Instant) -> Grant {
+    async fn claim_once(self: &Arc<Self>, claim: &Claim, until: Instant) -> Result<Grant, Refusal> {
         let mut registrar = self.engine.lock().view().registrar(&claim.client_id).to_owned();
         for redirected in [false, true] {
             let patience = until.saturating_duration_since(Instant::now()) * 4 / 5;
             if registrar == self.node {
-                return self.grant(&self.node, claim, patience).await;
+                return self.grant(&self.node, claim, patience).await.ok_or(Refusal::Held);
             }
             let request = pb::Claim {
                 client_id: claim.client_id.to_string(),
@@ -39,6 +39,7 @@ impl Claims {
                 session_expiry: claim.session_expiry,
                 known: claim.known.0,
                 redirected,
+                holder: claim.holder.0,
                 patience_ms: u32::try_from(patience.as_millis()).unwrap_or(u32::MAX),
             };
             match self.ask(&registrar, request::What::Claim(request), until).await {
@@ -47,14 +48,21 @@ impl Claims {
                     if epoch > claim.known.0 && self.clock.merge(epoch).is_ok() =>
                 {
                     let previous = Some(previous).filter(|previous| !previous.is_empty());
-                    return Grant { epoch: Epoch(epoch), previous };
+                    return Ok(Grant { epoch: Epoch(epoch), previous });
                 }
+                Some(reply::What::Held(pb::Held {})) => return Err(Refusal::Held),
                 _ => break,
             }
         }
         self.count(Metric::ClaimsTimedOut);
         self.announce_again(&registrar);
-        Grant { epoch: Epoch(self.clock.above(claim.known.0)), previous: None }
+        self.own_grant(claim)
+    }
+
+    /// What this node decides without the registrar.
+    pub(super) fn own_grant(&self, claim: &Claim) -> Result<Grant, Refusal> {
+        let epoch = Epoch(self.clock.above(claim.known.0));
+        if claim.needs_registrar { Err(Refusal::Silent) } else { Ok(Grant { epoch, previous: None }) }
     }
 
     /// A registrar does not know what was granted without it.

@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 
 use super::rows::{Ownership, Rows};
 use super::view::View;
-use crate::registry::{Claim, Clock, Epoch};
+use crate::registry::{Claim, Clock, Epoch, Holder, Owned};
 
 pub(super) struct Engine {
     node: String,
@@ -41,6 +41,7 @@ struct Peer {
 pub(super) struct Found {
     pub(super) owner: String,
     pub(super) epoch: Epoch,
+    pub(super) holder: Holder,
 }
 
 /// A claim that was decided.
@@ -56,6 +57,8 @@ pub(super) enum Step {
     Decided(Decided),
     /// Too little is known: these are to be asked first.
     Ask(Vec<String>),
+    /// Another holder seems to have it: this owner is to be asked whether that is so still.
+    Verify(Found),
 }
 
 /// What is to be announced to a peer.
@@ -121,17 +124,25 @@ impl Engine {
     pub(super) fn begin(&mut self, claimant: &str, claim: &Claim) -> Step {
         let is_known = self.rows.get(&claim.client_id).is_some();
         if is_known || self.is_complete() {
-            return Step::Decided(self.decide(claimant, claim, &[]));
+            return self.decide(claimant, claim, &[], &[]);
         }
         Step::Ask(self.others().map(str::to_owned).collect())
     }
 
-    /// Grants above everything that is known for the id.
-    pub(super) fn decide(&mut self, claimant: &str, claim: &Claim, found: &[Found]) -> Decided {
-        let row = self.rows.get(&claim.client_id);
-        let row = row.map(|(owner, row)| Found { owner: owner.to_string(), epoch: row.epoch });
+    /// Grants above everything that is known for the id, unless another holder has it. `gone` are owners that were asked,
+    /// and have it no more.
+    pub(super) fn decide(&mut self, claimant: &str, claim: &Claim, found: &[Found], gone: &[Found]) -> Step {
+        let row = self.found(&claim.client_id);
         let mut known: Vec<&Found> = row.iter().chain(found).collect();
         known.sort_by_key(|found| std::cmp::Reverse(found.epoch));
+        // Below the claimant's own nobody has it any more, and the claimant has asked its own sessions before.
+        let mut others = known.iter().take_while(|found| found.owner != claimant);
+        let is_rival = |found: &&&Found| {
+            found.holder.is_rival_of(claim.holder) && self.view.contains(&found.owner) && !gone.contains(found)
+        };
+        if let Some(rival) = others.find(is_rival) {
+            return Step::Verify((*rival).clone());
+        }
         let floor = known.first().map_or(Epoch(0), |found| found.epoch).max(claim.known);
         let epoch = Epoch(self.clock.above(floor.0));
         let mut losers: Vec<String> = Vec::new();
@@ -140,23 +151,26 @@ impl Engine {
                 losers.push(owner.clone());
             }
         }
-        let (expiry, clean_start) = (claim.session_expiry, claim.clean_start);
-        self.rows.set(&claim.client_id, &Ownership { owner: claimant, epoch, expiry, clean_start });
-        Decided { epoch, previous: losers.first().cloned(), losers }
+        self.set(claimant, claim, epoch);
+        Step::Decided(Decided { epoch, previous: losers.first().cloned(), losers })
     }
 
     /// A loser holds the id at a higher epoch than was granted: the grant rises above it, unless a later one overtook it.
     pub(super) fn raise(&mut self, claimant: &str, claim: &Claim, granted: Epoch, held: Epoch) -> Option<Epoch> {
         self.rows.get(&claim.client_id).filter(|(_, row)| row.epoch == granted)?;
         let epoch = Epoch(self.clock.above(held.0.max(granted.0)));
-        let (expiry, clean_start) = (claim.session_expiry, claim.clean_start);
-        self.rows.set(&claim.client_id, &Ownership { owner: claimant, epoch, expiry, clean_start });
+        self.set(claimant, claim, epoch);
         Some(epoch)
+    }
+
+    fn set(&mut self, owner: &str, claim: &Claim, epoch: Epoch) {
+        let (holder, expiry, clean_start) = (claim.holder, claim.session_expiry, claim.clean_start);
+        self.rows.set(&claim.client_id, &Ownership { owner, epoch, holder, expiry, clean_start });
     }
 
     pub(super) fn found(&self, client_id: &str) -> Option<Found> {
         let (owner, row) = self.rows.get(client_id)?;
-        Some(Found { owner: owner.to_string(), epoch: row.epoch })
+        Some(Found { owner: owner.to_string(), epoch: row.epoch, holder: row.holder })
     }
 
     /// This node begins to claim an id; each is followed by [`Engine::claim_ended`].
@@ -171,6 +185,11 @@ impl Engine {
                 self.pending.remove(client_id);
             }
         }
+    }
+
+    /// Whether this node claims an id at this moment.
+    pub(super) fn is_claiming(&self, client_id: &str) -> bool {
+        self.pending.contains_key(client_id)
     }
 
     /// Another node owns the id from `epoch` on.
@@ -188,13 +207,9 @@ impl Engine {
     // --- announcements
 
     /// Takes a peer's ids. Answers those that others own by a higher epoch, and the owners that lost theirs.
-    pub(super) fn announced_by(
-        &mut self,
-        from: &str,
-        owned: Vec<(Arc<str>, Epoch)>,
-    ) -> (Vec<(Arc<str>, Epoch)>, Vec<Lost>) {
+    pub(super) fn announced_by(&mut self, from: &str, owned: Vec<Owned>) -> (Vec<Owned>, Vec<Lost>) {
         let (mut stale, mut lost) = (Vec::new(), Vec::new());
-        for (client_id, epoch) in owned {
+        for Owned { client_id, epoch, holder } in owned {
             if self.clock.merge(epoch.0).is_err() {
                 continue; // an epoch of a clock that is not believed would stand for good
             }
@@ -204,14 +219,15 @@ impl Engine {
                     continue;
                 }
                 if row.epoch >= epoch {
-                    stale.push((client_id.clone(), self.settle_tie(&client_id, &row, epoch)));
+                    let epoch = self.settle_tie(&client_id, &row, epoch);
+                    stale.push(Owned { client_id, epoch, holder: row.holder });
                     continue;
                 }
                 if self.view.contains(&row.owner) {
                     lost.push(Lost { owner: row.owner, client_id: client_id.clone(), epoch });
                 }
             }
-            self.rows.set(&client_id, &Ownership { owner: from, epoch, expiry: 0, clean_start: false });
+            self.rows.set(&client_id, &Ownership { owner: from, epoch, holder, expiry: 0, clean_start: false });
         }
         (stale, lost)
     }
@@ -223,7 +239,7 @@ impl Engine {
             return row.epoch;
         }
         let (owner, epoch) = (row.owner.as_str(), Epoch(self.clock.above(epoch.0)));
-        self.rows.set(client_id, &Ownership { owner, epoch, expiry: 0, clean_start: false });
+        self.rows.set(client_id, &Ownership { owner, epoch, holder: row.holder, expiry: 0, clean_start: false });
         epoch
     }
 

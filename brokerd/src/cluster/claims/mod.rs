@@ -29,7 +29,7 @@ use self::engine::{Engine, Found};
 use self::wire::{from_wire, to_wire};
 use super::AskError;
 use crate::metrics::{Counters, Metric};
-use crate::registry::{Boxed, Claim, Clock, Elsewhere, Epoch, Grant, Owners};
+use crate::registry::{Boxed, Claim, Clock, Elsewhere, Epoch, Grant, Holder, Owned, Owners, Refusal};
 
 /// Losers, or pages of them, that are told in the background at a time.
 const MAX_BACKGROUND: usize = 1_024;
@@ -65,7 +65,7 @@ pub struct Claims {
     peers: Arc<dyn Peers>,
     owners: OnceLock<Arc<dyn Owners>>,
     engine: Mutex<Engine>,
-    released: mpsc::Sender<(Arc<str>, Epoch)>,
+    released: mpsc::Sender<Owned>,
     background: Arc<Semaphore>,
     /// Where tasks of this room run, whoever calls.
     runtime: Handle,
@@ -141,8 +141,8 @@ impl Claims {
         match what {
             request::What::Claim(claim) => self.on_claim(from, claim).await,
             request::What::Lookup(pb::Lookup { client_id }) => {
-                let Found { owner, epoch } = self.find(Arc::from(client_id)).await;
-                reply::What::Found(pb::Found { owner, epoch: epoch.0 })
+                let (Found { owner, epoch, holder }, claiming) = self.find(Arc::from(client_id)).await;
+                reply::What::Found(pb::Found { owner, epoch: epoch.0, holder: holder.0, claiming })
             }
             request::What::Superseded(pb::Superseded { client_id, epoch }) => {
                 let held = self.supersede_here(&Arc::from(client_id), Epoch(epoch)).await;
@@ -173,10 +173,16 @@ impl Claims {
             client_id: Arc::from(claim.client_id),
             clean_start: claim.clean_start,
             session_expiry: claim.session_expiry,
+            holder: Holder(claim.holder),
+            needs_registrar: true,
             known: Epoch(claim.known),
         };
-        let Grant { epoch, previous } = self.grant(from, &claim, patience).await;
-        reply::What::Granted(pb::Granted { epoch: epoch.0, previous: previous.unwrap_or_default() })
+        match self.grant(from, &claim, patience).await {
+            Some(Grant { epoch, previous }) => {
+                reply::What::Granted(pb::Granted { epoch: epoch.0, previous: previous.unwrap_or_default() })
+            }
+            None => reply::What::Held(pb::Held {}),
+        }
     }
 
     fn on_announce_done(self: &Arc<Self>, from: &str, announced: &pb::AnnounceDone) -> reply::What {
@@ -200,23 +206,28 @@ impl Claims {
         reply::What::Done(Done { held: 0 })
     }
 
-    /// The highest that this node knows for an id: of its own sessions and its rows. Without an owner nothing is known.
-    async fn find(&self, client_id: Arc<str>) -> Found {
-        let here = self.epoch_here(&client_id).await.map(|epoch| Found { owner: self.node.clone(), epoch });
+    /// The highest that this node knows for an id: of its own sessions and its rows; and whether it claims the id.
+    /// Without an owner nothing is known.
+    async fn find(&self, client_id: Arc<str>) -> (Found, bool) {
+        // In this order: a claim that ends meanwhile is a session by then.
+        let is_claiming = self.engine.lock().is_claiming(&client_id);
+        let here = self.found_here(&client_id).await;
         let row = self.engine.lock().found(&client_id);
         let found = here.into_iter().chain(row).max_by_key(|found| found.epoch);
-        found.unwrap_or_else(|| Found { owner: String::new(), epoch: Epoch(0) })
+        let nothing = || Found { owner: String::new(), epoch: Epoch(0), holder: Holder::default() };
+        (found.unwrap_or_else(nothing), is_claiming)
     }
 
-    /// The epoch of this node's own session of an id.
-    async fn epoch_here(&self, client_id: &Arc<str>) -> Option<Epoch> {
+    /// What this node itself has of an id.
+    async fn found_here(&self, client_id: &Arc<str>) -> Option<Found> {
         let owners = self.owners.get()?;
-        timeout(self.timeout, owners.epoch_of(client_id)).await.ok()?
+        let (epoch, holder) = timeout(self.timeout, owners.owned_one(client_id)).await.ok()??;
+        Some(Found { owner: self.node.clone(), epoch, holder })
     }
 
-    fn release_here(&self, owned: Vec<(Arc<str>, Epoch)>) {
+    fn release_here(&self, owned: Vec<Owned>) {
         let mut engine = self.engine.lock();
-        for (client_id, epoch) in owned {
+        for Owned { client_id, epoch, .. } in owned {
             engine.rows.release(&client_id, epoch);
         }
     }
@@ -227,16 +238,16 @@ impl Claims {
 }
 
 impl Elsewhere for Claims {
-    fn claim(&self, claim: Claim) -> Boxed<'_, Grant> {
+    fn claim(&self, claim: Claim) -> Boxed<'_, Result<Grant, Refusal>> {
         let Some(claims) = self.this.upgrade() else {
-            let epoch = Epoch(self.clock.above(claim.known.0));
-            return Box::pin(std::future::ready(Grant { epoch, previous: None }));
+            return Box::pin(std::future::ready(self.own_grant(&claim)));
         };
         Box::pin(claims.claim_here(claim))
     }
 
     fn release(&self, client_id: &Arc<str>, epoch: Epoch) {
         // Full: the row stays until the id is claimed again.
-        let _ = self.released.try_send((client_id.clone(), epoch));
+        let (client_id, holder) = (client_id.clone(), Holder::default());
+        let _ = self.released.try_send(Owned { client_id, epoch, holder });
     }
 }

@@ -9,25 +9,21 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Claims;
-use super::engine::{Found, Lost, Step};
+use super::engine::{Decided, Found, Lost, Step};
 use crate::metrics::Metric;
-use crate::registry::{Claim, Epoch, Grant};
+use crate::registry::{Claim, Epoch, Grant, Holder};
 
 /// A loser that does not answer is told again so often, once a second: after that its own announcement tells it.
 const RETRIES: u32 = 10;
 const RETRY_GAP: Duration = Duration::from_secs(1);
 
 impl Claims {
-    /// Decides a claim as the registrar of its id.
-    pub(super) async fn grant(self: &Arc<Self>, claimant: &str, claim: &Claim, patience: Duration) -> Grant {
+    /// Decides a claim as the registrar of its id; `None` where another holder has it.
+    pub(super) async fn grant(self: &Arc<Self>, claimant: &str, claim: &Claim, patience: Duration) -> Option<Grant> {
         let start = Instant::now();
-        let step = self.engine.lock().begin(claimant, claim);
-        let decided = match step {
-            Step::Decided(decided) => decided,
-            Step::Ask(peers) => {
-                let found = self.look_up(&claim.client_id, peers, start + patience * 2 / 5).await;
-                self.engine.lock().decide(claimant, claim, &found)
-            }
+        let Some(decided) = self.decide(claimant, claim, start, patience).await else {
+            self.count(Metric::ClaimsRefused);
+            return None;
         };
         let mut epoch = decided.epoch;
         // Twice: the second time is above what the loser said it holds.
@@ -43,7 +39,46 @@ impl Claims {
             epoch = raised;
         }
         self.count(Metric::ClaimsGranted);
-        Grant { epoch, previous: decided.previous }
+        Some(Grant { epoch, previous: decided.previous })
+    }
+
+    /// Asks first what has to be asked. Each owner that is asked has let go of a row that was there, so this ends.
+    async fn decide(
+        self: &Arc<Self>,
+        claimant: &str,
+        claim: &Claim,
+        start: Instant,
+        patience: Duration,
+    ) -> Option<Decided> {
+        let (mut found, mut gone) = (Vec::new(), Vec::new());
+        let mut step = self.engine.lock().begin(claimant, claim);
+        loop {
+            match step {
+                Step::Decided(decided) => return Some(decided),
+                Step::Ask(peers) => found = self.look_up(&claim.client_id, peers, start + patience * 2 / 5).await,
+                Step::Verify(rival) => {
+                    if self.has_it_still(&rival, &claim.client_id, start + patience * 3 / 5).await {
+                        return None;
+                    }
+                    gone.push(rival);
+                }
+            }
+            step = self.engine.lock().decide(claimant, claim, &found, &gone);
+        }
+    }
+
+    /// Whether an owner has an id, or is about to. One that is silent has it until it is down.
+    async fn has_it_still(&self, rival: &Found, client_id: &Arc<str>, until: Instant) -> bool {
+        let owner = &rival.owner;
+        if *owner == self.node {
+            let is_claiming = self.engine.lock().is_claiming(client_id);
+            return is_claiming || self.found_here(client_id).await.is_some();
+        }
+        let lookup = request::What::Lookup(Lookup { client_id: client_id.to_string() });
+        match self.ask(owner, lookup, until).await {
+            Some(reply::What::Found(found)) => found.claiming || found.owner == *owner,
+            _ => true,
+        }
     }
 
     /// Asks all of `peers`, and this node's own sessions, who owns an id.
@@ -55,15 +90,13 @@ impl Claims {
             asked.spawn_on(ask, &self.runtime);
         }
         let mut found = Vec::new();
-        if let Ok(Some(epoch)) = timeout_at(until, self.epoch_here(client_id)).await {
-            found.push(Found { owner: self.node.clone(), epoch });
-        }
+        found.extend(timeout_at(until, self.found_here(client_id)).await.ok().flatten());
         while let Some(answer) = asked.join_next().await {
-            let Ok(Some(reply::What::Found(FoundWire { owner, epoch }))) = answer else {
+            let Ok(Some(reply::What::Found(FoundWire { owner, epoch, holder, .. }))) = answer else {
                 continue;
             };
             if !owner.is_empty() && self.clock.merge(epoch).is_ok() {
-                found.push(Found { owner, epoch: Epoch(epoch) });
+                found.push(Found { owner, epoch: Epoch(epoch), holder: Holder(holder) });
             }
         }
         found
@@ -133,7 +166,8 @@ impl Claims {
 
     /// Another node owns an id from `epoch` on. Answers the epoch at which this node holds it all the same, or 0.
     pub(super) async fn supersede_here(&self, client_id: &Arc<str>, epoch: Epoch) -> Epoch {
-        if let Some(held) = self.epoch_here(client_id).await.filter(|held| *held >= epoch) {
+        let here = self.found_here(client_id).await.map(|found| found.epoch);
+        if let Some(held) = here.filter(|held| *held >= epoch) {
             return held;
         }
         self.engine.lock().fence(client_id, epoch);

@@ -1,10 +1,10 @@
-//! The registrar's rows: client id to owner and epoch, 16 bytes beside the id. Never decides who wins.
+//! The registrar's rows: client id to owner and epoch, 24 bytes beside the id. Never decides who wins.
 
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use crate::registry::Epoch;
+use crate::registry::{Epoch, Holder};
 
 /// Parts that are swept one at a time, so that no sweep holds the rows for long.
 pub(super) const SHARDS: usize = 64;
@@ -12,6 +12,7 @@ pub(super) const SHARDS: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) epoch: Epoch,
+    pub(super) holder: Holder,
     /// Session expiry in seconds; that of an announced row is not known, and 0.
     pub(super) expiry: u32,
     owner: u16,
@@ -22,6 +23,7 @@ pub(super) struct Row {
 pub(super) struct Ownership<'a> {
     pub(super) owner: &'a str,
     pub(super) epoch: Epoch,
+    pub(super) holder: Holder,
     pub(super) expiry: u32,
     pub(super) clean_start: bool,
 }
@@ -56,7 +58,7 @@ impl Rows {
             return false;
         };
         let shard = self.shard(client_id);
-        let row = Row { epoch: to.epoch, expiry: to.expiry, owner, clean_start: to.clean_start };
+        let row = Row { epoch: to.epoch, holder: to.holder, expiry: to.expiry, owner, clean_start: to.clean_start };
         self.shards[shard].insert(client_id.clone(), row);
         true
     }
@@ -101,14 +103,16 @@ mod tests {
 
     #[test]
     fn a_row_is_small_and_goes_only_at_its_own_epoch() {
-        assert_eq!(size_of::<Row>(), 16);
+        assert_eq!(size_of::<Row>(), 24);
         let mut rows = Rows::new();
         let id: Arc<str> = Arc::from("pump");
-        assert!(rows.set(&id, &Ownership { owner: "a", epoch: Epoch(5), expiry: 60, clean_start: true }));
+        assert!(
+            rows.set(&id, &Ownership { owner: "a", epoch: Epoch(5), holder: Holder(7), expiry: 60, clean_start: true })
+        );
         rows.release("pump", Epoch(4));
         rows.release("pump", Epoch(6));
         let (owner, row) = rows.get("pump").unwrap();
-        assert_eq!((&**owner, row.expiry, row.clean_start), ("a", 60, true));
+        assert_eq!((&**owner, row.holder, row.expiry, row.clean_start), ("a", Holder(7), 60, true));
         rows.release("pump", Epoch(5));
         assert_eq!(rows.len(), 0);
     }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
-use proto::claims::{Owned, Refused, Reply, Request, reply, request};
+use proto::claims::{self as pb, Refused, Reply, Request, reply, request};
 use tokio::time::{Instant, timeout_at};
 
 use super::Claims;
-use crate::registry::Epoch;
+use crate::registry::{Epoch, Holder, Owned};
 
 /// Ids in one request.
 pub(super) const PAGE: usize = 1_000;
@@ -70,20 +70,27 @@ fn check_id(client_id: &str) -> Result<(), String> {
     fits.then_some(()).ok_or_else(|| "a client id that MQTT does not have".to_owned())
 }
 
-fn check_page(owned: &[Owned]) -> Result<(), String> {
+fn check_page(owned: &[pb::Owned]) -> Result<(), String> {
     if owned.len() > PAGE {
         return Err(format!("{} ids in one page", owned.len()));
     }
     owned.iter().try_for_each(|owned| check_id(&owned.client_id))
 }
 
-pub(super) fn to_wire(owned: impl IntoIterator<Item = (Arc<str>, Epoch)>) -> Vec<Owned> {
-    let to_wire = |(id, epoch): (Arc<str>, Epoch)| Owned { client_id: id.to_string(), epoch: epoch.0 };
+pub(super) fn to_wire(owned: impl IntoIterator<Item = Owned>) -> Vec<pb::Owned> {
+    let to_wire = |Owned { client_id, epoch, holder }: Owned| {
+        let client_id = client_id.to_string();
+        pb::Owned { client_id, epoch: epoch.0, holder: holder.0 }
+    };
     owned.into_iter().map(to_wire).collect()
 }
 
-pub(super) fn from_wire(owned: Vec<Owned>) -> Vec<(Arc<str>, Epoch)> {
-    owned.into_iter().map(|owned| (Arc::from(owned.client_id), Epoch(owned.epoch))).collect()
+pub(super) fn from_wire(owned: Vec<pb::Owned>) -> Vec<Owned> {
+    let from_wire = |pb::Owned { client_id, epoch, holder }| {
+        let client_id = Arc::from(client_id);
+        Owned { client_id, epoch: Epoch(epoch), holder: Holder(holder) }
+    };
+    owned.into_iter().map(from_wire).collect()
 }
 
 fn warn(node: &str, why: &dyn std::fmt::Display) {

@@ -16,14 +16,14 @@ impl Node {
         let group: Arc<str> = group.into();
         let worker = u16::try_from(session % 2).unwrap();
         let subscriber = Subscriber { session, serial: 1, subscription_id: 0, worker, qos: Qos::AtLeastOnce, flags: 0 };
-        self.core.index.groups().subscribe(&group, subscriber, |weight| self.core.group_changed(&group, weight));
+        self.core.parts.index.groups().subscribe(&group, subscriber, |weight| self.core.group_changed(&group, weight));
     }
 
     fn disconnect(&self, group: &str, session: u32) {
         let group: Arc<str> = group.into();
         let worker = u16::try_from(session % 2).unwrap();
         let announce = |weight| self.core.group_changed(&group, weight);
-        self.core.index.groups().set_online(&group, worker, session, false, announce);
+        self.core.parts.index.groups().set_online(&group, worker, session, false, announce);
     }
 
     fn send(&self, to: &Self, sequence: u64, share: Option<Share>) {
@@ -36,7 +36,7 @@ impl Node {
     }
 
     fn has_online(&self, at: &Self) -> bool {
-        self.core.index.groups().has_online(GROUP, PeerSet::default().with(self.slot(at)), false)
+        self.core.parts.index.groups().has_online(GROUP, PeerSet::default().with(self.slot(at)), false)
     }
 }
 
@@ -52,13 +52,13 @@ async fn a_peer_knows_of_a_group_whether_anybody_in_it_has_a_connection_also_by_
     a.until("it has the group", || a.has_online(&b)).await;
     b.disconnect(GROUP, 1);
     a.until("the member is away", || !a.has_online(&b)).await;
-    assert!(a.core.index.holders(GROUP).1.contains(a.slot(&b)), "it is a member still");
+    assert!(a.core.parts.index.holders(GROUP).1.contains(a.slot(&b)), "it is a member still");
     b.join(GROUP, 2);
     a.until("another is there", || a.has_online(&b)).await;
-    b.core.index.groups().unsubscribe(&GROUP.into(), 0, 2, |weight| b.core.group_changed(&GROUP.into(), weight));
-    b.core.index.groups().unsubscribe(&GROUP.into(), 1, 1, |weight| b.core.group_changed(&GROUP.into(), weight));
-    a.until("the group is gone", || a.core.index.holders(GROUP).1.is_empty()).await;
-    assert_eq!(a.core.index.counts().filters, 0);
+    b.core.parts.index.groups().unsubscribe(&GROUP.into(), 0, 2, |weight| b.core.group_changed(&GROUP.into(), weight));
+    b.core.parts.index.groups().unsubscribe(&GROUP.into(), 1, 1, |weight| b.core.group_changed(&GROUP.into(), weight));
+    a.until("the group is gone", || a.core.parts.index.holders(GROUP).1.is_empty()).await;
+    assert_eq!(a.core.parts.index.counts().filters, 0);
     let head = a.peer(&b).remote.lock().head();
     assert_eq!(head, b.core.routes.head(), "weights do not disturb the digest");
 }
@@ -85,7 +85,7 @@ async fn of_the_nodes_that_are_flooded_one_serves_a_group_that_nobody_was_told_t
     connect(&[&a, &b, &c]).await;
     b.join(GROUP, 1);
     c.join(GROUP, 1);
-    let knows = |one: &Node, other: &Node| one.core.index.holders(GROUP).1.contains(one.slot(other));
+    let knows = |one: &Node, other: &Node| one.core.parts.index.holders(GROUP).1.contains(one.slot(other));
     b.until("it knows of the other", || knows(&b, &c)).await;
     c.until("it knows of the other", || knows(&c, &b)).await;
     let flooded = PeerSet::default().with(a.slot(&b)).with(a.slot(&c));

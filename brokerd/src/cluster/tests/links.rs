@@ -42,12 +42,12 @@ async fn rows_reach_every_peer_and_the_subscriber_is_told_before_any_timeout() {
         a.until("its ticket is settled", || a.settled() == [(7, Outcome::Done)]).await;
     }
     for peer in [&b, &c] {
-        assert!(peer.core.index.holders("x/+").1.contains(peer.slot(&a)), "`{}` has the row", peer.name);
+        assert!(peer.core.parts.index.holders("x/+").1.contains(peer.slot(&a)), "`{}` has the row", peer.name);
     }
-    assert!(began.elapsed() < a.core.settings.subscribe_timeout);
+    assert!(began.elapsed() < a.core.parts.settings.subscribe_timeout);
     assert_eq!(a.count("cluster.suback.timed_out"), 0);
     a.unsubscribe("x/+", 1);
-    b.until("the row is gone", || b.core.index.holders("x/+").1.is_empty()).await;
+    b.until("the row is gone", || b.core.parts.index.holders("x/+").1.is_empty()).await;
 }
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn trap_2_a_second_subscriber_waits_for_the_row_that_the_first_one_wrote()
     // No task of this runtime ran since: nobody can have acknowledged.
     assert!(!a.core.when_live(second, ticket(2)));
     a.until("it is live", || a.settled() == [(2, Outcome::Done)]).await;
-    assert!(b.core.index.holders("x").1.contains(b.slot(&a)));
+    assert!(b.core.parts.index.holders("x").1.contains(b.slot(&a)));
 }
 
 #[tokio::test]
@@ -97,7 +97,7 @@ async fn trap_1_a_node_is_in_sync_only_with_rows_that_its_question_covers() {
     assert!(floods(), "one row is missing");
     dial::apply(&a.core, &peer, rows(1)).unwrap();
     assert!(!floods(), "all that it was asked for is here");
-    assert!(a.core.index.holders("x").1.contains(peer.slot));
+    assert!(a.core.parts.index.holders("x").1.contains(peer.slot));
     let ask = || peer.lease.lock().ask(Instant::now());
     dial::lease_answered(&a.core, &peer, &answer(ask(), 5, 2, 1));
     assert!(floods(), "the digest differs");
@@ -111,7 +111,7 @@ async fn trap_1_a_node_is_in_sync_only_with_rows_that_its_question_covers() {
     dial::lease_answered(&a.core, &peer, &answer(ask(), 5, 8, hash));
     assert!(!floods());
     a.core.renew(&peer, 6, address, Instant::now());
-    assert!(a.core.index.holders("x").1.is_empty());
+    assert!(a.core.parts.index.holders("x").1.is_empty());
     assert!(!a.core.up().contains(peer.slot), "until the hello of the new generation");
 }
 
@@ -171,15 +171,15 @@ async fn a_differing_set_at_the_same_version_is_found_and_mended() {
         .lock()
         .apply(forged, |filter, row| {
             if row.is_some() {
-                a.core.index.add_remote(filter, slot);
+                a.core.parts.index.add_remote(filter, slot);
             } else {
-                a.core.index.remove_remote(filter, slot);
+                a.core.parts.index.remove_remote(filter, slot);
             }
         })
         .unwrap();
     a.until("it is mended", || a.peer(&b).remote.lock().head() == b.core.routes.head()).await;
-    assert!(a.core.index.holders("leaked").1.is_empty());
-    assert!(a.core.index.holders("t/1").1.contains(slot));
+    assert!(a.core.parts.index.holders("leaked").1.is_empty());
+    assert!(a.core.parts.index.holders("t/1").1.contains(slot));
 }
 
 #[tokio::test]
@@ -194,8 +194,8 @@ async fn a_new_generation_starts_anew_and_the_old_rows_are_gone() {
     let again = Node::start_as("b", Plan { generation: 2, ..Plan::default() }).await;
     again.subscribe("new", 1);
     connect(&[&a, &again]).await;
-    assert!(a.core.index.holders("old").1.is_empty());
-    assert!(a.core.index.holders("new").1.contains(a.slot(&again)));
+    assert!(a.core.parts.index.holders("old").1.is_empty());
+    assert!(a.core.parts.index.holders("new").1.contains(a.slot(&again)));
     assert_eq!(a.peer(&again).standing.lock().generation, 2);
 }
 
@@ -227,15 +227,15 @@ async fn trap_7_a_joiner_whose_clock_is_far_ahead_is_refused_and_not_believed() 
         Plan { settings: |settings| settings.max_clock_skew = Duration::MAX / 4, ..Plan::default() },
     )
     .await;
-    let ahead = b.core.clock.now() + 3_600_000_000;
-    b.core.clock.merge(ahead).unwrap();
+    let ahead = b.core.parts.clock.now() + 3_600_000_000;
+    b.core.parts.clock.merge(ahead).unwrap();
     match handshake::dial(&b.core, a.address, Link::Control, 1).await {
         Err(HandshakeError::Refused(refused)) => {
             assert!(refused.text.contains("cluster.max_clock_skew"), "{refused:?}")
         }
         other => panic!("{:?}", other.err()),
     }
-    assert!(a.core.clock.high_water() < ahead);
+    assert!(a.core.parts.clock.high_water() < ahead);
 }
 
 #[tokio::test]
@@ -278,7 +278,7 @@ async fn a_node_whose_seeds_are_silent_serves_alone_after_the_join_timeout_and_s
     let settings = |settings: &mut crate::config::Cluster| settings.join_timeout = Duration::from_millis(150);
     let a = Node::start_as("a", Plan { has_seeds: true, settings, ..Plan::default() }).await;
     a.until("it serves", || *a.ready_rx.borrow()).await;
-    assert!(a.core.started.elapsed() >= Duration::from_millis(150));
+    assert!(a.core.parts.started.elapsed() >= Duration::from_millis(150));
     assert!(a.core.own.lock().trouble.contains("no seed answers"));
     let b = Node::start("b").await;
     connect(&[&a, &b]).await;
@@ -300,7 +300,7 @@ async fn trap_12_a_killed_peer_is_down_once_gossip_says_so_and_its_stream_is_gon
     drop(b);
     a.until("it is down", || !a.core.up().contains(peer.slot)).await;
     assert_eq!(peer.standing.lock().state("b"), MemberState::Down);
-    assert!(a.core.index.holders("x").1.contains(peer.slot), "its rows are kept for a while, masked");
+    assert!(a.core.parts.index.holders("x").1.contains(peer.slot), "its rows are kept for a while, masked");
 }
 
 #[tokio::test]
@@ -308,10 +308,10 @@ async fn a_leaving_member_is_dropped_at_once_and_may_come_back_only_anew() {
     let (a, b) = (Node::start("a").await, Node::start("b").await);
     connect(&[&a, &b]).await;
     b.subscribe("x", 1);
-    a.until("it has the row", || a.core.index.holders("x").1.contains(a.slot(&b))).await;
+    a.until("it has the row", || a.core.parts.index.holders("x").1.contains(a.slot(&b))).await;
     b.core.own.lock().state = PublishedState::Leaving;
     b.core.changed.notify_one();
-    a.until("its rows are gone", || a.core.index.holders("x").1.is_empty()).await;
+    a.until("its rows are gone", || a.core.parts.index.holders("x").1.is_empty()).await;
     assert!(!a.is_up(&b));
     match handshake::dial(&b.core, a.address, Link::Control, 99).await {
         Err(HandshakeError::Refused(refused)) => assert_eq!(refused.reason().as_str_name(), "REASON_LEFT"),
@@ -335,10 +335,10 @@ async fn a_peer_that_is_down_is_masked_and_used_again_when_it_answers_with_the_r
     a.until("it has heard it", || peer.standing.lock().address == wrong.address).await;
     a.cut(&b);
     a.until("b is down", || !a.is_up(&b)).await;
-    assert!(a.core.index.holders("x").1.contains(peer.slot), "masked, not forgotten");
+    assert!(a.core.parts.index.holders("x").1.contains(peer.slot), "masked, not forgotten");
     a.sees(&[a.sight(), right]);
     a.until("b is used again", || a.is_synced(&b)).await;
-    assert!(a.core.index.holders("x").1.contains(peer.slot));
+    assert!(a.core.parts.index.holders("x").1.contains(peer.slot));
     assert_eq!(a.count("cluster.rows.received"), 1, "its rows did not have to come again");
 }
 
@@ -352,10 +352,10 @@ async fn rows_of_a_peer_that_stays_down_are_forgotten_after_the_grace() {
     let b = Node::start("b").await;
     connect(&[&a, &b]).await;
     b.subscribe("x", 1);
-    a.until("it has the row", || a.core.index.holders("x").1.contains(a.slot(&b))).await;
+    a.until("it has the row", || a.core.parts.index.holders("x").1.contains(a.slot(&b))).await;
     let killed = Instant::now();
     drop(b);
-    a.until("the row is forgotten", || a.core.index.holders("x").1.is_empty()).await;
+    a.until("the row is forgotten", || a.core.parts.index.holders("x").1.is_empty()).await;
     assert!(killed.elapsed() >= Duration::from_millis(400));
     let is_listed = a.core.peer("b").is_some_and(|peer| peer.standing.lock().state("b") == MemberState::Down);
     assert!(is_listed, "as long as gossip knows of it");

@@ -99,7 +99,7 @@ async fn trap_9_full_letter_boxes_hold_up_messages_but_never_rows_or_acknowledge
     if !a.core.when_live(version, Ticket { worker: 0, token: 9_999 }) {
         a.until("the row is live at b", || a.settled() == [(9_999, Outcome::Done)]).await;
     }
-    assert!(b.core.index.holders("y").1.contains(b.slot(&a)));
+    assert!(b.core.parts.index.holders("y").1.contains(b.slot(&a)));
     assert!(a.is_synced(&b) && b.is_synced(&a));
     for node in [&a, &b] {
         node.post.drain();

@@ -172,7 +172,7 @@ impl Node {
         let (post, metrics) = (Arc::new(Post::default()), Metrics::default());
         let mut settings = settings(plan.cluster, plan.secret);
         (plan.settings)(&mut settings);
-        let core = Arc::new(Core::new(Parts {
+        let parts = Parts {
             identity: Identity::new(name, plan.cluster, plan.secret).unwrap(),
             clock: Arc::new(Clock::new(0, settings.max_clock_skew)),
             settings,
@@ -182,9 +182,8 @@ impl Node {
             index: Arc::new(Index::default()),
             mailboxes: post.clone(),
             tally: Tally::new(metrics.block()),
-            generation: plan.generation,
-            address,
-        }));
+        };
+        let core = Arc::new(Core::new(parts, plan.generation, address));
         let members_tx = watch::Sender::new(Members::default());
         let (ready_tx, ready_rx) = watch::channel(false);
         let (looked_tx, looked_rx) = watch::channel(0);
@@ -233,13 +232,13 @@ impl Node {
         let filter: Arc<str> = filter.into();
         let worker = u16::try_from(session % 2).unwrap();
         let subscriber = Subscriber { session, serial: 1, subscription_id: 0, worker, qos: Qos::AtLeastOnce, flags: 0 };
-        self.core.index.subscribe(&filter, subscriber, || self.core.route_changed(&filter, true))
+        self.core.parts.index.subscribe(&filter, subscriber, || self.core.route_changed(&filter, true))
     }
 
     pub(super) fn unsubscribe(&self, filter: &str, session: u32) {
         let name: Arc<str> = filter.into();
         let worker = u16::try_from(session % 2).unwrap();
-        assert!(self.core.index.unsubscribe(filter, worker, session, || {
+        assert!(self.core.parts.index.unsubscribe(filter, worker, session, || {
             self.core.route_changed(&name, false);
         }));
     }

@@ -19,7 +19,7 @@ impl Dice {
 /// Whether a message published at `at` reaches `owner`'s subscribers of a filter: by its row, or by a flood.
 fn reaches(at: &Node, owner: &Node, filter: &str) -> bool {
     let slot = at.slot(owner);
-    at.core.flood().contains(slot) || at.core.index.holders(filter).1.contains(slot)
+    at.core.flood().contains(slot) || at.core.parts.index.holders(filter).1.contains(slot)
 }
 
 async fn storm(seed: u64) {
@@ -60,9 +60,9 @@ async fn storm(seed: u64) {
         for at in nodes.iter().filter(|at| at.name != owner.name) {
             let slot = at.slot(owner);
             at.until("it has the rows", || at.peer(owner).remote.lock().head() == owner.core.routes.head()).await;
-            let held = at.core.index.filters().into_iter();
+            let held = at.core.parts.index.filters().into_iter();
             let held: BTreeSet<String> = held
-                .filter(|filter| at.core.index.holders(filter).1.contains(slot))
+                .filter(|filter| at.core.parts.index.holders(filter).1.contains(slot))
                 .map(|filter| filter.to_string())
                 .collect();
             assert_eq!(&held, expected, "seed {seed}: `{}`'s rows at `{}`", owner.name, at.name);

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::super::{Answer, AskError, Cluster, Inputs, JoinError, MemberState};
 use super::node::{Post, SECRET, settings};
 use crate::metrics::Metrics;
-use crate::registry::{Boxed, Claim, Clock, Elsewhere, Epoch, OwnedPage, Owners};
+use crate::registry::{Boxed, Claim, Clock, Elsewhere, Epoch, Holder, OwnedPage, Owners};
 use crate::router::Index;
 
 struct Member {
@@ -27,7 +27,7 @@ impl Owners for Nobody {
     fn owned(&self, _: u64, _: usize) -> Boxed<'_, OwnedPage> {
         Box::pin(std::future::ready((Vec::new(), None)))
     }
-    fn epoch_of(&self, _: &Arc<str>) -> Boxed<'_, Option<Epoch>> {
+    fn owned_one(&self, _: &Arc<str>) -> Boxed<'_, Option<(Epoch, Holder)>> {
         Box::pin(std::future::ready(None))
     }
 }
@@ -95,9 +95,16 @@ async fn three_nodes_find_each_other_from_one_seed_and_ask_each_other() {
     b.cluster.answer_with(Arc::new(Echo));
     let long = Duration::from_secs(5);
     assert_eq!(c.cluster.ask("b", "hello".into(), long).await, Ok("hello".into()));
-    let claim = Claim { client_id: "pump".into(), clean_start: false, session_expiry: 0, known: Epoch(0) };
-    let first = b.cluster.claims().claim(claim.clone()).await;
-    let second = c.cluster.claims().claim(claim).await;
+    let claim = Claim {
+        client_id: "pump".into(),
+        holder: Holder::default(),
+        needs_registrar: false,
+        clean_start: false,
+        session_expiry: 0,
+        known: Epoch(0),
+    };
+    let first = b.cluster.claims().claim(claim.clone()).await.unwrap();
+    let second = c.cluster.claims().claim(claim).await.unwrap();
     assert!(second.epoch > first.epoch);
     assert_eq!(second.previous, Some("b".to_owned()), "whichever node is its registrar");
     assert_eq!(c.cluster.ask("d", Bytes::new(), long).await, Err(AskError::NotUp("d".into())));

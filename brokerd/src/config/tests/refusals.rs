@@ -70,6 +70,27 @@ fn wrong_types_and_ranges_name_what_is_allowed() {
     assert!(no_bind.starts_with("listeners.tcp.lan.bind (default): is missing: an IP address"), "{no_bind}");
 }
 
+/// CVE-2026-42209: a 0 where none was thought of became a division by it.
+#[test]
+fn a_zero_is_refused_where_it_is_not_said_to_be_allowed() {
+    let one_of_each = ["tcp", "tls", "ws", "wss", "unix"].map(|kind| format!("listeners.{kind}.default.backlog=1"));
+    let (_, reader) = super::super::resolve(&with_set(&one_of_each.each_ref().map(String::as_str)));
+    let mut numbers = 0;
+    for (key, allowed) in reader.known() {
+        let is_number = allowed.contains("an integer") || allowed.contains("a duration") || allowed.contains("bytes");
+        let zero = if allowed.contains("a duration") { "0s" } else { "0" };
+        if !is_number || allowed.contains("a text") {
+            continue;
+        }
+        numbers += 1;
+        let told = load(&with_set(&[&format!("{key}={zero}")]));
+        let is_refused = told.as_ref().is_err_and(|problems| problems.iter().any(|problem| problem.key == *key));
+        let is_allowed = allowed.contains("from 0");
+        assert_eq!(is_refused, !is_allowed, "{key} = {zero}, where allowed is {allowed}: {told:?}");
+    }
+    assert!(numbers > 30, "{numbers} keys are numbers");
+}
+
 #[test]
 fn node_names_that_would_leave_the_data_directory_are_refused() {
     for name in ["..", ".", "", "a/b", "é", "a b", &"x".repeat(65)] {
@@ -120,6 +141,14 @@ fn values_are_shown_short_and_without_control_characters() {
     assert!(told.len() < 300, "{told}");
 }
 
+/// Found by the fuzzer: the name of a variable was shown as it stood.
+#[test]
+fn the_name_of_a_variable_is_shown_without_control_characters() {
+    let environment = vec![("BROKERD_MQTT__\u{1b}[31mX\n".into(), "1".into())];
+    let told = refused(&Sources { environment, ..Sources::default() });
+    assert!(!told.contains('\u{1b}') && told.contains("BROKERD_MQTT__\\u{1b}[31mX\\n"), "{told:?}");
+}
+
 #[test]
 fn a_missing_or_foreign_file_is_named() {
     let told = FileText::read("/nonexistent/b.toml".as_ref()).unwrap_err().to_string();
@@ -168,4 +197,21 @@ fn a_list_of_tables_says_which_entry_is_wrong_and_why() {
         assert!(lines.contains("entry 2: ") && lines.contains(why), "{wrong}:\n{lines}");
     }
     assert!(refused(&with_file("rewrite = ['a']")).contains("allowed is a list of"));
+}
+
+#[test]
+fn a_queue_priority_wants_a_filter_and_a_number_from_1_to_255() {
+    let rule = "[[queue_priority]]\ntopic = 'alarm/#'\npriority = 255\n";
+    assert_eq!(accepted(&with_file(rule)).queue_priority[0].priority, 255);
+    for (wrong, why) in [
+        ("topic = 'a#'\npriority = 1", "topic = \"a#\" is not a topic filter"),
+        ("topic = 'a'", "priority is missing"),
+        ("topic = 'a'\npriority = 0", "priority = 0: allowed is an integer from 1 to 255"),
+        ("topic = 'a'\npriority = 256", "priority = 256: allowed is an integer from 1 to 255"),
+        ("topic = 'a'\npriority = 1\nweight = 2", "weight is unknown; there are topic, priority"),
+    ] {
+        let lines = refused(&with_file(&format!("{rule}[[queue_priority]]\n{wrong}\n")));
+        assert!(lines.contains("entry 2: ") && lines.contains(why), "{wrong}:\n{lines}");
+    }
+    assert!(refused(&with_set(&["persistence.default_priority=middle"])).contains("allowed is lowest or highest"));
 }

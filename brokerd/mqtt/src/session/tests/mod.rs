@@ -41,7 +41,6 @@ fn server() -> ServerLimits {
         max_client_id_len: 64,
         capabilities: Capabilities::default(),
         response_information: None,
-        shared_subscriptions: true,
     }
 }
 
@@ -58,7 +57,6 @@ fn limits() -> SessionLimits {
         write_buffer: 100_000,
         max_subscriptions: 0,
         capabilities: Capabilities::default(),
-        shared_subscriptions: true,
         auth_timeout: 5000,
     }
 }

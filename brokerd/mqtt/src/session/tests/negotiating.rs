@@ -2,6 +2,7 @@
 
 use super::packets::*;
 use super::*;
+use crate::codec::ConnAck;
 
 fn settle(connect: &Connect, server: &ServerLimits) -> Result<Negotiated, ReasonCode> {
     let bytes = connect.bytes();
@@ -83,17 +84,26 @@ fn version_3_1_1_with_a_clean_session_may_leave_its_id_out() {
 fn connack_states_what_the_server_leaves_out_and_nothing_of_what_it_has() {
     let states = |terms: &Negotiated| {
         let connack = terms.connack(false);
-        let booleans = [connack.retain_available, connack.wildcard_available, connack.subscription_ids_available];
+        let ConnAck { retain_available, wildcard_available, subscription_ids_available, shared_available, .. } =
+            connack;
+        let booleans = [retain_available, wildcard_available, subscription_ids_available, shared_available];
         (connack.maximum_qos, booleans)
     };
     let all = settle(&Connect::new(Version::V5), &server()).unwrap();
-    assert_eq!(states(&all), (None, [None; 3]));
-    let capabilities = Capabilities { max_qos: Q1, retain: false, wildcards: false, subscription_ids: false };
+    assert_eq!(states(&all), (None, [None; 4]));
+    let capabilities = Capabilities {
+        max_qos: Q1,
+        retain: false,
+        wildcards: false,
+        subscription_ids: false,
+        shared: false,
+        exclusive: false,
+    };
     let few = ServerLimits { capabilities, ..server() };
     let terms = settle(&Connect::new(Version::V5), &few).unwrap();
-    assert_eq!(states(&terms), (Some(Q1), [Some(false); 3]));
+    assert_eq!(states(&terms), (Some(Q1), [Some(false); 4]));
     let terms = settle(&Connect::new(Version::V311), &few).unwrap();
-    assert_eq!(states(&terms), (None, [None; 3]), "3.x has no word for it");
+    assert_eq!(states(&terms), (None, [None; 4]), "3.x has no word for it");
 }
 
 #[test]

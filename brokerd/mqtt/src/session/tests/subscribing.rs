@@ -10,7 +10,7 @@ fn granted(pair: &Pair, filter: &str) -> Granted {
 #[test]
 fn each_filter_is_settled_in_order_and_a_refused_one_does_not_stop_the_others() {
     let mut pair = Pair::v5();
-    pair.limits.shared_subscriptions = false;
+    pair.limits.capabilities.shared = false;
     pair.feed(subscribe(Version::V5, 1, 0, &[("a", 0), ("$share/g/b", 1), ("c/#", 2)]));
     assert_eq!(pair.asked(), ["subscribe #1 a new, 0x9e, c/# new"]);
     assert_eq!(pair.sent(), Vec::<String>::new(), "SUBACK waits until they are live");
@@ -159,4 +159,30 @@ fn an_exclusive_subscription_is_refused_rather_than_granted_without_being_one() 
     let mut pair = Pair::v5();
     pair.feed(subscribe(Version::V5, 1, 0, &[("$exclusive/a", 0), ("a", 0)]));
     assert_eq!(pair.asked(), ["subscribe #1 0x8f, a new"]);
+}
+
+#[test]
+fn an_exclusive_subscription_is_granted_where_it_is_on_and_only_to_a_plain_filter() {
+    let mut pair = Pair::v5();
+    pair.limits.capabilities.exclusive = true;
+    let filters = ["$exclusive/a", "$exclusive/", "$exclusive/$share/g/a", "$exclusive/$exclusive/a", "$exclusive/b/#"];
+    for filter in filters.iter().chain(&["$share/g/$exclusive/a"]) {
+        pair.feed(subscribe(Version::V5, 1, 0, &[(filter, 0)]));
+    }
+    let answers = ["$exclusive/a new", "0x8f", "0x8f", "0x8f", "$exclusive/b/# new", "0x8f"];
+    assert_eq!(pair.asked(), answers.map(|answer| format!("subscribe #1 {answer}")));
+    let exclusive = granted(&pair, "$exclusive/b/#");
+    assert_eq!((exclusive.exclusive(), exclusive.plain()), (Some("b/#"), "b/#"));
+}
+
+#[test]
+fn a_filter_is_subscribed_to_plainly_or_exclusively_but_not_both() {
+    let mut pair = Pair::v5();
+    pair.limits.capabilities.exclusive = true;
+    pair.feed(subscribe(Version::V5, 1, 0, &[("$exclusive/a", 0), ("a", 0), ("b", 0), ("$exclusive/b", 0)]));
+    assert_eq!(pair.asked(), ["subscribe #1 $exclusive/a new, 0x8f, b new, 0x8f"]);
+    pair.feed(unsubscribe(Version::V5, 2, &["$exclusive/a"]));
+    pair.asked();
+    pair.feed(subscribe(Version::V5, 3, 0, &[("a", 0)]));
+    assert_eq!(pair.asked(), ["subscribe #3 a new"]);
 }

@@ -66,7 +66,7 @@ async fn a_grant_below_what_the_loser_holds_is_raised_above_it() {
     let grant = sim.claim("a", &id).await;
     assert!(grant.epoch > held);
     assert_eq!(sim.owners(&id), [("a", grant.epoch)]);
-    assert_eq!(sim.row("b", &id), Some(Found { owner: "a".to_owned(), epoch: grant.epoch }));
+    assert_eq!(sim.row("b", &id), Some(Found { owner: "a".to_owned(), epoch: grant.epoch, holder: Holder::default() }));
 }
 
 #[tokio::test(start_paused = true)]
@@ -86,7 +86,7 @@ async fn a_clock_a_year_ahead_is_refused_and_poisons_nobody() {
     assert_eq!(sim.timed_out(), 1, "c granted for itself, counted");
     // The same stamp inside a request of a sound clock.
     let epoch = wall() + 365 * 86_400_000_000;
-    let owned = vec![pb::Owned { client_id: id.clone(), epoch }];
+    let owned = vec![pb::Owned { client_id: id.clone(), epoch, holder: 0 }];
     for what in [
         request::What::Announce(pb::Announce { owned }),
         request::What::Superseded(pb::Superseded { client_id: id.clone(), epoch }),
@@ -113,7 +113,7 @@ async fn a_silent_registrar_is_done_without_counted_and_told_later() {
     assert_eq!(sim.timed_out(), 1);
     sim.net.cut.lock().clear();
     sim.settled().await;
-    assert_eq!(sim.row("b", &id), Some(Found { owner: "a".to_owned(), epoch: grant.epoch }));
+    assert_eq!(sim.row("b", &id), Some(Found { owner: "a".to_owned(), epoch: grant.epoch, holder: Holder::default() }));
 }
 
 #[tokio::test(start_paused = true)]
@@ -142,7 +142,7 @@ async fn a_node_that_is_not_the_registrar_in_its_own_view_redirects_once() {
     sim.nodes["a"].claims.on_view(vec!["a".to_owned(), "b".to_owned()]);
     let grant = sim.claim("a", &id).await;
     assert_eq!(sim.timed_out(), 0);
-    assert_eq!(sim.row("c", &id), Some(Found { owner: "a".to_owned(), epoch: grant.epoch }));
+    assert_eq!(sim.row("c", &id), Some(Found { owner: "a".to_owned(), epoch: grant.epoch, holder: Holder::default() }));
     assert_eq!(sim.row("b", &id), None);
 }
 

@@ -27,7 +27,7 @@ async fn owners_announce_the_ids_of_a_registrar_that_died() {
     sim.kill("b");
     sim.all_see(&rest);
     sim.settled().await;
-    assert_eq!(sim.row("c", &id), Some(Found { owner: "a".to_owned(), epoch: first.epoch }));
+    assert_eq!(sim.row("c", &id), Some(Found { owner: "a".to_owned(), epoch: first.epoch, holder: Holder::default() }));
     assert!(sim.is_complete());
 }
 

@@ -3,6 +3,7 @@
 
 mod grants;
 mod history;
+mod holders;
 mod membership;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -19,7 +20,13 @@ const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The sessions of a node: a claim that was granted is a session at once.
 #[derive(Default)]
-struct Sessions(Mutex<BTreeMap<Arc<str>, Epoch>>);
+struct Sessions(Mutex<BTreeMap<Arc<str>, Epoch>>, Mutex<BTreeMap<Arc<str>, Holder>>);
+
+impl Sessions {
+    fn holder(&self, id: &str) -> Holder {
+        self.1.lock().get(id).copied().unwrap_or_default()
+    }
+}
 
 impl Owners for Sessions {
     fn superseded(&self, client_id: &Arc<str>, epoch: Epoch) {
@@ -28,15 +35,24 @@ impl Owners for Sessions {
     fn owned(&self, cursor: u64, limit: usize) -> Boxed<'_, OwnedPage> {
         let from = usize::try_from(cursor).unwrap();
         let sessions = self.0.lock();
-        let page: Vec<_> = sessions.iter().skip(from).take(limit).map(|(id, epoch)| (id.clone(), *epoch)).collect();
+        let page: Vec<_> = sessions
+            .iter()
+            .skip(from)
+            .take(limit)
+            .map(|(id, epoch)| {
+                let (client_id, holder) = (id.clone(), self.holder(id));
+                Owned { client_id, epoch: *epoch, holder }
+            })
+            .collect();
         let next = (from + page.len() < sessions.len()).then_some(cursor + page.len() as u64);
         Box::pin(async move {
             tokio::task::yield_now().await;
             (page, next)
         })
     }
-    fn epoch_of(&self, client_id: &Arc<str>) -> Boxed<'_, Option<Epoch>> {
-        Box::pin(std::future::ready(self.0.lock().get(client_id).copied()))
+    fn owned_one(&self, client_id: &Arc<str>) -> Boxed<'_, Option<(Epoch, Holder)>> {
+        let found = self.0.lock().get(client_id).map(|epoch| (*epoch, self.holder(client_id)));
+        Box::pin(std::future::ready(found))
     }
 }
 
@@ -175,12 +191,37 @@ impl Sim {
     }
 
     async fn claim_knowing(&self, name: &str, id: &str, known: Epoch) -> Grant {
+        self.claim_as(name, id, Holder::default(), known).await.unwrap()
+    }
+
+    /// A claim that needs its registrar where there is a holder.
+    async fn claim_for(&self, name: &str, id: &str, holder: &str) -> Result<Grant, Refusal> {
+        self.claim_as(name, id, Holder::of(holder), Epoch(0)).await
+    }
+
+    async fn claim_as(&self, name: &str, id: &str, holder: Holder, known: Epoch) -> Result<Grant, Refusal> {
+        let node = &self.nodes[name];
+        let (client_id, needs_registrar): (Arc<str>, _) = (Arc::from(id), holder != Holder::default());
+        let claim = Claim {
+            client_id: client_id.clone(),
+            holder,
+            needs_registrar,
+            clean_start: false,
+            session_expiry: 60,
+            known,
+        };
+        let grant = node.claims.claim(claim).await?;
+        node.sessions.1.lock().insert(client_id.clone(), holder);
+        node.sessions.0.lock().insert(client_id, grant.epoch);
+        Ok(grant)
+    }
+
+    /// The session of an id ends where it is.
+    fn end(&self, name: &str, id: &str) {
         let node = &self.nodes[name];
         let client_id: Arc<str> = Arc::from(id);
-        let claim = Claim { client_id: client_id.clone(), clean_start: false, session_expiry: 60, known };
-        let grant = node.claims.claim(claim).await;
-        node.sessions.0.lock().insert(client_id, grant.epoch);
-        grant
+        let epoch = node.sessions.0.lock().remove(&client_id).unwrap();
+        node.claims.release(&client_id, epoch);
     }
 
     async fn claim(&self, name: &str, id: &str) -> Grant {
