@@ -66,6 +66,12 @@ impl Raw {
         (client, connack)
     }
 
+    /// Its own end of the connection.
+    #[must_use]
+    pub fn local_address(&self) -> SocketAddr {
+        self.stream.local_addr().expect("an address")
+    }
+
     /// With another deadline for what should come, such as an acknowledgement that waits for a node to be declared down.
     #[must_use]
     pub const fn patient(mut self, patience: Duration) -> Self {
