@@ -163,7 +163,7 @@ impl Shard {
     fn first_packets(&mut self, slot: u32, bytes: &[u8]) {
         self.begin_turn();
         let used = self.packets(slot, bytes);
-        self.keep_partial(slot, &bytes[used..]);
+        self.keep_partial(slot, &bytes[used..], true);
     }
 
     /// Hands a packet to its session and carries out what the session asks for.
@@ -224,6 +224,9 @@ impl Shard {
         let Some(mut conn) = entry.conn.take() else { return };
         conn.kick(); // its task finds it gone and ends
         conn.transport.close();
+        if let Some(ticket) = conn.ticket.take() {
+            self.partials.borrow_mut().release(ticket);
+        }
         self.offline += 1;
         entry.view.connected = false;
         entry.view.disconnected_at = wall_millis();

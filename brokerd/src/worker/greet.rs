@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::attach::Handover;
 use super::mailbox::Mail;
+use super::partials::Stranger;
 use super::rewrite::Who;
 use super::shard::Handle;
 use crate::access::{Action, Credentials, Denied, Identity, Principal};
@@ -35,10 +36,14 @@ pub(super) struct Accepted {
 /// nothing else.
 pub(super) async fn greet(shard: Handle, accepted: Accepted) {
     let cutting = accepted.connected.cutting();
+    let mut stranger = Stranger::of(&shard.borrow());
+    let sent_away = stranger.sent_away();
     let received = tokio::select! {
-        received = receive(&shard, accepted) => received,
+        received = receive(&shard, accepted, &mut stranger) => received,
         () = cutting.cancelled() => return, // its listener was stopped
+        () = sent_away.notified() => return, // half a CONNECT held too much for too long
     };
+    drop(stranger);
     let Some(handover) = received else { return };
     let shared = shard.borrow().shared.clone();
     let worker = shared.boxes.worker_of(&handover.negotiated.client_id);
@@ -50,10 +55,10 @@ pub(super) async fn greet(shard: Handle, accepted: Accepted) {
 }
 
 /// Everything up to a client that is known and let in.
-async fn receive(shard: &Handle, accepted: Accepted) -> Option<Handover> {
+async fn receive(shard: &Handle, accepted: Accepted, stranger: &mut Stranger) -> Option<Handover> {
     let mut connected = accepted.connected;
     let deadline = Instant::now() + shard.borrow().shared.settings.connect_timeout;
-    let met = timeout_at(deadline, meet(shard, accepted.socket, &mut connected)).await;
+    let met = timeout_at(deadline, meet(shard, accepted.socket, &mut connected, stranger)).await;
     let (transport, buffer) = met.ok().flatten()?;
     let understood = understand(shard, &connected, &buffer.bytes[..buffer.connect]);
     let (negotiated, credentials) = match understood {
@@ -85,7 +90,12 @@ struct Greeting {
 
 /// Everything before the CONNECT is looked at, each layer on top of the one before; what one of them read too much is
 /// the begin of the next.
-async fn meet(shard: &Handle, socket: StdSocket, connected: &mut Connected) -> Option<(Transport, Greeting)> {
+async fn meet(
+    shard: &Handle,
+    socket: StdSocket,
+    connected: &mut Connected,
+    stranger: &mut Stranger,
+) -> Option<(Transport, Greeting)> {
     let listener = connected.through().clone();
     let mut transport = Transport::plain(socket).ok()?;
     let mut early = Vec::new();
@@ -116,7 +126,7 @@ async fn meet(shard: &Handle, socket: StdSocket, connected: &mut Connected) -> O
     }
     let mut limits = limits(shard, connected);
     limits.max_packet_size = limits.max_packet_size.min(shard.borrow().shared.settings.max_connect_size);
-    let greeting = read_connect(shard, &transport, &early, &limits).await?;
+    let greeting = read_connect(shard, &transport, &early, &limits, stranger).await?;
     Some((transport, greeting))
 }
 
@@ -163,7 +173,13 @@ fn limits(shard: &Handle, connected: &Connected) -> Limits {
 }
 
 /// Reads until the first packet is whole; `None` if it is no CONNECT or never will be whole.
-async fn read_connect(shard: &Handle, transport: &Transport, early: &[u8], limits: &Limits) -> Option<Greeting> {
+async fn read_connect(
+    shard: &Handle,
+    transport: &Transport,
+    early: &[u8],
+    limits: &Limits,
+    stranger: &mut Stranger,
+) -> Option<Greeting> {
     let mut bytes = BytesMut::with_capacity(512); // grows with what came, never by what a header claims
     bytes.extend_from_slice(early);
     loop {
@@ -177,6 +193,12 @@ async fn read_connect(shard: &Handle, transport: &Transport, early: &[u8], limit
         }
         let length = bytes.len();
         bytes.resize(length + length.max(512), 0);
+        if length > 0 {
+            stranger.hold(bytes.capacity());
+            let mut shard = shard.borrow_mut();
+            shard.begin_turn();
+            shard.send_holders_away();
+        }
         let read = transport.read(&mut bytes[length..]).await.ok()?;
         bytes.truncate(length + read);
         if read == 0 {

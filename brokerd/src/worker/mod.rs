@@ -9,6 +9,7 @@ mod flush;
 mod greet;
 mod groups;
 mod mailbox;
+mod partials;
 mod query;
 mod review;
 mod rewrite;

@@ -286,6 +286,7 @@ fn settings(config: &Config) -> Settings {
         },
         delayed: DelayLimits { messages: mqtt.max_delayed, bytes: mqtt.max_delayed_bytes },
         max_connect_size: mqtt.max_connect_size,
+        max_partial_bytes: mqtt.max_partial_bytes,
         connect_timeout: mqtt.connect_timeout,
         max_offline_sessions: persistence.max_offline_sessions,
         deny_disconnects: mqtt.deny_action == config::DenyAction::Disconnect,
