@@ -84,6 +84,14 @@ impl Raw {
         let _ = within(self.patience, "room in the socket", self.stream.write_all(bytes)).await;
     }
 
+    /// Writes bytes, and tells whether the broker has said or ended something meanwhile; it is then there to be read.
+    pub async fn send_until_answered(&mut self, bytes: &[u8]) -> bool {
+        self.send(bytes).await;
+        let mut peeked = [0];
+        let is_there = tokio::time::timeout(Duration::ZERO, self.stream.peek(&mut peeked)).await;
+        is_there.is_ok()
+    }
+
     /// The next packet, or `None` at the end of the connection.
     pub async fn next_or_end(&mut self) -> Option<Packet> {
         if let Some(packet) = self.inbox.pop_front() {

@@ -137,6 +137,7 @@ fn mqtt(r: &mut Reader) -> Mqtt {
         receive_maximum: r.integer("mqtt.receive_maximum", 1000, 1..=u16::MAX),
         max_inflight: r.integer("mqtt.max_inflight", 100, 1..=u16::MAX),
         max_topic_levels: r.integer("mqtt.max_topic_levels", 128, 1..=u16::MAX),
+        max_user_properties: r.integer("mqtt.max_user_properties", 1000, 1..=BILLION),
         max_topic_len: r.integer("mqtt.max_topic_len", u16::MAX, 1..=u16::MAX),
         max_subscription_len: r.integer("mqtt.max_subscription_len", u16::MAX, 1..=u16::MAX),
         // A server must take ids of 1 to 23 bytes [MQTT-3.1.3-5].

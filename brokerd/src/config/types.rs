@@ -78,6 +78,8 @@ pub struct Mqtt {
     pub max_inflight: u16,
     /// Levels of a topic or filter.
     pub max_topic_levels: u16,
+    /// User properties of a packet, and of a will.
+    pub max_user_properties: usize,
     /// Bytes of a topic name.
     pub max_topic_len: u16,
     /// Bytes of a topic filter.

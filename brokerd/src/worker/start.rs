@@ -252,6 +252,7 @@ fn settings(config: &Config) -> Settings {
             max_topic_len: usize::from(mqtt.max_topic_len),
             max_filter_len: usize::from(mqtt.max_subscription_len),
             max_topic_levels: usize::from(mqtt.max_topic_levels),
+            max_user_properties: mqtt.max_user_properties,
         },
         server: ServerLimits {
             receive_maximum: mqtt.receive_maximum,

@@ -125,7 +125,7 @@ fn fields<'a>(version: Version, mut reader: Reader<'a>, limits: &Limits) -> Resu
         properties: Properties::default(),
     };
     if version == Version::V5 {
-        properties(&mut reader, &mut connect)?;
+        properties(&mut reader, &mut connect, limits)?;
     }
     connect.client_id = reader.text()?;
     if let Some((qos, retain)) = flags.will {
@@ -145,8 +145,8 @@ fn fields<'a>(version: Version, mut reader: Reader<'a>, limits: &Limits) -> Resu
 }
 
 /// 3.1.2.11.
-fn properties<'a>(reader: &mut Reader<'a>, connect: &mut Connect<'a>) -> Result<(), Violation> {
-    let mut section = Section::open(reader, Allowed::CONNECT)?;
+fn properties<'a>(reader: &mut Reader<'a>, connect: &mut Connect<'a>, limits: &Limits) -> Result<(), Violation> {
+    let mut section = Section::open(reader, Allowed::CONNECT, limits)?;
     connect.properties = section.properties();
     while let Some(property) = section.next()? {
         match property {
@@ -177,7 +177,7 @@ fn will<'a>(
 ) -> Result<Will<'a>, Violation> {
     let (mut delay, mut expiry, mut properties) = (0, None, Properties::default());
     if version == Version::V5 {
-        let mut section = Section::open(reader, Allowed::WILL)?;
+        let mut section = Section::open(reader, Allowed::WILL, limits)?;
         properties = section.properties();
         while let Some(property) = section.next()? {
             match property {
