@@ -33,6 +33,11 @@ pub(super) async fn attach(shard: Handle, handover: Handover) {
     let Ok(transport) = transport.attach() else {
         return;
     };
+    // This runtime does not know yet that the socket takes bytes. What is behind the CONNECT may end the connection at
+    // once, and the CONNACK and the reason would find no way out.
+    if std::future::poll_fn(|cx| transport.poll_write_ready(cx)).await.is_err() {
+        return;
+    }
     let (version, client_id) = (negotiated.version, negotiated.client_id.clone());
     // Before the claim: who may not have the id must not take it from its owner.
     let is_refused = !shard.borrow().may_have(&client_id, &identity);
