@@ -74,7 +74,7 @@ async fn live(address: SocketAddr, name: String, mut chance: Seeded) {
             let bytes = match chance.below(7) {
                 0 | 1 => packet::subscribe(version, id, &[(filter, qos), (filter, qos), ("a", 0)]),
                 2 => packet::unsubscribe(version, id, &[filter, filter, "never"]),
-                3 => PublishOut::new(chance.pick(&["a", "a/b", "/"]), b"x", qos, id).encode(version),
+                3 => PublishOut::new(["a", "a/b", "/"][chance.below(3)], b"x", qos, id).encode(version),
                 4 => packet::acknowledge(0x62, id),
                 5 => packet::acknowledge(*chance.pick(&[0x40, 0x50, 0x70]), chance.below(20) as u16 + 1),
                 _ => PINGREQ.to_vec(),
