@@ -52,6 +52,8 @@ metrics! {
     PingrespSent = "packets.pingresp.sent",
     DisconnectReceived = "packets.disconnect.received",
     DisconnectSent = "packets.disconnect.sent",
+    AuthReceived = "packets.auth.received",
+    AuthSent = "packets.auth.sent",
     MessagesReceived = "messages.received",
     MessagesSent = "messages.sent",
     MessagesQos0Received = "messages.qos0.received",

@@ -8,6 +8,7 @@ pub mod binaries;
 pub mod broker;
 pub mod cluster;
 pub mod ctl;
+pub mod in_process;
 pub mod malformed;
 pub mod mosquitto;
 pub mod node;

@@ -248,6 +248,22 @@ pub fn acknowledge(first: u8, id: u16) -> Vec<u8> {
     frame(first, &id.to_be_bytes())
 }
 
+/// AUTH (5.0) of this reason code with a method and data; empty data is left out.
+#[must_use]
+pub fn auth(code: u8, method: &str, data: &[u8]) -> Vec<u8> {
+    frame(0xf0, &[vec![code], with_length(&authentication(method, data))].concat())
+}
+
+/// Authentication Method and Data as properties; empty data is left out.
+#[must_use]
+pub fn authentication(method: &str, data: &[u8]) -> Vec<u8> {
+    let mut properties = property_text(0x15, method);
+    if !data.is_empty() {
+        properties.extend([&[0x16][..], &binary(data)].concat());
+    }
+    properties
+}
+
 /// PINGREQ
 pub const PINGREQ: &[u8] = &[0xc0, 0];
 /// DISCONNECT, normal.

@@ -22,6 +22,8 @@ pub struct Raw {
     inbox: VecDeque<Packet>,
     last_id: u16,
     patience: Duration,
+    /// Reason String of the packet that was read last.
+    pub reason_string: Option<String>,
 }
 
 impl Raw {
@@ -30,7 +32,7 @@ impl Raw {
         let stream = soon("a TCP connection", TcpStream::connect(address)).await;
         let stream = stream.unwrap_or_else(|error| panic!("{address}: {error}"));
         stream.set_nodelay(true).expect("a socket option");
-        Self { stream, version, bytes: vec![], inbox: VecDeque::new(), last_id: 0, patience: SOON }
+        Self { stream, version, bytes: vec![], inbox: VecDeque::new(), last_id: 0, patience: SOON, reason_string: None }
     }
 
     /// A connection with its CONNECT accepted.
@@ -59,7 +61,8 @@ impl Raw {
         socket.bind(from).expect("an address of this machine");
         let stream = soon("a TCP connection", socket.connect(address)).await.expect("a connection");
         let (version, patience) = (connect.version, SOON);
-        let mut client = Self { stream, version, bytes: vec![], inbox: VecDeque::new(), last_id: 0, patience };
+        let (bytes, inbox, reason_string) = (vec![], VecDeque::new(), None);
+        let mut client = Self { stream, version, bytes, inbox, last_id: 0, patience, reason_string };
         client.send(&connect.encode()).await;
         let Packet::Connack(connack) = client.expect().await else { panic!("not a CONNACK") };
         assert_eq!(connack.code, 0, "CONNECT of {} was refused", connect.client_id);
@@ -112,9 +115,10 @@ impl Raw {
 
     async fn read(&mut self) -> Option<Packet> {
         loop {
-            match read::packet(&self.bytes, self.version) {
-                Ok(Some((packet, length))) => {
+            match read::explained(&self.bytes, self.version) {
+                Ok(Some((packet, length, reason_string))) => {
                     self.bytes.drain(..length);
+                    self.reason_string = reason_string;
                     return Some(packet);
                 }
                 Ok(None) => {}

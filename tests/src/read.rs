@@ -25,6 +25,8 @@ pub enum Packet {
     Pingresp,
     /// DISCONNECT with its reason code.
     Disconnect(u8),
+    /// AUTH with its reason code.
+    Auth(u8, Properties),
 }
 
 /// CONNACK
@@ -108,8 +110,13 @@ impl Properties {
 
 /// The packet at the start of `bytes` and how long it is; `None` when more must come first.
 pub fn packet(bytes: &[u8], version: Version) -> Result<Option<(Packet, usize)>, String> {
+    Ok(explained(bytes, version)?.map(|(packet, length, _)| (packet, length)))
+}
+
+/// The same, and the reason string that the packet carries.
+pub fn explained(bytes: &[u8], version: Version) -> Result<Option<(Packet, usize, Option<String>)>, String> {
     let Some(&first) = bytes.first() else { return Ok(None) };
-    let mut cursor = Cursor { bytes, at: 1 };
+    let mut cursor = Cursor { bytes, at: 1, reason: None };
     let Some(length) = cursor.length()? else {
         return Ok(None);
     };
@@ -117,17 +124,19 @@ pub fn packet(bytes: &[u8], version: Version) -> Result<Option<(Packet, usize)>,
     if bytes.len() < end {
         return Ok(None);
     }
-    let mut body = Cursor { bytes: &bytes[cursor.at..end], at: 0 };
+    let mut body = Cursor { bytes: &bytes[cursor.at..end], at: 0, reason: None };
     let packet = body.packet(first, version).map_err(|why| format!("{why} in {:02x?}", &bytes[..end.min(200)]))?;
     if body.at != body.bytes.len() {
         return Err(format!("bytes after the end of {packet:?}"));
     }
-    Ok(Some((packet, end)))
+    Ok(Some((packet, end, body.reason)))
 }
 
 struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// The Reason String that was met.
+    reason: Option<String>,
 }
 
 impl<'a> Cursor<'a> {
@@ -201,6 +210,7 @@ impl<'a> Cursor<'a> {
             11 => self.codes(version).map(|(id, codes)| Packet::Unsuback(id, codes)),
             13 => Ok(Packet::Pingresp),
             14 if version.has_properties() => self.disconnect(),
+            15 if version.has_properties() => Ok(Packet::Auth(self.byte()?, self.properties()?)),
             _ => Err(format!("a packet no server sends: {first:#04x}")),
         }
     }
@@ -269,13 +279,15 @@ impl<'a> Cursor<'a> {
 
     fn properties(&mut self) -> Result<Properties, String> {
         let length = self.length()?.ok_or("a property length that is cut off")?;
-        let mut section = Cursor { bytes: self.take(length)?, at: 0 };
+        let mut section = Cursor { bytes: self.take(length)?, at: 0, reason: None };
         let mut properties = vec![];
         while !section.is_at_end() {
             let id = section.byte()?;
             properties.push((id, section.value(id)?));
         }
-        Ok(Properties(properties))
+        let properties = Properties(properties);
+        self.reason = properties.text(0x1f).map(str::to_owned);
+        Ok(properties)
     }
 
     fn value(&mut self, id: u8) -> Result<Value, String> {

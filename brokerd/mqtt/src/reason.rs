@@ -151,6 +151,56 @@ impl ReasonCode {
         }
     }
 
+    /// The reason string that goes with it.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Success => "success, normal disconnection or granted QoS 0",
+            Self::GrantedQos1 => "granted QoS 1",
+            Self::GrantedQos2 => "granted QoS 2",
+            Self::DisconnectWithWill => "disconnect with will message",
+            Self::NoMatchingSubscribers => "no matching subscribers",
+            Self::NoSubscriptionExisted => "no subscription existed",
+            Self::ContinueAuthentication => "continue authentication",
+            Self::ReAuthenticate => "re-authenticate",
+            Self::UnspecifiedError => "unspecified error",
+            Self::MalformedPacket => "malformed packet",
+            Self::ProtocolError => "protocol error",
+            Self::ImplementationSpecificError => "implementation specific error",
+            Self::UnsupportedProtocolVersion => "unsupported protocol version",
+            Self::ClientIdentifierNotValid => "client identifier not valid",
+            Self::BadUserNameOrPassword => "bad user name or password",
+            Self::NotAuthorized => "not authorized",
+            Self::ServerUnavailable => "server unavailable",
+            Self::ServerBusy => "server busy, try again later",
+            Self::Banned => "banned",
+            Self::ServerShuttingDown => "server shutting down",
+            Self::BadAuthenticationMethod => "bad authentication method",
+            Self::KeepAliveTimeout => "nothing received within 1.5 times the keep alive",
+            Self::SessionTakenOver => "session taken over by another connection of this client id",
+            Self::TopicFilterInvalid => "topic filter invalid",
+            Self::TopicNameInvalid => "topic name invalid",
+            Self::PacketIdentifierInUse => "packet identifier in use",
+            Self::PacketIdentifierNotFound => "packet identifier not found",
+            Self::ReceiveMaximumExceeded => "receive maximum exceeded",
+            Self::TopicAliasInvalid => "topic alias invalid",
+            Self::PacketTooLarge => "packet too large",
+            Self::MessageRateTooHigh => "message rate too high",
+            Self::QuotaExceeded => "quota exceeded",
+            Self::AdministrativeAction => "administrative action",
+            Self::PayloadFormatInvalid => "payload format invalid",
+            Self::RetainNotSupported => "retain not supported",
+            Self::QosNotSupported => "QoS not supported",
+            Self::UseAnotherServer => "use another server",
+            Self::ServerMoved => "server moved",
+            Self::SharedSubscriptionsNotSupported => "shared subscriptions not supported",
+            Self::ConnectionRateExceeded => "connection rate exceeded",
+            Self::MaximumConnectTime => "maximum connect time",
+            Self::SubscriptionIdentifiersNotSupported => "subscription identifiers not supported",
+            Self::WildcardSubscriptionsNotSupported => "wildcard subscriptions not supported",
+        }
+    }
+
     /// Whether it tells of a failure (section 2.4: 0x80 and above).
     #[must_use]
     pub const fn is_error(self) -> bool {

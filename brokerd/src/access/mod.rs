@@ -6,6 +6,7 @@
 
 mod acl;
 mod file;
+mod mechanism;
 mod recent;
 mod users;
 mod verify;
@@ -24,6 +25,7 @@ use users::Users;
 use verify::Verifier;
 
 pub use file::AccessError;
+pub use mechanism::{Conversation, Mechanism, Step};
 
 /// What a client wants to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +41,7 @@ pub enum Action<'a> {
 pub enum Principal {
     /// Nobody in particular: there is no authenticator, or the listener lets anyone in.
     Anonymous,
-    /// A user of the password file.
+    /// A user of the password file, or of a mechanism.
     User(Arc<str>),
 }
 
@@ -135,12 +137,12 @@ impl Rules {
         acl.allows(&Subject { client_id, user, ip: identity.ip.to_canonical() }, action)
     }
 
-    /// Whether a principal still exists.
+    /// Whether a principal still exists. Without a password file, users are a mechanism's, which knows its own.
     #[must_use]
     pub fn knows(&self, principal: &Principal) -> bool {
         match principal {
             Principal::Anonymous => true,
-            Principal::User(name) => self.users.as_ref().is_some_and(|users| users.has(name)),
+            Principal::User(name) => self.users.as_ref().is_none_or(|users| users.has(name)),
         }
     }
 
@@ -167,6 +169,7 @@ struct Shared {
     rules: RwLock<Arc<Rules>>,
     verifier: Verifier,
     recent: Recent,
+    mechanisms: Vec<Arc<dyn Mechanism>>,
     /// One reload at a time, so that the rules in force are those read last.
     reloading: Mutex<()>,
 }
@@ -177,6 +180,14 @@ impl Access {
     /// # Errors
     /// With the key, the file and the line of the first thing that is wrong.
     pub fn load(config: &config::Auth) -> Result<Self, AccessError> {
+        Self::load_with(config, Vec::new())
+    }
+
+    /// The same, with mechanisms of enhanced authentication.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_with(config: &config::Auth, mechanisms: Vec<Arc<dyn Mechanism>>) -> Result<Self, AccessError> {
         let files = Files { passwords: config.password_file.clone(), acl: config.acl_file.clone() };
         let rules = RwLock::new(Arc::new(Rules::load(&files)?));
         Ok(Self(Arc::new(Shared {
@@ -184,6 +195,7 @@ impl Access {
             rules,
             verifier: Verifier::new(config.hash_threads, config.hash_queue),
             recent: Recent::new(config.cache_size).ok_or(AccessError::NoRandomness)?,
+            mechanisms,
             reloading: Mutex::new(()),
         })))
     }
@@ -205,6 +217,12 @@ impl Access {
     #[must_use]
     pub fn rules(&self) -> Arc<Rules> {
         self.0.rules.read().clone()
+    }
+
+    /// The mechanism of an Authentication Method.
+    #[must_use]
+    pub fn mechanism(&self, method: &str) -> Option<&Arc<dyn Mechanism>> {
+        self.0.mechanisms.iter().find(|mechanism| mechanism.method() == method)
     }
 
     /// Decides whether a CONNECT is let in, and as whom. User name and password are ignored without an authenticator.

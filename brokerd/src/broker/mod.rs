@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::access::Access;
+use crate::access::{Access, Mechanism};
 use crate::admin::{Admin, AdminParts, Nodes, ThisNode};
 use crate::cluster::Cluster;
 use crate::config::{self, Config};
@@ -62,7 +62,19 @@ impl Broker {
     /// # Errors
     /// With the key of what cannot be had.
     pub async fn start(config: &Config, waiting: impl FnOnce(&Self)) -> anyhow::Result<Self> {
-        let base = Foundation::lay(config)?;
+        Self::start_with(config, Vec::new(), waiting).await
+    }
+
+    /// The same, with mechanisms of enhanced authentication. The program has none yet.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_with(
+        config: &Config,
+        mechanisms: Vec<Arc<dyn Mechanism>>,
+        waiting: impl FnOnce(&Self),
+    ) -> anyhow::Result<Self> {
+        let base = Foundation::lay(config, mechanisms)?;
         let listeners = Arc::new(Listeners::bind(&config.listeners, Arc::new(base.workers.clone()))?);
         let cluster = match config.cluster.secret {
             Some(_) => Some(clustered::start(config, &base).await?),
@@ -169,7 +181,7 @@ impl Broker {
 }
 
 impl Foundation {
-    fn lay(config: &Config) -> anyhow::Result<Self> {
+    fn lay(config: &Config, mechanisms: Vec<Arc<dyn Mechanism>>) -> anyhow::Result<Self> {
         let data = DataDir::open(&config.node.data_dir)?;
         let generation = data.next_generation(wall_nanos())?;
         Ok(Self {
@@ -184,7 +196,7 @@ impl Foundation {
                 max_bytes: config.persistence.max_retained_bytes,
             })),
             system: sys::store(),
-            access: Access::load(&config.auth)?,
+            access: Access::load_with(&config.auth, mechanisms)?,
             workers: Workers::new(&config.node),
             started: Instant::now(),
         })

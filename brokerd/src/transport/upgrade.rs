@@ -6,7 +6,7 @@ use tungstenite::http::{HeaderValue, StatusCode};
 
 /// Bytes of a request, headers included.
 pub(super) const MOST_REQUEST: usize = 8 * 1024;
-/// What MQTT is called [MQTT-6.0.0-3], the older name too.
+/// What MQTT is called [MQTT-6.0.0-4]; the older name for those who know no other.
 const SUBPROTOCOLS: [&str; 2] = ["mqtt", "mqttv3.1"];
 
 /// What is said to a request.
@@ -41,11 +41,14 @@ fn upgrade(request: &Request, path: &str) -> Result<Vec<u8>, StatusCode> {
     Ok(bytes)
 }
 
-/// The first of our subprotocols in the client's order.
+/// The first of our subprotocols that the client offers, whatever its order.
 fn offered(request: &Request) -> Option<&'static str> {
-    let offers = request.headers().get_all("Sec-WebSocket-Protocol").iter();
-    let mut names = offers.filter_map(|offer| offer.to_str().ok()).flat_map(|offer| offer.split(',')).map(str::trim);
-    names.find_map(|name| SUBPROTOCOLS.into_iter().find(|ours| *ours == name))
+    let offers = request.headers().get_all("Sec-WebSocket-Protocol");
+    let is_offered = |ours: &&str| {
+        let texts = offers.iter().filter_map(|offer| offer.to_str().ok());
+        texts.flat_map(|offer| offer.split(',')).any(|name| name.trim() == *ours)
+    };
+    SUBPROTOCOLS.into_iter().find(is_offered)
 }
 
 fn refusal(status: StatusCode) -> Answer {
@@ -69,12 +72,12 @@ mod tests {
     }
 
     #[test]
-    fn an_upgrade_agrees_on_the_first_name_of_mqtt_and_on_no_extension() {
+    fn an_upgrade_agrees_on_mqtt_whatever_else_is_offered_before_it_and_on_no_extension() {
         let answer = answer(GOOD.as_bytes(), "/mqtt").unwrap();
         assert_eq!(answer.accepted, Some(GOOD.len()));
         let text = String::from_utf8(answer.bytes).unwrap().to_lowercase();
         assert!(text.starts_with("http/1.1 101 ") && text.ends_with("\r\n\r\n"), "{text}");
-        assert!(text.contains("sec-websocket-protocol: mqttv3.1\r\n"), "{text}");
+        assert!(text.contains("sec-websocket-protocol: mqtt\r\n"), "[MQTT-6.0.0-4] {text}");
         assert!(!text.contains("extensions"), "{text}");
         for cut in 0..GOOD.len() {
             assert!(super::answer(&GOOD.as_bytes()[..cut], "/mqtt").is_none(), "{cut} bytes are no request");

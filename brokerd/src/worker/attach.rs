@@ -9,6 +9,7 @@ use mqtt::session::{Closing, Due, Event, Granted, Negotiated};
 use mqtt::{ReasonCode, Version, codec};
 
 use super::conn::{Conn, drive};
+use super::refusal::{Refusal, refuse};
 use super::shard::{Handle, Shard};
 use super::view::ClientView;
 use crate::access::Identity;
@@ -38,11 +39,11 @@ pub(super) async fn attach(shard: Handle, handover: Handover) {
     if std::future::poll_fn(|cx| transport.poll_write_ready(cx)).await.is_err() {
         return;
     }
-    let (version, client_id) = (negotiated.version, negotiated.client_id.clone());
+    let (recipient, client_id) = (negotiated.recipient(), negotiated.client_id.clone());
     // Before the claim: who may not have the id must not take it from its owner.
     let is_refused = !shard.borrow().may_have(&client_id, &identity);
     if is_refused {
-        return super::greet::refuse(&shard, transport, version, ReasonCode::NotAuthorized).await;
+        return refuse(&shard, transport, recipient, &ReasonCode::NotAuthorized.into()).await;
     }
     let (shared, claim) = {
         let shard = shard.borrow();
@@ -76,7 +77,7 @@ pub(super) async fn attach(shard: Handle, handover: Handover) {
             }
         }
         Ok(None) => {}
-        Err(transport) => super::greet::refuse(&shard, transport, version, ReasonCode::NotAuthorized).await,
+        Err(transport) => refuse(&shard, transport, recipient, &ReasonCode::NotAuthorized.into()).await,
     }
 }
 
@@ -175,12 +176,18 @@ impl Shard {
     pub(super) fn handle_packet(&mut self, slot: u32, packet: Packet<'_>) {
         self.count_packet(&packet);
         self.step(slot, |session, limits, now, out| session.packet(packet, limits, now, out));
+        self.carry_out(slot);
+    }
+
+    /// Carries out what a step of a session asked for.
+    pub(super) fn carry_out(&mut self, slot: u32) {
         let mut events = std::mem::take(&mut self.out.events);
         for event in events.drain(..) {
             match event {
                 Event::Publish(message, token) => self.publish(slot, message, token),
                 Event::Subscribe(packet_id, requested) => self.subscribe(slot, Some(packet_id), requested),
                 Event::Unsubscribe(gone) => self.unsubscribe(slot, &gone),
+                Event::Authenticate { begins, data } => self.authenticate(slot, begins, data),
                 Event::Close(Closing::Violation(violation)) => self.violated(slot, violation),
                 Event::Close(closing) => self.close(slot, closing),
             }
@@ -198,17 +205,17 @@ impl Shard {
             return;
         }
         let version = entry.session.version();
-        let reason = match closing {
-            Closing::Violation(violation) => Some(violation.reason()),
-            Closing::Server(reason) => Some(reason),
+        let said = match closing {
+            Closing::Violation(violation) => Some(Refusal::from(violation)),
+            Closing::Server(reason) => Some(Refusal::from(reason)),
             Closing::Normal | Closing::WithWill | Closing::Lost => None,
         };
-        if let Some(reason) = reason.filter(|_| version == Version::V5) {
+        if let Some(Refusal { reason, text }) = said.filter(|_| version == Version::V5) {
             self.counters.inc(Metric::DisconnectSent);
             self.counters.inc(Metric::PacketsSent);
             self.step(slot, |session, _, _, out| {
                 let limit = session.connection().map(|connection| connection.maximum_packet_size);
-                codec::disconnect(&mut out.wire, Version::V5, reason, None, limit);
+                codec::disconnect(&mut out.wire, Version::V5, reason, Some(&text), limit);
             });
         }
         self.write(slot);
@@ -235,7 +242,6 @@ impl Shard {
         self.offline += 1;
         entry.view.connected = false;
         entry.view.disconnected_at = wall_millis();
-        entry.replays = super::subscribe::Replays::default();
         let (client_id, identity) = (entry.session.client_id().clone(), entry.identity.clone());
         let will = entry.session.detach(closing, now);
         let is_over = entry.session.expiry() == 0;
@@ -295,6 +301,7 @@ impl Shard {
             // A client that we do not read is not silent.
             Due::KeepAlive if entry.conn.as_ref().is_some_and(Conn::is_paused) => entry.session.heard(now),
             Due::KeepAlive => self.close(slot, Closing::Server(ReasonCode::KeepAliveTimeout)),
+            Due::Unauthenticated => self.close(slot, Closing::Server(ReasonCode::NotAuthorized)),
             Due::Will(message) => {
                 let (client_id, identity) = (entry.session.client_id().clone(), entry.identity.clone());
                 self.publish_will(&client_id, &identity, message);

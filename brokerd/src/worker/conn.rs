@@ -11,6 +11,7 @@ use mqtt::session::Closing;
 
 use super::partials::Ticket;
 use super::shard::{Handle, Shard};
+use crate::access::Conversation;
 use crate::listener::Connected;
 use crate::metrics::Metric;
 use crate::transport::Transport;
@@ -38,6 +39,8 @@ pub(super) struct Conn {
     /// end, for a DISCONNECT there deletes the will.
     is_broken: bool,
     waker: Option<Waker>,
+    /// With its mechanism, while it authenticates again and it is its turn.
+    pub(super) conversation: Option<Box<dyn Conversation>>,
     /// Counts as a connection of its listener until dropped.
     pub(super) connected: Connected,
 }
@@ -56,6 +59,7 @@ impl Conn {
             is_owed: false,
             is_broken: false,
             waker: None,
+            conversation: None,
             connected,
         }
     }

@@ -2,20 +2,22 @@
 //! all under one deadline; then the session's worker is found. Never touches a session: until here the peer is nobody.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::sync::Arc;
 
-use bytes::BytesMut;
-use mqtt::codec::{self, ConnAck, Framed, Limits};
+use mqtt::ReasonCode;
+use mqtt::codec::{self, Limits, Recipient};
 use mqtt::session::{Negotiated, negotiate};
-use mqtt::{ReasonCode, Version};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::attach::Handover;
+use super::exchange::Applicant;
+use super::greeting::Greeting;
 use super::mailbox::Mail;
 use super::partials::Stranger;
+use super::refusal::{Refusal, refuse};
 use super::rewrite::Who;
 use super::shard::Handle;
-use crate::access::{Action, Credentials, Denied, Identity, Principal};
+use crate::access::{Action, Credentials, Denied, Identity, Mechanism, Principal};
 use crate::listener::Connected;
 use crate::metrics::Metric;
 use crate::transport::proxy::{self, Header};
@@ -36,14 +38,13 @@ pub(super) struct Accepted {
 /// nothing else.
 pub(super) async fn greet(shard: Handle, accepted: Accepted) {
     let cutting = accepted.connected.cutting();
-    let mut stranger = Stranger::of(&shard.borrow());
+    let stranger = Stranger::of(&shard.borrow());
     let sent_away = stranger.sent_away();
     let received = tokio::select! {
-        received = receive(&shard, accepted, &mut stranger) => received,
+        received = receive(&shard, accepted, stranger) => received,
         () = cutting.cancelled() => return, // its listener was stopped
         () = sent_away.notified() => return, // half a CONNECT held too much for too long
     };
-    drop(stranger);
     let Some(handover) = received else { return };
     let shared = shard.borrow().shared.clone();
     let worker = shared.boxes.worker_of(&handover.negotiated.client_id);
@@ -55,37 +56,50 @@ pub(super) async fn greet(shard: Handle, accepted: Accepted) {
 }
 
 /// Everything up to a client that is known and let in.
-async fn receive(shard: &Handle, accepted: Accepted, stranger: &mut Stranger) -> Option<Handover> {
+async fn receive(shard: &Handle, accepted: Accepted, stranger: Stranger) -> Option<Handover> {
     let mut connected = accepted.connected;
     let deadline = Instant::now() + shard.borrow().shared.settings.connect_timeout;
     let met = timeout_at(deadline, meet(shard, accepted.socket, &mut connected, stranger)).await;
-    let (transport, buffer) = met.ok().flatten()?;
-    let understood = understand(shard, &connected, &buffer.bytes[..buffer.connect]);
-    let (negotiated, credentials) = match understood {
+    let (transport, mut greeting) = met.ok().flatten()?;
+    let (mut negotiated, proof) = match understand(shard, &connected, greeting.packet()) {
         Ok(understood) => understood,
         Err(refusal) => {
-            if let Some((version, reason)) = refusal {
-                refuse(shard, transport, version, reason).await;
+            if let Some((recipient, refusal)) = refusal {
+                refuse(shard, transport, recipient, &refusal).await;
             }
             return None;
         }
     };
-    let identity = match admit(shard, connected.peer.ip(), credentials, &negotiated, deadline).await {
+    let proven = match proof {
+        Proof::Credentials(credentials) => authenticate(shard, credentials, deadline).await,
+        Proof::Exchange(mechanism, data) => {
+            let limits = limits_before_connack(shard, &connected);
+            let (transport, greeting, negotiated) = (&transport, &mut greeting, &mut negotiated);
+            let mut applicant = Applicant { transport, greeting, limits, negotiated, deadline };
+            applicant.prove(shard, &*mechanism, data).await
+        }
+    };
+    let admitted = admit(shard, connected.peer.ip(), proven, &negotiated);
+    let identity = match admitted {
         Ok(identity) => identity,
-        Err(reason) => {
-            refuse(shard, transport, negotiated.version, reason).await;
+        Err(refusal) => {
+            if let Some(refusal) = refusal {
+                refuse(shard, transport, negotiated.recipient(), &refusal).await;
+            }
             return None;
         }
     };
     let transport = transport.detach().ok()?;
-    let rest = buffer.bytes[buffer.connect..].to_vec();
+    let rest = greeting.rest().to_vec();
     Some(Handover { transport, negotiated, rest, connected, identity })
 }
 
-/// What was read: a whole first packet of `connect` bytes, and perhaps more behind it.
-struct Greeting {
-    bytes: BytesMut,
-    connect: usize,
+/// By what a client proves who it is.
+enum Proof {
+    /// User name and password, or nothing.
+    Credentials(Credentials),
+    /// A mechanism, and the first that the client says to it.
+    Exchange(Arc<dyn Mechanism>, Option<Box<[u8]>>),
 }
 
 /// Everything before the CONNECT is looked at, each layer on top of the one before; what one of them read too much is
@@ -94,7 +108,7 @@ async fn meet(
     shard: &Handle,
     socket: StdSocket,
     connected: &mut Connected,
-    stranger: &mut Stranger,
+    stranger: Stranger,
 ) -> Option<(Transport, Greeting)> {
     let listener = connected.through().clone();
     let mut transport = Transport::plain(socket).ok()?;
@@ -124,9 +138,13 @@ async fn meet(
         }
         transport = upgraded.ok()?;
     }
-    let mut limits = limits(shard, connected);
-    limits.max_packet_size = limits.max_packet_size.min(shard.borrow().shared.settings.max_connect_size);
-    let greeting = read_connect(shard, &transport, &early, &limits, stranger).await?;
+    let mut greeting = Greeting::new(&early, stranger);
+    let limits = limits_before_connack(shard, connected);
+    let read = greeting.read(shard, &transport, None, &limits, |_| Ok(())).await.map(drop);
+    if let Err(Some(_)) = read {
+        shard.borrow().counters.inc(Metric::ProtocolErrors);
+    }
+    read.ok()?; // [MQTT-3.1.0-1]: nothing is said to one who is no client
     Some((transport, greeting))
 }
 
@@ -172,40 +190,11 @@ fn limits(shard: &Handle, connected: &Connected) -> Limits {
     Limits { max_packet_size, ..limits }
 }
 
-/// Reads until the first packet is whole; `None` if it is no CONNECT or never will be whole.
-async fn read_connect(
-    shard: &Handle,
-    transport: &Transport,
-    early: &[u8],
-    limits: &Limits,
-    stranger: &mut Stranger,
-) -> Option<Greeting> {
-    let mut bytes = BytesMut::with_capacity(512); // grows with what came, never by what a header claims
-    bytes.extend_from_slice(early);
-    loop {
-        match codec::frame(&bytes, None, limits) {
-            Ok(Framed::Packet { len }) => return Some(Greeting { bytes, connect: len }),
-            Ok(Framed::Incomplete { .. }) => {}
-            Err(_) => {
-                shard.borrow().counters.inc(Metric::ProtocolErrors);
-                return None; // [MQTT-3.1.0-1]: nothing is said to one who is no client
-            }
-        }
-        let length = bytes.len();
-        bytes.resize(length + length.max(512), 0);
-        if length > 0 {
-            stranger.hold(bytes.capacity());
-            let mut shard = shard.borrow_mut();
-            shard.begin_turn();
-            shard.send_holders_away();
-        }
-        let read = transport.read(&mut bytes[length..]).await.ok()?;
-        bytes.truncate(length + read);
-        if read == 0 {
-            return None;
-        }
-        shard.borrow().counters.add(Metric::BytesReceived, read as u64);
-    }
+/// The same before the CONNACK, where less is enough.
+fn limits_before_connack(shard: &Handle, connected: &Connected) -> Limits {
+    let limits = limits(shard, connected);
+    let max_packet_size = limits.max_packet_size.min(shard.borrow().shared.settings.max_connect_size);
+    Limits { max_packet_size, ..limits }
 }
 
 /// Decodes the CONNECT and settles the terms; `Err` holds the refusal, or nothing to say.
@@ -213,7 +202,7 @@ fn understand(
     shard: &Handle,
     connected: &Connected,
     packet: &[u8],
-) -> Result<(Negotiated, Credentials), Option<(Version, ReasonCode)>> {
+) -> Result<(Negotiated, Proof), Option<(Recipient, Refusal)>> {
     let limits = limits(shard, connected);
     let shard = shard.borrow();
     shard.counters.inc(Metric::ConnectReceived);
@@ -222,45 +211,67 @@ fn understand(
     server.max_packet_size = limits.max_packet_size;
     let mut connect = codec::decode_connect(packet, &limits).map_err(|error| {
         shard.counters.inc(Metric::ProtocolErrors);
-        error.answer
+        let (version, reason) = error.answer?;
+        let maximum_packet_size = error.maximum_packet_size.unwrap_or(u32::MAX);
+        let text = error.violation.to_string();
+        Some((Recipient { maximum_packet_size, ..Recipient::of(version) }, Refusal { reason, text }))
     })?;
     let who = Who { client_id: connect.client_id, username: connect.username };
     let topic = connect.will.as_ref().and_then(|will| shard.shared.rewrite.name(will.topic, who));
     if let (Some(will), Some(topic)) = (&mut connect.will, &topic) {
         will.topic = topic;
     }
-    let negotiated =
-        negotiate(&connect, &server, assigned_client_id).map_err(|reason| Some((connect.version, reason)))?;
-    // A client that takes no packet of the size of its CONNACK cannot be served [MQTT-3.1.2-24]; known here, it takes
-    // over nobody.
-    let connack = negotiated.connack(false);
-    if !codec::connack(&mut Vec::new(), connect.version, &connack, negotiated.maximum_packet_size) {
+    let refused = |refusal| {
+        let maximum_packet_size = connect.maximum_packet_size.unwrap_or(u32::MAX);
+        Some((Recipient { maximum_packet_size, ..Recipient::of(connect.version) }, refusal))
+    };
+    let mechanism = connect.authentication_method.map(|method| super::exchange::mechanism(&shard, method));
+    let mechanism = mechanism.transpose().map_err(refused)?;
+    let negotiated = negotiate(&connect, &server, assigned_client_id).map_err(|reason| refused(reason.into()))?;
+    if !is_servable(&negotiated) {
         return Err(None);
     }
-    let credentials = Credentials {
-        username: connect.username.map(Into::into),
-        password: connect.password.map(Into::into),
-        may_be_anonymous: connected.allows_anonymous(),
+    let proof = match mechanism {
+        Some(mechanism) => Proof::Exchange(mechanism, connect.authentication_data.map(Into::into)),
+        None => Proof::Credentials(Credentials {
+            username: connect.username.map(Into::into),
+            password: connect.password.map(Into::into),
+            may_be_anonymous: connected.allows_anonymous(),
+        }),
     };
-    Ok((negotiated, credentials))
+    Ok((negotiated, proof))
 }
 
-/// Finds out who it is, within the time that a CONNECT has, and whether it may have the will that it asks for.
-async fn admit(
+/// A client that takes no packet of the size of its CONNACK cannot be served [MQTT-3.1.2-24]; known before it has a
+/// session, it takes over nobody.
+pub(super) fn is_servable(negotiated: &Negotiated) -> bool {
+    let connack = negotiated.connack(false);
+    codec::connack(&mut Vec::new(), negotiated.version, &connack, negotiated.maximum_packet_size)
+}
+
+/// Finds out who it is by its user name and password, within the time that a CONNECT has.
+async fn authenticate(
     shard: &Handle,
-    ip: IpAddr,
     credentials: Credentials,
-    negotiated: &Negotiated,
     deadline: Instant,
-) -> Result<Identity, ReasonCode> {
+) -> Result<Principal, Option<Refusal>> {
     let access = shard.borrow().shared.access.clone();
     let answer = timeout_at(deadline, access.authenticate(credentials)).await.unwrap_or(Err(Denied::Busy));
+    answer.map_err(|denied| Some(denied.reason().into()))
+}
+
+/// Counts who was found to be whom, and sees whether the client may have the will that it asks for.
+fn admit(
+    shard: &Handle,
+    ip: IpAddr,
+    proven: Result<Principal, Option<Refusal>>,
+    negotiated: &Negotiated,
+) -> Result<Identity, Option<Refusal>> {
     let shard = shard.borrow();
     shard.counters.inc(Metric::ClientAuthenticate);
-    let principal = answer.map_err(|denied| {
-        let busy = if denied == Denied::Busy { Metric::AuthenticationBusy } else { Metric::AuthenticationFailure };
-        shard.counters.inc(busy);
-        denied.reason()
+    let principal = proven.inspect_err(|refusal| {
+        let is_busy = refusal.as_ref().is_some_and(|refusal| refusal.reason == ReasonCode::ServerBusy);
+        shard.counters.inc(if is_busy { Metric::AuthenticationBusy } else { Metric::AuthenticationFailure });
     })?;
     shard.counters.inc(Metric::AuthenticationSuccess);
     if principal == Principal::Anonymous {
@@ -271,7 +282,7 @@ async fn admit(
     if let Some(will) = &negotiated.will {
         let action = Action::Publish(will.message.topic());
         if !shard.count_decision(shard.rules.authorize(&negotiated.client_id, &identity, action)) {
-            return Err(ReasonCode::NotAuthorized);
+            return Err(Some(ReasonCode::NotAuthorized.into()));
         }
     }
     Ok(identity)
@@ -284,18 +295,4 @@ fn assigned_client_id() -> String {
     // ends in a takeover, not in a fault.
     let _ = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut random);
     random.iter().fold(String::from("auto-"), |id, byte| id + &format!("{byte:02x}"))
-}
-
-/// Says no and closes. The answer is one small packet into an empty socket buffer: it is not waited for long.
-pub(super) async fn refuse(shard: &Handle, transport: Transport, version: Version, reason: ReasonCode) {
-    let mut answer = Vec::new();
-    codec::connack(&mut answer, version, &ConnAck::new(reason, false), None);
-    {
-        let shard = shard.borrow();
-        shard.counters.inc(Metric::ConnackError);
-        let is_about_rights = matches!(reason, ReasonCode::BadUserNameOrPassword | ReasonCode::NotAuthorized);
-        shard.counters.add(Metric::ConnackAuthError, u64::from(is_about_rights));
-    }
-    let _ = timeout(Duration::from_secs(1), transport.write_all(&answer)).await;
-    transport.close();
 }

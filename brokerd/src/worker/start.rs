@@ -284,6 +284,7 @@ fn settings(config: &Config) -> Settings {
             max_subscriptions: mqtt.max_subscriptions,
             capabilities,
             shared_subscriptions: mqtt.shared_subscription,
+            auth_timeout: u64::try_from(mqtt.connect_timeout.as_millis()).unwrap_or(u64::MAX),
         },
         delayed: DelayLimits { messages: mqtt.max_delayed, bytes: mqtt.max_delayed_bytes },
         max_connect_size: mqtt.max_connect_size,

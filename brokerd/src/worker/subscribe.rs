@@ -35,14 +35,14 @@ pub(super) struct Answer {
 /// Retained messages that a subscription is still to get.
 #[derive(Debug)]
 struct Replay {
-    granted: Granted,
     /// The topic after which the next page begins.
     after: Option<String>,
     /// How many messages are read next: as many as there was room for last.
     page: usize,
 }
 
-/// All of a session's, one a subscription at most: by serial.
+/// All of a session's, one a subscription at most: by serial. They are the session's, not the connection's: who comes
+/// back to its session gets the rest.
 #[derive(Debug, Default)]
 pub(super) struct Replays(BTreeMap<u32, Replay>);
 
@@ -131,13 +131,20 @@ impl Shard {
         let Some(entry) = self.entry(slot, incarnation) else {
             return;
         };
-        if entry.conn.is_none() || entry.epoch != answer.epoch {
-            return; // who asked is gone
-        }
+        let is_waiting = entry.conn.is_some() && entry.epoch == answer.epoch;
         for granted in answer.replays {
-            if entry.session.is_subscribed(granted.serial) {
-                entry.replays.0.insert(granted.serial, Replay { granted, after: None, page: PAGE });
+            let replay = Replay { after: None, page: PAGE };
+            if !entry.session.is_subscribed(granted.serial) {
+                continue;
             }
+            if is_waiting {
+                entry.replays.0.insert(granted.serial, replay);
+            } else {
+                entry.replays.0.entry(granted.serial).or_insert(replay); // it may have asked again meanwhile
+            }
+        }
+        if !is_waiting {
+            return self.refill(slot); // who asked is gone, but its session has the subscription
         }
         if let Some(packet_id) = answer.packet_id {
             self.counters.inc(Metric::SubackSent);
@@ -201,10 +208,14 @@ impl Shard {
         let Some(entry) = self.sessions.get(slot as usize) else {
             return false;
         };
-        let Some(replay) = entry.replays.0.values().next() else {
+        let Some((&serial, replay)) = entry.replays.0.first_key_value() else {
             return false;
         };
-        let granted = replay.granted.clone();
+        // As it stands now: since the replay began it may have been replaced, or ended by new rules.
+        let Some(granted) = entry.session.subscription(serial).cloned() else {
+            self.forget_replay(slot, serial);
+            return true;
+        };
         let now = self.turn.now;
         let page = self.shared.retained_for(&granted.filter).matching(
             &granted.filter,
@@ -226,14 +237,20 @@ impl Shard {
         }
         if let Some(entry) = self.sessions.get_mut(slot as usize) {
             let is_cut = sent < count;
-            match (after, entry.replays.0.get_mut(&granted.serial)) {
+            match (after, entry.replays.0.get_mut(&serial)) {
                 (Some(after), Some(replay)) => {
                     (replay.after, replay.page) = (Some(after), if is_cut { sent } else { PAGE });
                 }
-                _ => drop(entry.replays.0.remove(&granted.serial)),
+                _ => self.forget_replay(slot, serial),
             }
         }
         true
+    }
+
+    fn forget_replay(&mut self, slot: u32, serial: u32) {
+        if let Some(entry) = self.sessions.get_mut(slot as usize) {
+            entry.replays.0.remove(&serial);
+        }
     }
 }
 

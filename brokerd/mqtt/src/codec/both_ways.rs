@@ -22,14 +22,19 @@ pub struct AuthOut<'a> {
     pub data: Option<&'a [u8]>,
 }
 
-/// Appends AUTH (3.15). Writes nothing and says `false` where the method or the data are over 65,535 bytes.
-pub fn auth(out: &mut Vec<u8>, auth: &AuthOut<'_>) -> bool {
+/// Appends AUTH (3.15). Writes nothing and says `false` where the method or the data are over 65,535 bytes, or the
+/// packet is over `limit`, the client's Maximum Packet Size.
+pub fn auth(out: &mut Vec<u8>, auth: &AuthOut<'_>, limit: Option<u32>) -> bool {
     if auth.method.len() > MAX_TEXT || auth.data.is_some_and(|data| data.len() > MAX_TEXT) {
         return false;
     }
     let properties = 3 + auth.method.len() + auth.data.map_or(0, |data| 3 + data.len());
+    let remaining = 1 + variable_len(properties) + properties;
+    if limit.is_some_and(|limit| 1 + variable_len(remaining) + remaining > limit as usize) {
+        return false;
+    }
     out.push(0xF0);
-    put_variable(out, 1 + variable_len(properties) + properties);
+    put_variable(out, remaining);
     out.push(auth.reason as u8);
     put_variable(out, properties);
     out.push(AUTHENTICATION_METHOD);

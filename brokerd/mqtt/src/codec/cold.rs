@@ -5,6 +5,7 @@
 use bytes::BytesMut;
 use mqttbytes::{QoS, v4, v5};
 
+use super::Recipient;
 use crate::topic::MAX_TEXT;
 use crate::{PacketId, Qos, ReasonCode, Version};
 
@@ -158,20 +159,37 @@ const fn connect_code(reason: ReasonCode) -> v5::ConnectReturnCode {
     }
 }
 
-/// Appends SUBACK with a code for each filter, in their order [MQTT-3.8.4-6]. 3.1.1 has one code for all failures,
-/// 0x80 [MQTT-3.9.3-2]; 3.1 has none, and gets the same, whose QoS bits say 0.
-pub fn suback(out: &mut Vec<u8>, version: Version, packet_id: PacketId, codes: &[ReasonCode]) {
-    if version == Version::V5 {
-        let return_codes = codes
-            .iter()
-            .map(|&code| v5::SubscribeReasonCode::try_from(code as u8).unwrap_or(v5::SubscribeReasonCode::Unspecified))
-            .collect();
-        let suback = v5::SubAck { pkid: packet_id.get(), return_codes, properties: None };
-        append(out, None, |buf| suback.write(buf));
-    } else {
+/// Whether a SUBACK or UNSUBACK with so many codes may be sent to this client [MQTT-3.1.2-24].
+#[must_use]
+pub const fn codes_fit(to: Recipient, codes: usize) -> bool {
+    to.takes(CODES_FROM + codes)
+}
+
+/// The packet identifier, and in 5.0 the length of the properties.
+const CODES_FROM: usize = 3;
+
+/// Appends SUBACK with a code for each filter, in their order [MQTT-3.8.4-6]; the first error is explained, in 5.0.
+/// 3.1.1 has one code for all failures, 0x80 [MQTT-3.9.3-2]; 3.1 has none, and gets the same, whose QoS bits say 0.
+/// Writes nothing and says `false` where the client does not take so many codes.
+pub fn suback(out: &mut Vec<u8>, to: Recipient, packet_id: PacketId, codes: &[ReasonCode]) -> bool {
+    if to.version != Version::V5 {
         let return_codes = codes.iter().map(|&code| suback_code_v3(code)).collect();
-        append(out, None, |buf| v4::SubAck::new(packet_id.get(), return_codes).write(buf));
+        return append(out, None, |buf| v4::SubAck::new(packet_id.get(), return_codes).write(buf));
     }
+    let return_codes = codes
+        .iter()
+        .map(|&code| v5::SubscribeReasonCode::try_from(code as u8).unwrap_or(v5::SubscribeReasonCode::Unspecified))
+        .collect();
+    let reason_string = explain(to, codes);
+    let properties = reason_string
+        .map(|text| v5::SubAckProperties { reason_string: Some(text.to_owned()), user_properties: Vec::new() });
+    let suback = v5::SubAck { pkid: packet_id.get(), return_codes, properties };
+    append(out, Some(to.maximum_packet_size), |buf| suback.write(buf))
+}
+
+fn explain(to: Recipient, codes: &[ReasonCode]) -> Option<&'static str> {
+    let error = codes.iter().find(|code| code.is_error())?;
+    to.reason_string(*error, CODES_FROM - 1 + codes.len())
 }
 
 const fn suback_code_v3(code: ReasonCode) -> v4::SubscribeReasonCode {
@@ -183,15 +201,18 @@ const fn suback_code_v3(code: ReasonCode) -> v4::SubscribeReasonCode {
     }
 }
 
-/// Appends UNSUBACK, in 5.0 with a code for each filter, in their order [MQTT-3.11.3-1]; 3.x has no codes.
-pub fn unsuback(out: &mut Vec<u8>, version: Version, packet_id: PacketId, codes: &[ReasonCode]) {
-    if version == Version::V5 {
-        let reasons = codes.iter().map(|&code| unsuback_code(code)).collect();
-        let unsuback = v5::UnsubAck { pkid: packet_id.get(), reasons, properties: None };
-        append(out, None, |buf| unsuback.write(buf));
-    } else {
-        append(out, None, |buf| v4::UnsubAck::new(packet_id.get()).write(buf));
+/// Appends UNSUBACK, in 5.0 with a code for each filter, in their order [MQTT-3.11.3-1]; 3.x has no codes. As SUBACK
+/// otherwise.
+pub fn unsuback(out: &mut Vec<u8>, to: Recipient, packet_id: PacketId, codes: &[ReasonCode]) -> bool {
+    if to.version != Version::V5 {
+        return append(out, None, |buf| v4::UnsubAck::new(packet_id.get()).write(buf));
     }
+    let reasons = codes.iter().map(|&code| unsuback_code(code)).collect();
+    let reason_string = explain(to, codes);
+    let properties = reason_string
+        .map(|text| v5::UnsubAckProperties { reason_string: Some(text.to_owned()), user_properties: Vec::new() });
+    let unsuback = v5::UnsubAck { pkid: packet_id.get(), reasons, properties };
+    append(out, Some(to.maximum_packet_size), |buf| unsuback.write(buf))
 }
 
 /// Table 3-9.

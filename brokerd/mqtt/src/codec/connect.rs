@@ -16,20 +16,22 @@ pub struct ConnectError {
     pub violation: Violation,
     /// The CONNACK to send before the connection is closed; `None` is to close without a word.
     pub answer: Option<(Version, ReasonCode)>,
+    /// The client's Maximum Packet Size, as far as the CONNECT could be read: the CONNACK is held to it.
+    pub maximum_packet_size: Option<u32>,
 }
 
 impl ConnectError {
     const fn silent(violation: Violation) -> Self {
-        Self { violation, answer: None }
+        Self { violation, answer: None, maximum_packet_size: None }
     }
 
     /// 5.0 answers what it can (4.13.1); 3.x has a code for the identifier alone (3.1.1, table 3.1).
-    const fn of(version: Version, violation: Violation) -> Self {
+    const fn of(version: Version, violation: Violation, maximum_packet_size: Option<u32>) -> Self {
         let answer = match (version, violation) {
             (Version::V5, _) | (_, Violation::ClientIdInvalid) => Some((version, violation.reason())),
             _ => None,
         };
-        Self { violation, answer }
+        Self { violation, answer, maximum_packet_size }
     }
 
     /// [MQTT-3.1.2-2]: in the form that the client can read, as far as its level tells. Levels above 5 are taken for
@@ -37,7 +39,7 @@ impl ConnectError {
     const fn unsupported(level: u8) -> Self {
         let version = if matches!(level, 6..=0x7F) { Version::V5 } else { Version::V311 };
         let answer = Some((version, ReasonCode::UnsupportedProtocolVersion));
-        Self { violation: Violation::UnsupportedVersion, answer }
+        Self { violation: Violation::UnsupportedVersion, answer, maximum_packet_size: None }
     }
 }
 
@@ -49,9 +51,30 @@ pub fn decode_connect<'a>(packet: &'a [u8], limits: &Limits) -> Result<Connect<'
     let (mut reader, minimal) = open(packet, limits).map_err(ConnectError::silent)?;
     let version = protocol(&mut reader)?;
     if version == Version::V5 && !minimal {
-        return Err(ConnectError::of(version, Violation::IntegerNotMinimal));
+        return Err(ConnectError::of(version, Violation::IntegerNotMinimal, None));
     }
-    fields(version, reader, limits).map_err(|violation| ConnectError::of(version, violation))
+    let mut connect = Connect {
+        version,
+        client_id: "",
+        clean_start: false,
+        keep_alive: 0,
+        will: None,
+        username: None,
+        password: None,
+        session_expiry: None,
+        receive_maximum: u16::MAX,
+        maximum_packet_size: None,
+        topic_alias_maximum: 0,
+        request_response_information: false,
+        request_problem_information: true,
+        authentication_method: None,
+        authentication_data: None,
+        properties: Properties::default(),
+    };
+    match fields(reader, limits, &mut connect) {
+        Ok(()) => Ok(connect),
+        Err(violation) => Err(ConnectError::of(version, violation, connect.maximum_packet_size)),
+    }
 }
 
 fn open<'a>(packet: &'a [u8], limits: &Limits) -> Result<(Reader<'a>, bool), Violation> {
@@ -104,28 +127,12 @@ impl Flags {
     }
 }
 
-fn fields<'a>(version: Version, mut reader: Reader<'a>, limits: &Limits) -> Result<Connect<'a>, Violation> {
+fn fields<'a>(mut reader: Reader<'a>, limits: &Limits, connect: &mut Connect<'a>) -> Result<(), Violation> {
+    let version = connect.version;
     let flags = Flags::read(version, reader.byte()?)?;
-    let mut connect = Connect {
-        version,
-        client_id: "",
-        clean_start: flags.clean_start,
-        keep_alive: reader.two()?,
-        will: None,
-        username: None,
-        password: None,
-        session_expiry: None,
-        receive_maximum: u16::MAX,
-        maximum_packet_size: None,
-        topic_alias_maximum: 0,
-        request_response_information: false,
-        request_problem_information: true,
-        authentication_method: None,
-        authentication_data: None,
-        properties: Properties::default(),
-    };
+    (connect.clean_start, connect.keep_alive) = (flags.clean_start, reader.two()?);
     if version == Version::V5 {
-        properties(&mut reader, &mut connect, limits)?;
+        properties(&mut reader, connect, limits)?;
     }
     connect.client_id = reader.text()?;
     if let Some((qos, retain)) = flags.will {
@@ -140,8 +147,7 @@ fn fields<'a>(version: Version, mut reader: Reader<'a>, limits: &Limits) -> Resu
         connect.password = Some(reader.binary()?);
     }
     reader.finish()?;
-    check_client_id(&connect)?;
-    Ok(connect)
+    check_client_id(connect)
 }
 
 /// 3.1.2.11.

@@ -1,6 +1,7 @@
 //! PUBLISH and the acknowledgements to a client: the hot path of the encoder. Never writes half a packet, and nothing
 //! at all where the packet cannot be written.
 
+use super::Recipient;
 use super::wire::{MAX_VARIABLE, put_binary, put_variable, variable_len};
 use crate::packet::AckKind;
 use crate::topic::MAX_TEXT;
@@ -11,6 +12,7 @@ pub const MAX_PACKET_LEN: usize = 5 + MAX_VARIABLE;
 
 const MESSAGE_EXPIRY: u8 = 2;
 const SUBSCRIPTION_ID: u8 = 11;
+const REASON_STRING: u8 = 31;
 const TOPIC_ALIAS: u8 = 35;
 
 /// A PUBLISH to a client. What 3.x cannot carry is left out there.
@@ -118,8 +120,8 @@ pub fn publish(out: &mut Vec<u8>, version: Version, publish: &PublishOut<'_>) ->
 }
 
 /// Appends PUBACK, PUBREC, PUBREL or PUBCOMP in its shortest form: the reason code stands only in 5.0, and only where
-/// it is not Success (3.4.2.1).
-pub fn ack(out: &mut Vec<u8>, version: Version, kind: AckKind, packet_id: PacketId, reason: ReasonCode) {
+/// it is not Success (3.4.2.1); an error is explained to who wants that.
+pub fn ack(out: &mut Vec<u8>, to: Recipient, kind: AckKind, packet_id: PacketId, reason: ReasonCode) {
     let first = match kind {
         AckKind::PubAck => 0x40,
         AckKind::PubRec => 0x50,
@@ -128,9 +130,19 @@ pub fn ack(out: &mut Vec<u8>, version: Version, kind: AckKind, packet_id: Packet
         AckKind::PubComp => 0x70,
     };
     let [high, low] = packet_id.get().to_be_bytes();
-    if version == Version::V5 && reason != ReasonCode::Success {
-        out.extend_from_slice(&[first, 3, high, low, reason as u8]);
-    } else {
+    if to.version != Version::V5 || reason == ReasonCode::Success {
         out.extend_from_slice(&[first, 2, high, low]);
+        return;
     }
+    let Some(text) = to.reason_string(reason, 3) else {
+        out.extend_from_slice(&[first, 3, high, low, reason as u8]);
+        return;
+    };
+    let properties = 3 + text.len();
+    out.push(first);
+    put_variable(out, 3 + variable_len(properties) + properties);
+    out.extend_from_slice(&[high, low, reason as u8]);
+    put_variable(out, properties);
+    out.push(REASON_STRING);
+    put_binary(out, text.as_bytes());
 }

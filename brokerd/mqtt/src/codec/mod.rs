@@ -9,17 +9,19 @@ mod encode;
 mod frame;
 mod property;
 mod publish;
+mod recipient;
 mod subscribe;
 mod violation;
 pub(crate) mod wire;
 
 pub use both_ways::{AuthOut, auth, disconnect};
-pub use cold::{ConnAck, connack, pingresp, suback, unsuback};
+pub use cold::{ConnAck, codes_fit, connack, pingresp, suback, unsuback};
 pub use connect::{ConnectError, decode_connect};
 pub use decode::decode;
 pub use encode::{MAX_PACKET_LEN, PublishOut, ack, publish, publish_len};
 pub use frame::{Framed, frame};
 pub use property::{Property, check_forwardable, forwardable};
+pub use recipient::Recipient;
 pub use violation::Violation;
 
 /// What a server takes from a client; a client learns of the first in CONNACK.

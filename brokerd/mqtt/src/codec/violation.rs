@@ -6,6 +6,8 @@ use crate::ReasonCode;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[expect(missing_docs, reason = "the message of a variant is its documentation")]
 pub enum Violation {
+    #[error("asks for an answer that is larger than the client's own Maximum Packet Size [MQTT-3.1.2-24]")]
+    AnswerTooLarge,
     #[error("Authentication Data without an Authentication Method (5.0, 3.1.2.11.10)")]
     AuthDataWithoutMethod,
     #[error("AUTH with another method than CONNECT's, or none was given there (5.0, 4.12) [MQTT-4.12.0-5]")]
@@ -14,6 +16,10 @@ pub enum Violation {
     AuthMethodMissing,
     #[error("unknown or refused Authentication Method (5.0, 4.12) [MQTT-4.12.0-1]")]
     AuthMethodRefused,
+    #[error("authentication of more rounds or bytes than this server allows (5.0, 4.12)")]
+    AuthTooLong,
+    #[error("packet other than AUTH or DISCONNECT before the CONNACK of an authentication [MQTT-3.1.2-30]")]
+    BeforeConnack,
     #[error("client identifier of a forbidden length or empty without clean session [MQTT-3.1.3-8; 3.1, 3.1]")]
     ClientIdInvalid,
     #[error("reserved CONNECT flag is set [MQTT-3.1.2-3]")]
@@ -146,6 +152,7 @@ impl Violation {
             Self::AuthDataWithoutMethod
             | Self::AuthMethodChanged
             | Self::AuthMethodMissing
+            | Self::BeforeConnack
             | Self::FirstPacketNotConnect
             | Self::NoFilter
             | Self::NoLocalOnShared
@@ -168,8 +175,8 @@ impl Violation {
             Self::FilterInvalid | Self::FilterTooLong => ReasonCode::TopicFilterInvalid,
             Self::KeepAliveTimeout => ReasonCode::KeepAliveTimeout,
             Self::MessageRateTooHigh => ReasonCode::MessageRateTooHigh,
-            Self::NotAuthorized => ReasonCode::NotAuthorized,
-            Self::PacketTooLarge => ReasonCode::PacketTooLarge,
+            Self::AuthTooLong | Self::NotAuthorized => ReasonCode::NotAuthorized,
+            Self::AnswerTooLarge | Self::PacketTooLarge => ReasonCode::PacketTooLarge,
             Self::PayloadFormatInvalid => ReasonCode::PayloadFormatInvalid,
             Self::ProtocolNameInvalid | Self::UnsupportedVersion => ReasonCode::UnsupportedProtocolVersion,
             Self::QosNotSupported => ReasonCode::QosNotSupported,

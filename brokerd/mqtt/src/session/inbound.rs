@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::connection::{Connection, Topic};
 use super::{Event, Outputs};
-use crate::codec::{self, Violation};
+use crate::codec::{self, Recipient, Violation};
 use crate::packet::{AckKind, Publish};
 use crate::{Message, PacketId, Qos, ReasonCode, Time, Version};
 
@@ -48,7 +48,7 @@ impl Inbound {
             return Ok(());
         };
         if publish.qos == Qos::ExactlyOnce && self.awaiting_release.contains(&id) {
-            self.repeated(id, connection.version, out);
+            self.repeated(id, connection.recipient(), out);
             return Ok(());
         }
         let unfinished = self.owed_qos1 + self.awaiting_release.len();
@@ -69,16 +69,16 @@ impl Inbound {
     }
 
     /// A QoS 2 PUBLISH came again [MQTT-4.3.3-10]. If the first copy is still being routed, its answer serves both.
-    fn repeated(&mut self, id: PacketId, version: Version, out: &mut Outputs) {
+    fn repeated(&mut self, id: PacketId, to: Recipient, out: &mut Outputs) {
         let under_way = self.owed.iter_mut().find(|owed| owed.id == id && owed.qos == Qos::ExactlyOnce);
         match under_way {
             Some(owed) => owed.is_asked = true,
-            None => send(AckKind::PubRec, id, ReasonCode::Success, version, out),
+            None => send(AckKind::PubRec, id, ReasonCode::Success, to, out),
         }
     }
 
-    /// The router is done with the message of `token`. `version` is `None` while there is no connection.
-    pub(super) fn routed(&mut self, token: u64, reason: ReasonCode, version: Option<Version>, out: &mut Outputs) {
+    /// The router is done with the message of `token`. `to` is `None` while there is no connection.
+    pub(super) fn routed(&mut self, token: u64, reason: ReasonCode, to: Option<Recipient>, out: &mut Outputs) {
         let Some(owed) = self.owed.iter_mut().find(|owed| owed.token == token) else { return };
         owed.answer = Some(reason);
         while let Some((owed, answer)) = self.owed.front().and_then(|owed| Some((owed, owed.answer?))) {
@@ -89,23 +89,23 @@ impl Inbound {
                 Qos::ExactlyOnce => {}
                 _ => self.owed_qos1 -= 1,
             }
-            if let Some(version) = version.filter(|_| owed.is_asked) {
+            if let Some(to) = to.filter(|_| owed.is_asked) {
                 let kind = if owed.qos == Qos::ExactlyOnce { AckKind::PubRec } else { AckKind::PubAck };
-                send(kind, owed.id, answer, version, out);
+                send(kind, owed.id, answer, to, out);
             }
             self.owed.pop_front();
         }
     }
 
     /// PUBREL. Of an unknown id it is answered all the same: 5.0 with 0x92.
-    pub(super) fn release(&mut self, id: PacketId, version: Version, out: &mut Outputs) {
+    pub(super) fn release(&mut self, id: PacketId, to: Recipient, out: &mut Outputs) {
         let reason = if self.awaiting_release.remove(&id) {
             ReasonCode::Success
         } else {
             out.tally.acks_missed[AckKind::PubRel as usize] += 1;
             ReasonCode::PacketIdentifierNotFound
         };
-        send(AckKind::PubComp, id, reason, version, out);
+        send(AckKind::PubComp, id, reason, to, out);
     }
 
     /// A connection begins. The client's quota begins anew (5.0 section 4.9).
@@ -131,8 +131,8 @@ impl Inbound {
     }
 }
 
-fn send(kind: AckKind, id: PacketId, reason: ReasonCode, version: Version, out: &mut Outputs) {
-    codec::ack(&mut out.wire, version, kind, id, reason);
+fn send(kind: AckKind, id: PacketId, reason: ReasonCode, to: Recipient, out: &mut Outputs) {
+    codec::ack(&mut out.wire, to, kind, id, reason);
     out.tally.acks_sent[kind as usize] += 1;
 }
 

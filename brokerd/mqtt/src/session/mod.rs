@@ -2,12 +2,17 @@
 //! reads no clock, and never decides who receives a message: the router does.
 
 mod aliases;
+mod authentication;
 mod capabilities;
 mod connection;
 mod inbound;
 mod negotiate;
 mod outbound;
+mod outputs;
+mod packets;
+mod state;
 mod subscriptions;
+mod timeouts;
 mod will;
 
 #[cfg(test)]
@@ -16,81 +21,23 @@ mod tests;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use crate::codec::{self, Violation};
+use crate::codec;
 use crate::message::SharedMessage;
-use crate::packet::{AckKind, Packet};
 use crate::{Message, PacketId, ReasonCode, Time, Version};
 
+pub use authentication::{Authentication, Verdict};
 pub use capabilities::Capabilities;
 pub use connection::Connection;
 pub use negotiate::{Negotiated, ServerLimits, negotiate};
 pub use outbound::{Delivery, QueueLimits, WhenFull};
+pub use outputs::{Closing, Event, Outputs, Tally};
 pub use subscriptions::{Granted, Requested};
+pub use timeouts::Due;
 pub use will::Will;
 
 use inbound::Inbound;
 use outbound::Outbound;
 use subscriptions::Subscriptions;
-
-/// What a session wants done. In order; the caller carries them out before it feeds the next input.
-#[derive(Debug)]
-pub enum Event {
-    /// Route this message. Where a token is given, call [`Session::routed`] with it when every subscriber has it.
-    Publish(Message, Option<u64>),
-    /// Make these subscriptions live, then call [`Session::suback`].
-    Subscribe(PacketId, Vec<Requested>),
-    /// Take these subscriptions out of the index: UNSUBACK is already in the wire buffer.
-    Unsubscribe(Vec<Granted>),
-    /// The client closed in good order, or broke a rule: after the wire buffer is flushed, close.
-    Close(Closing),
-}
-
-/// Why a connection is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Closing {
-    /// DISCONNECT came, and the will is gone.
-    Normal,
-    /// DISCONNECT 0x04 came: the will goes out.
-    WithWill,
-    /// The client broke a rule.
-    Violation(Violation),
-    /// The server ends it.
-    Server(ReasonCode),
-    /// The socket ended or failed.
-    Lost,
-}
-
-/// What came of a step, kept and cleared by the caller so that a step allocates nothing once warm.
-#[derive(Debug, Default)]
-pub struct Outputs {
-    /// Bytes for the client, appended.
-    pub wire: Vec<u8>,
-    /// What to do.
-    pub events: Vec<Event>,
-    /// What happened, for counters.
-    pub tally: Tally,
-}
-
-/// Counts of what the session sent and dropped since the caller last took them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// PUBLISH sent, by QoS.
-    pub published: [u64; 3],
-    /// PUBACK, PUBREC, PUBREL, PUBCOMP sent.
-    pub acks_sent: [u64; 4],
-    /// Acknowledgements that matched nothing, in the same order.
-    pub acks_missed: [u64; 4],
-    /// Deliveries that the client acknowledged.
-    pub acked: u64,
-    /// Dropped: the queue was full.
-    pub queue_full: u64,
-    /// Dropped: QoS 0 for a client that is away.
-    pub qos0_away: u64,
-    /// Dropped: larger than the client's Maximum Packet Size.
-    pub too_large: u64,
-    /// Dropped: expired.
-    pub expired: u64,
-}
 
 /// Limits that all sessions of a node share.
 #[derive(Clone, Copy, Debug)]
@@ -105,6 +52,8 @@ pub struct SessionLimits {
     pub capabilities: Capabilities,
     /// Whether `$share/...` may be subscribed to.
     pub shared_subscriptions: bool,
+    /// Milliseconds that a re-authentication may take.
+    pub auth_timeout: u64,
 }
 
 /// The session.
@@ -180,93 +129,16 @@ impl Session {
         self.will = None;
     }
 
-    /// Handles a packet of the client.
-    pub fn packet(&mut self, packet: Packet<'_>, limits: &SessionLimits, now: Time, out: &mut Outputs) {
-        let Some(connection) = self.connection.as_mut() else { return };
-        connection.heard_at = now; // any control packet counts [MQTT-3.1.2-22]
-        let handled = match packet {
-            Packet::Publish(publish) => {
-                let allowed = limits.capabilities.check_publish(publish.qos, publish.retain);
-                allowed.and_then(|()| self.inbound.publish(&publish, connection, now, out))
-            }
-            Packet::Ack(ack) => {
-                self.ack(&ack, limits, now, out);
-                Ok(())
-            }
-            Packet::Subscribe(subscribe) => {
-                let requested =
-                    self.subscriptions.request(subscribe.filters(), subscribe.subscription_id.unwrap_or(0), limits);
-                self.subscribing += 1;
-                out.events.push(Event::Subscribe(subscribe.packet_id, requested));
-                Ok(())
-            }
-            Packet::Unsubscribe(unsubscribe) => {
-                self.unsubscribe(&unsubscribe, out);
-                Ok(())
-            }
-            Packet::PingReq => {
-                codec::pingresp(&mut out.wire);
-                Ok(())
-            }
-            Packet::Disconnect(disconnect) => self.disconnect(&disconnect, out),
-            Packet::Connect(_) => Err(Violation::SecondConnect),
-            Packet::Auth(_) => Err(Violation::UnexpectedAuth),
-        };
-        if let Err(violation) = handled {
-            out.events.push(Event::Close(Closing::Violation(violation)));
-        }
-    }
-
-    fn ack(&mut self, ack: &crate::packet::Ack<'_>, limits: &SessionLimits, now: Time, out: &mut Outputs) {
-        if ack.kind == AckKind::PubRel {
-            self.inbound.release(ack.packet_id, self.version, out);
-            return;
-        }
-        self.outbound.acknowledged(ack.kind, ack.packet_id, ack.reason, self.version, out);
-        self.pump(limits, now, out);
-    }
-
-    fn unsubscribe(&mut self, unsubscribe: &crate::packet::Unsubscribe<'_>, out: &mut Outputs) {
-        let mut gone = Vec::new();
-        let mut codes = Vec::new();
-        for filter in unsubscribe.filters() {
-            match self.subscriptions.remove(filter) {
-                Some(granted) => {
-                    gone.push(granted);
-                    codes.push(ReasonCode::Success);
-                }
-                None => codes.push(ReasonCode::NoSubscriptionExisted),
-            }
-        }
-        codec::unsuback(&mut out.wire, self.version, unsubscribe.packet_id, &codes);
-        if !gone.is_empty() {
-            out.events.push(Event::Unsubscribe(gone));
-        }
-    }
-
-    fn disconnect(&mut self, disconnect: &crate::packet::Disconnect<'_>, out: &mut Outputs) -> Result<(), Violation> {
-        if let Some(expiry) = disconnect.session_expiry {
-            if self.expiry == 0 && expiry != 0 {
-                return Err(Violation::SessionExpiryRaised); // 5.0 section 3.14.2.2.2
-            }
-            let most = self.connection.as_ref().map_or(u32::MAX, |connection| connection.max_session_expiry);
-            self.expiry = expiry.min(most);
-        }
-        let keeps_will = disconnect.reason != ReasonCode::Success;
-        out.events.push(Event::Close(if keeps_will { Closing::WithWill } else { Closing::Normal }));
-        Ok(())
-    }
-
     /// Every subscriber has the message of `token`, or it was refused with `reason`.
     pub fn routed(&mut self, token: u64, reason: ReasonCode, out: &mut Outputs) {
-        self.inbound.routed(token, reason, self.connection.is_some().then_some(self.version), out);
+        self.inbound.routed(token, reason, self.connection.as_ref().map(|connection| connection.recipient()), out);
     }
 
     /// The subscriptions of this SUBSCRIBE are live, with these answers.
     pub fn suback(&mut self, id: PacketId, codes: &[ReasonCode], out: &mut Outputs) {
-        if self.connection.is_some() {
+        if let Some(connection) = &self.connection {
             self.subscribing = self.subscribing.saturating_sub(1);
-            codec::suback(&mut out.wire, self.version, id, codes);
+            codec::suback(&mut out.wire, connection.recipient(), id, codes);
         }
     }
 
@@ -288,74 +160,6 @@ impl Session {
         self.outbound.has_backlog()
     }
 
-    /// When [`Self::due`] next has an answer; `None` is never.
-    #[must_use]
-    pub fn next_timeout(&self) -> Option<Time> {
-        if let Some(connection) = &self.connection {
-            return connection.keep_alive_deadline();
-        }
-        let will_at = self.will.as_ref().map(|will| self.detached_at.after_secs(u64::from(will.delay)));
-        [will_at, self.expires_at()].into_iter().flatten().min()
-    }
-
-    /// What is due at `now`.
-    #[must_use]
-    pub fn due(&mut self, now: Time) -> Due {
-        if let Some(connection) = &self.connection {
-            let is_silent = connection.keep_alive_deadline().is_some_and(|deadline| deadline <= now);
-            return if is_silent { Due::KeepAlive } else { Due::Nothing };
-        }
-        if self.expires_at().is_some_and(|at| at <= now) {
-            return Due::Expired;
-        }
-        let will_is_due =
-            self.will.as_ref().is_some_and(|will| self.detached_at.after_secs(u64::from(will.delay)) <= now);
-        match will_is_due.then(|| self.take_will(now)).flatten() {
-            Some(message) => Due::Will(message),
-            None => Due::Nothing,
-        }
-    }
-
-    /// When the session ends; `None` while it has a connection or if it never does.
-    fn expires_at(&self) -> Option<Time> {
-        let ends = self.connection.is_none() && self.expiry != u32::MAX;
-        ends.then(|| self.detached_at.after_secs(u64::from(self.expiry)))
-    }
-
-    /// Its client id.
-    #[must_use]
-    pub const fn client_id(&self) -> &Arc<str> {
-        &self.client_id
-    }
-
-    /// The version of its present or last connection.
-    #[must_use]
-    pub const fn version(&self) -> Version {
-        self.version
-    }
-
-    /// Session expiry in seconds.
-    #[must_use]
-    pub const fn expiry(&self) -> u32 {
-        self.expiry
-    }
-
-    /// The connection, if it has one.
-    #[must_use]
-    pub fn connection(&self) -> Option<&Connection> {
-        self.connection.as_deref()
-    }
-
-    /// What it is subscribed to.
-    pub fn subscriptions(&self) -> impl ExactSizeIterator<Item = &Granted> {
-        self.subscriptions.iter()
-    }
-
-    /// Those of its subscriptions that are a member's of a shared group.
-    pub fn shared_subscriptions(&self) -> impl Iterator<Item = &Granted> {
-        self.subscriptions.shared()
-    }
-
     /// Takes back, for another member, what a shared subscription has queued; with `in_flight` also what was sent at
     /// QoS 1 and is not acknowledged.
     #[must_use]
@@ -368,46 +172,4 @@ impl Session {
     pub fn forget_subscription(&mut self, filter: &str) {
         self.subscriptions.remove(filter);
     }
-
-    /// The client counts as heard: it was not read for a while.
-    pub fn heard(&mut self, now: Time) {
-        if let Some(connection) = &mut self.connection {
-            connection.heard_at = now;
-        }
-    }
-
-    /// Whether the subscription of this serial still stands.
-    #[must_use]
-    pub fn is_subscribed(&self, serial: u32) -> bool {
-        self.subscriptions.has(serial)
-    }
-
-    /// Whether so many acknowledgements or SUBACKs are owed that no more may be read from the client (3.x has no
-    /// Receive Maximum, so there it is back-pressure).
-    #[must_use]
-    pub fn owes_too_many(&self) -> bool {
-        self.connection.as_ref().is_some_and(|connection| {
-            self.inbound.owed().max(self.subscribing) >= usize::from(connection.our_receive_maximum)
-        })
-    }
-
-    /// Numbers for the management API: (in flight, awaiting PUBREL, queued messages, queued bytes).
-    #[must_use]
-    pub fn depths(&self) -> (usize, usize, usize, usize) {
-        let (queued, bytes) = self.outbound.queued();
-        (self.outbound.in_flight(), self.inbound.awaiting_release(), queued, bytes)
-    }
-}
-
-/// What a timeout asks for.
-#[derive(Debug)]
-pub enum Due {
-    /// Nothing yet.
-    Nothing,
-    /// Nothing was heard for one and a half times the keep alive: close with 0x8D.
-    KeepAlive,
-    /// The will delay is over: publish this.
-    Will(Message),
-    /// The session is over: send its will, forget it.
-    Expired,
 }

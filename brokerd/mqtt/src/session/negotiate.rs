@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Capabilities, Will};
-use crate::codec::ConnAck;
+use crate::codec::{ConnAck, Recipient};
 use crate::packet::Connect;
 use crate::{Qos, ReasonCode, Version};
 
@@ -65,6 +65,8 @@ pub struct Negotiated {
     pub our_max_packet_size: u32,
     /// Largest packet the client takes.
     pub maximum_packet_size: Option<u32>,
+    /// Request Problem Information.
+    pub wants_reasons: bool,
     /// How many aliases the client may use.
     pub our_alias_maximum: u16,
     /// How many aliases we may set for it.
@@ -77,6 +79,10 @@ pub struct Negotiated {
     pub capabilities: Capabilities,
     /// Response Information, where it was asked for.
     pub response_information: Option<Arc<str>>,
+    /// Authentication Method. Whether it is one of ours is for the caller to know, before it begins the exchange.
+    pub authentication_method: Option<Arc<str>>,
+    /// Authentication Data that ends the exchange, for the CONNACK.
+    pub authentication_data: Option<Box<[u8]>>,
     /// The will.
     pub will: Option<Will>,
 }
@@ -90,9 +96,6 @@ pub fn negotiate(
     limits: &ServerLimits,
     assign: impl FnOnce() -> String,
 ) -> Result<Negotiated, ReasonCode> {
-    if connect.authentication_method.is_some() {
-        return Err(ReasonCode::BadAuthenticationMethod); // 5.0 section 4.12: no method is supported yet
-    }
     if connect.client_id.len() > limits.max_client_id_len {
         return Err(ReasonCode::ClientIdentifierNotValid);
     }
@@ -126,6 +129,7 @@ pub fn negotiate(
         our_receive_maximum: limits.receive_maximum,
         our_max_packet_size: limits.max_packet_size,
         maximum_packet_size: connect.maximum_packet_size,
+        wants_reasons: connect.request_problem_information,
         our_alias_maximum: if is_v5 { limits.topic_alias_maximum } else { 0 },
         alias_maximum: if is_v5 { connect.topic_alias_maximum.min(limits.topic_alias_out) } else { 0 },
         shared_subscriptions: limits.shared_subscriptions,
@@ -135,6 +139,8 @@ pub fn negotiate(
             .response_information
             .clone()
             .filter(|_| is_v5 && connect.request_response_information),
+        authentication_method: connect.authentication_method.map(Into::into),
+        authentication_data: None,
         will,
     })
 }
@@ -161,7 +167,19 @@ impl Negotiated {
         ack.subscription_ids_available = (!subscription_ids).then_some(false);
         ack.response_information = self.response_information.as_deref();
         ack.shared_available = (!self.shared_subscriptions).then_some(false);
+        ack.authentication_method = self.authentication_method.as_deref(); // [MQTT-4.12.0-5]
+        ack.authentication_data = self.authentication_data.as_deref();
         ack
+    }
+
+    /// What the client takes of an answer.
+    #[must_use]
+    pub const fn recipient(&self) -> Recipient {
+        let maximum_packet_size = match self.maximum_packet_size {
+            Some(size) => size,
+            None => u32::MAX,
+        };
+        Recipient { version: self.version, maximum_packet_size, wants_reasons: self.wants_reasons }
     }
 
     /// QoS of the will, if there is one.

@@ -7,10 +7,10 @@ use std::num::NonZeroU32;
 use super::aliases::Naming;
 use super::connection::Connection;
 use super::{Outputs, SessionLimits};
-use crate::codec::{self, PublishOut};
+use crate::codec::{self, PublishOut, Recipient};
 use crate::message::SharedMessage;
 use crate::packet::AckKind;
-use crate::{PacketId, Qos, ReasonCode, Time, Version};
+use crate::{PacketId, Qos, ReasonCode, Time};
 
 /// Bounds of a session's queue.
 #[derive(Clone, Copy, Debug)]
@@ -237,7 +237,7 @@ impl Outbound {
         kind: AckKind,
         id: PacketId,
         reason: ReasonCode,
-        version: Version,
+        to: Recipient,
         out: &mut Outputs,
     ) {
         // Also of what was not sent again yet: the client may have had it on its last connection.
@@ -249,12 +249,12 @@ impl Outbound {
             (AckKind::PubRec, Some(at), Some(Some(Qos::ExactlyOnce))) if reason.is_error() => self.finish(at, out),
             (AckKind::PubRec, Some(at), Some(Some(Qos::ExactlyOnce) | None)) => {
                 self.in_flight[at].delivery = None;
-                release(id, ReasonCode::Success, version, out);
+                release(id, ReasonCode::Success, to, out);
             }
             (AckKind::PubComp, Some(at), Some(None)) => self.finish(at, out),
             (AckKind::PubRec, _, _) => {
                 out.tally.acks_missed[kind as usize] += 1;
-                release(id, ReasonCode::PacketIdentifierNotFound, version, out);
+                release(id, ReasonCode::PacketIdentifierNotFound, to, out);
             }
             _ => out.tally.acks_missed[kind as usize] += 1,
         }
@@ -280,8 +280,8 @@ const fn distance(from: u16, to: u16) -> u16 {
     if to >= from { to - from } else { u16::MAX - from + to }
 }
 
-fn release(id: PacketId, reason: ReasonCode, version: Version, out: &mut Outputs) {
-    codec::ack(&mut out.wire, version, AckKind::PubRel, id, reason);
+fn release(id: PacketId, reason: ReasonCode, to: Recipient, out: &mut Outputs) {
+    codec::ack(&mut out.wire, to, AckKind::PubRel, id, reason);
     out.tally.acks_sent[AckKind::PubRel as usize] += 1;
 }
 
@@ -289,7 +289,7 @@ fn resend(in_flight: &InFlight, connection: &mut Connection, now: Time, out: &mu
     match &in_flight.delivery {
         Some(delivery) => send(delivery, Some(in_flight.id), true, connection, now, out),
         None => {
-            release(in_flight.id, ReasonCode::Success, connection.version, out);
+            release(in_flight.id, ReasonCode::Success, connection.recipient(), out);
             true
         }
     }

@@ -157,10 +157,10 @@ impl Subscriptions {
         Some(gone)
     }
 
-    pub(super) fn has(&self, serial: u32) -> bool {
+    pub(super) fn get(&self, serial: u32) -> Option<&Granted> {
         match &self.places {
-            Some(places) => places.by_serial.contains_key(&serial),
-            None => self.list.iter().any(|one| one.serial == serial),
+            Some(places) => places.by_serial.get(&serial).and_then(|place| self.list.get(*place)),
+            None => self.list.iter().find(|one| one.serial == serial),
         }
     }
 

@@ -55,11 +55,11 @@ fn invalid_first_packets_are_refused_by_name_and_answered_in_a_form_the_client_c
     for (clause, what, text, violation, answer) in CONNECT_INVALID {
         let frame_bytes = bytes(text);
         let refused = match frame(&frame_bytes, None, &LIMITS) {
-            Err(violation) => ConnectError { violation, answer: None },
+            Err(violation) => ConnectError { violation, answer: None, maximum_packet_size: None },
             Ok(Framed::Packet { len }) => decode_connect(&frame_bytes[..len], &LIMITS).unwrap_err(),
             Ok(Framed::Incomplete { .. }) => panic!("{clause}: {what}: taken for a part: {text}"),
         };
-        assert_eq!(refused, ConnectError { violation: *violation, answer: *answer }, "{clause}: {what}: {text}");
+        assert_eq!((refused.violation, refused.answer), (*violation, *answer), "{clause}: {what}: {text}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! What we send: byte for byte where it is ours, and read back by mqttbytes where it can.
 
 use mqtt::codec::{AuthOut, ConnAck, MAX_PACKET_LEN, PublishOut, ack, auth, connack, disconnect, pingresp};
-use mqtt::codec::{publish, publish_len, suback, unsuback};
+use mqtt::codec::{Recipient, codes_fit, publish, publish_len, suback, unsuback};
 use mqtt::packet::AckKind;
 use mqtt::{PacketId, Qos, ReasonCode, Version};
 use mqttbytes::{v4, v5};
@@ -156,13 +156,13 @@ fn suback_has_a_code_for_each_filter_and_3x_one_for_all_failures() {
         VERSIONS.iter().zip(["90 <000A 00010280>", "90 <000A 00010280>", "90 <000A <> 00010287>"])
     {
         let mut out = Vec::new();
-        suback(&mut out, *version, id(10), &codes);
+        assert!(suback(&mut out, silent(*version), id(10), &codes));
         assert_eq!(out, bytes(expected), "{version:?}");
         assert!(if *version == Version::V5 { read_v5(&out).is_ok() } else { read_v4(&out).is_ok() });
     }
     for code in self::codes().filter(|code| code.is_error()) {
         let mut out = Vec::new();
-        suback(&mut out, Version::V5, id(1), &[code]);
+        suback(&mut out, silent(Version::V5), id(1), &[code]);
         let in_table = matches!(code as u8, 0x83 | 0x87 | 0x8F | 0x91 | 0x97 | 0x9E | 0xA1 | 0xA2);
         assert_eq!(out[5], if in_table { code as u8 } else { 0x80 }, "{code:?}");
     }
@@ -173,7 +173,7 @@ fn unsuback_has_a_code_for_each_filter_in_5_and_none_in_3x() {
     let codes = [ReasonCode::Success, ReasonCode::NoSubscriptionExisted, ReasonCode::NotAuthorized, ReasonCode::Banned];
     for (version, expected) in VERSIONS.iter().zip(["B0 <FFFF>", "B0 <FFFF>", "B0 <FFFF <> 00118780>"]) {
         let mut out = Vec::new();
-        unsuback(&mut out, *version, id(65_535), &codes);
+        assert!(unsuback(&mut out, silent(*version), id(65_535), &codes));
         assert_eq!(out, bytes(expected), "{version:?}");
         assert!(if *version == Version::V5 { read_v5(&out).is_ok() } else { read_v4(&out).is_ok() });
     }
@@ -185,11 +185,70 @@ fn pingresp_and_auth_are_written() {
     pingresp(&mut out);
     assert_eq!(out, [0xD0, 0]);
     let step = AuthOut { reason: ReasonCode::ContinueAuthentication, method: "SCRAM", data: Some(&[0xFF]) };
-    assert_eq!(written(|out| auth(out, &step)), Some(bytes("F0 <18 <15 'SCRAM' 16 (FF)>>")));
+    assert_eq!(written(|out| auth(out, &step, None)), Some(bytes("F0 <18 <15 'SCRAM' 16 (FF)>>")));
     let done = AuthOut { reason: ReasonCode::Success, data: None, ..step };
-    assert_eq!(written(|out| auth(out, &done)), Some(bytes("F0 <00 <15 'SCRAM'>>")));
+    assert_eq!(written(|out| auth(out, &done, None)), Some(bytes("F0 <00 <15 'SCRAM'>>")));
     let long = AuthOut { data: Some(&[0; 65_536]), ..step };
-    assert_eq!(written(|out| auth(out, &long)), None);
+    assert_eq!(written(|out| auth(out, &long, None)), None);
+    assert_eq!(written(|out| auth(out, &done, Some(12))), Some(bytes("F0 <00 <15 'SCRAM'>>")));
+    assert_eq!(written(|out| auth(out, &done, Some(11))), None, "more than the client takes");
+}
+
+/// A client that asked for no reason strings.
+const fn silent(version: Version) -> Recipient {
+    Recipient { wants_reasons: false, ..Recipient::of(version) }
+}
+
+#[test]
+fn an_error_is_explained_to_who_wants_it_and_has_room_for_it() {
+    let full = Recipient::of(Version::V5);
+    let limited = |maximum_packet_size| Recipient { maximum_packet_size, ..full };
+    let error = ReasonCode::NotAuthorized;
+    let long = bytes("40 <0102 87 <1F 'not authorized'>>");
+    let length = u32::try_from(long.len()).unwrap();
+    let acked = |to: Recipient, reason| {
+        let mut out = Vec::new();
+        ack(&mut out, to, AckKind::PubAck, id(258), reason);
+        out
+    };
+    assert_eq!(acked(full, error), long);
+    assert!(read_v5(&long).is_ok());
+    assert_eq!(acked(limited(length), error), long);
+    assert_eq!(acked(limited(length - 1), error), bytes("40 <0102 87>"));
+    assert_eq!(acked(silent(Version::V5), error), bytes("40 <0102 87>"));
+    assert_eq!(acked(full, ReasonCode::Success), bytes("40 <0102>"));
+    assert_eq!(acked(full, ReasonCode::NoMatchingSubscribers), bytes("40 <0102 10>"));
+    assert_eq!(acked(Recipient::of(Version::V311), error), bytes("40 <0102>"));
+
+    let codes = [ReasonCode::Success, error, ReasonCode::QuotaExceeded];
+    for (first, put) in
+        [("90", suback as fn(&mut Vec<u8>, Recipient, PacketId, &[ReasonCode]) -> bool), ("B0", unsuback)]
+    {
+        let put = |to: Recipient, codes: &[ReasonCode]| written(|out| put(out, to, id(258), codes));
+        let last = if first == "90" { "97" } else { "80" };
+        let (long, short) = (
+            bytes(&format!("{first} <0102 <1F 'not authorized'> 0087{last}>")),
+            bytes(&format!("{first} <0102 <> 0087{last}>")),
+        );
+        let length = u32::try_from(long.len()).unwrap();
+        assert!(read_v5(&long).is_ok());
+        assert_eq!(put(full, &codes), Some(long.clone()), "the first error is the one that is explained");
+        assert_eq!(put(limited(length), &codes), Some(long));
+        assert_eq!(put(limited(length - 1), &codes), Some(short.clone()));
+        assert_eq!(put(limited(8), &codes), Some(short.clone()));
+        assert_eq!(put(silent(Version::V5), &codes), Some(short));
+        assert_eq!(put(limited(7), &codes), None);
+        assert!(codes_fit(limited(8), 3) && !codes_fit(limited(7), 3));
+    }
+}
+
+#[test]
+fn every_reason_has_a_short_text_of_its_own() {
+    let mut seen = std::collections::BTreeSet::new();
+    for reason in codes() {
+        assert!((4..=60).contains(&reason.text().len()), "{reason:?}: {}", reason.text());
+        assert!(seen.insert(reason.text()), "{reason:?} has the text of another");
+    }
 }
 
 #[test]
@@ -199,8 +258,8 @@ fn acks_have_their_shortest_form() {
     for (kind, first) in [(PubAck, "40"), (PubRec, "50"), (PubRel, "62"), (PubComp, "70")] {
         for version in VERSIONS {
             let mut out = Vec::new();
-            ack(&mut out, version, kind, id(258), ReasonCode::Success);
-            ack(&mut out, version, kind, id(258), error);
+            ack(&mut out, silent(version), kind, id(258), ReasonCode::Success);
+            ack(&mut out, silent(version), kind, id(258), error);
             let second = if version == Version::V5 { "<0102 92>" } else { "<0102>" };
             assert_eq!(out, bytes(&format!("{first} <0102> {first} {second}")), "{version:?} {kind:?}");
         }

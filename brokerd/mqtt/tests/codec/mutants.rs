@@ -4,7 +4,7 @@
 
 use mqtt::Version;
 use mqtt::codec::{Framed, Property, ack, check_forwardable, decode, decode_connect, forwardable, frame};
-use mqtt::codec::{PublishOut, publish, publish_len};
+use mqtt::codec::{PublishOut, Recipient, publish, publish_len};
 use mqtt::packet::{Packet, Properties};
 
 use crate::data::every_frame;
@@ -146,7 +146,7 @@ fn write(version: Version, frame: &[u8], packet: &Packet<'_>) -> Option<Vec<u8>>
             assert_eq!(publish_len(version, &to), out.len());
         }
         Packet::Ack(from) => {
-            ack(&mut out, version, from.kind, from.packet_id, from.reason);
+            ack(&mut out, Recipient::of(version), from.kind, from.packet_id, from.reason);
             let Ok(Packet::Ack(again)) = decode(version, &out, &LIMITS) else { panic!("{out:02x?}") };
             assert_eq!((again.kind, again.packet_id, again.reason), (from.kind, from.packet_id, from.reason));
             // Longer forms have properties, or spell out what may be left out; 3.1 has a DUP that is not kept.

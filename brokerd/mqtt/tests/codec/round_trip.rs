@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use mqtt::codec::{Framed, PublishOut, ack, check_forwardable, decode, forwardable, frame, publish, publish_len};
+use mqtt::codec::{Framed, PublishOut, Recipient, ack, check_forwardable};
+use mqtt::codec::{decode, forwardable, frame, publish, publish_len};
 use mqtt::packet::{AckKind, Packet, Properties};
 use mqtt::{PacketId, Qos, ReasonCode, Version};
 use proptest::prelude::*;
@@ -125,7 +126,7 @@ proptest! {
         };
         let reason = if failed { failure } else { ReasonCode::Success };
         let mut out = Vec::new();
-        ack(&mut out, version, kind, packet_id, reason);
+        ack(&mut out, Recipient::of(version), kind, packet_id, reason);
         let packet = decode(version, &out, &LIMITS).unwrap();
         prop_assert_eq!(oracle::differs(version, &out, &packet), None);
         let Packet::Ack(read) = packet else { panic!("{packet:?}") };

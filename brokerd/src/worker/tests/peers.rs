@@ -75,6 +75,25 @@ fn a_suback_for_the_last_connection_does_not_come_on_this_one() {
 }
 
 #[test]
+fn what_is_retained_comes_on_this_connection_although_the_suback_was_for_the_last_one() {
+    const ONLY_IF_NEW: u8 = 0x10;
+    let (node, peer, boxes) = beside();
+    let connect = Connect { client_id: "a", ..Connect::kept(V5) };
+    let mut client = node.client(connect.clone());
+    let mut retained = publish(V5, Q0, 0, "x");
+    retained[0] |= 1;
+    client.send([retained, subscribe(V5, 7, 0, &[("t", ONLY_IF_NEW)])].concat());
+    client.until_pong();
+    let mut client = node.client(connect);
+    client.send(subscribe(V5, 8, 0, &[("t", ONLY_IF_NEW)])); // it is not new, but nothing came for it yet
+    client.until_pong();
+    settle(&boxes, &peer.live);
+    let mut came = client.until_pong();
+    came.sort();
+    assert_eq!(came, ["PUBLISH t=x q0 retain", "SUBACK #8 [00]"]);
+}
+
+#[test]
 fn nothing_retained_comes_after_unsuback_although_the_suback_was_late() {
     let (node, peer, boxes) = beside();
     let mut client = node.id("a");

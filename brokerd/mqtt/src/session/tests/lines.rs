@@ -45,12 +45,21 @@ fn line(version: Version, first: u8, body: &[u8]) -> String {
         11 => format!("UNSUBACK #{} {:02x?}", two(body), codes(version, body)),
         13 => "PINGRESP".into(),
         14 => format!("DISCONNECT {:#04x}", body.first().copied().unwrap_or(0)),
+        15 => auth(body),
         other => panic!("packet type {other} from a server"),
     }
 }
 
+/// `AUTH 0x18 m=data`
+fn auth(body: &[u8]) -> String {
+    let method_at = 2; // behind the reason code and the length of the properties
+    let method = &body[method_at + 3..][..two(&body[method_at + 1..])];
+    let data = body.get(method_at + 3 + method.len() + 3..).unwrap_or_default();
+    format!("AUTH {:#04x} {}={}", body[0], String::from_utf8_lossy(method), String::from_utf8_lossy(data))
+}
+
 fn codes(version: Version, body: &[u8]) -> &[u8] {
-    if version == Version::V5 { &body[3..] } else { &body[2..] }
+    if version == Version::V5 { &body[3 + usize::from(body[2])..] } else { &body[2..] }
 }
 
 fn publish(version: Version, first: u8, body: &[u8]) -> String {

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod aliases;
+mod answers;
+mod authenticating;
 mod inbound;
 mod keeping;
 mod lines;
@@ -19,7 +21,7 @@ mod wire;
 use std::sync::Arc;
 
 use super::*;
-use crate::codec::Limits;
+use crate::codec::{Limits, Violation};
 use crate::{Qos, Time};
 use packets::Connect;
 
@@ -49,6 +51,7 @@ fn limits() -> SessionLimits {
         max_subscriptions: 0,
         capabilities: Capabilities::default(),
         shared_subscriptions: true,
+        auth_timeout: 5000,
     }
 }
 
@@ -193,6 +196,7 @@ impl Pair {
         match self.session.due(self.now) {
             Due::Nothing => "nothing".into(),
             Due::KeepAlive => "keep alive".into(),
+            Due::Unauthenticated => "unauthenticated".into(),
             Due::Will(message) => wire::message(&message, self.now),
             Due::Expired => "expired".into(),
         }

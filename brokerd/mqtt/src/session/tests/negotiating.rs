@@ -54,9 +54,16 @@ fn the_window_is_the_smaller_of_both_and_never_0() {
 }
 
 #[test]
-fn an_authentication_method_is_refused() {
+fn the_connack_carries_the_authentication_method_and_its_last_data() {
     let connect = Connect::new(Version::V5).property(21, &[0, 1, b'm']);
-    assert_eq!(settle(&connect, &server()), Err(ReasonCode::BadAuthenticationMethod));
+    let mut terms = settle(&connect, &server()).unwrap();
+    assert_eq!(
+        (terms.connack(false).authentication_method, terms.connack(false).authentication_data),
+        (Some("m"), None)
+    );
+    terms.authentication_data = Some(Box::from(*b"bye"));
+    assert_eq!(terms.connack(false).authentication_data, Some(&b"bye"[..]));
+    assert_eq!(settle(&Connect::new(Version::V5), &server()).unwrap().connack(false).authentication_method, None);
 }
 
 #[test]

@@ -184,3 +184,12 @@ pub(super) fn disconnect(reason: u8, expiry: Option<u32>) -> Vec<u8> {
         None => packet(0xE0, &[reason]),
     }
 }
+
+/// AUTH; without data where that is empty.
+pub(super) fn auth(reason: u8, method: &str, data: &str) -> Vec<u8> {
+    let mut properties = [&[21][..], &text(method)].concat();
+    if !data.is_empty() {
+        properties.extend([&[22][..], &text(data)].concat());
+    }
+    packet(0xF0, &[&[reason][..], &section(Version::V5, &properties)].concat())
+}

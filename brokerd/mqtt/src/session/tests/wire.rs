@@ -28,6 +28,10 @@ pub(super) fn event(event: &Event, now: Time) -> String {
             let filters: Vec<&str> = gone.iter().map(|granted| &*granted.filter).collect();
             format!("unsubscribe {}", filters.join(", "))
         }
+        Event::Authenticate { begins, data } => {
+            let data = data.as_deref().map(String::from_utf8_lossy);
+            format!("authenticate{} {data:?}", if *begins { " anew" } else { "" })
+        }
         Event::Close(closing) => format!("close {closing:?}"),
     }
 }

@@ -23,6 +23,7 @@ pub(crate) const CONNECT_VALID: &[ConnectValid] = &[
     ("3.1.2.8", "3.1.1, user name alone", "10 <'MQTT' 04 82 0000 'c' 'u'>", V311),
     ("3.1.2.8", "3.1.1, empty user name", "10 <'MQTT' 04 82 0000 'c' ''>", V311),
     ("3.1.2.9", "3.1.1, user name and password", "10 <'MQTT' 04 C2 0000 'c' 'u' 'p'>", V311),
+    ("3.1.3-1", "3.1.1, every field", "10 <'MQTT' 04 EE 000A 'c' 'w/t' (6279) 'u' 'p'>", V311),
     ("3.1.3.5", "3.1.1, binary password", "10 <'MQTT' 04 C2 0000 'c' 'u' (FF00)>", V311),
     ("2.2.3", "3.1.1, Remaining Length in two bytes", "10 8E00 'MQTT' 04 02 0000 'c1'", V311),
     ("3.1.2.2", "5.0", "10 <'MQTT' 05 02 003C <> 'c1'>", V5),
