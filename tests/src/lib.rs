@@ -7,6 +7,7 @@ pub mod balancer;
 pub mod binaries;
 pub mod broker;
 pub mod cluster;
+pub mod codes;
 pub mod ctl;
 pub mod in_process;
 pub mod malformed;

@@ -22,6 +22,7 @@ pub struct Raw {
     inbox: VecDeque<Packet>,
     last_id: u16,
     patience: Duration,
+    most: usize,
     /// Reason String of the packet that was read last.
     pub reason_string: Option<String>,
 }
@@ -32,7 +33,13 @@ impl Raw {
         let stream = soon("a TCP connection", TcpStream::connect(address)).await;
         let stream = stream.unwrap_or_else(|error| panic!("{address}: {error}"));
         stream.set_nodelay(true).expect("a socket option");
-        Self { stream, version, bytes: vec![], inbox: VecDeque::new(), last_id: 0, patience: SOON, reason_string: None }
+        Self::over(stream, version)
+    }
+
+    fn over(stream: TcpStream, version: Version) -> Self {
+        let (bytes, inbox) = (vec![], VecDeque::new());
+        let (patience, most, reason_string) = (SOON, usize::MAX, None);
+        Self { stream, version, bytes, inbox, last_id: 0, patience, most, reason_string }
     }
 
     /// A connection with its CONNECT accepted.
@@ -60,9 +67,7 @@ impl Raw {
         let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
         socket.bind(from).expect("an address of this machine");
         let stream = soon("a TCP connection", socket.connect(address)).await.expect("a connection");
-        let (version, patience) = (connect.version, SOON);
-        let (bytes, inbox, reason_string) = (vec![], VecDeque::new(), None);
-        let mut client = Self { stream, version, bytes, inbox, last_id: 0, patience, reason_string };
+        let mut client = Self::over(stream, connect.version);
         client.send(&connect.encode()).await;
         let Packet::Connack(connack) = client.expect().await else { panic!("not a CONNACK") };
         assert_eq!(connack.code, 0, "CONNECT of {} was refused", connect.client_id);
@@ -79,6 +84,13 @@ impl Raw {
     #[must_use]
     pub const fn patient(mut self, patience: Duration) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// From here on a packet larger than this fails the test.
+    #[must_use]
+    pub const fn at_most(mut self, bytes: u32) -> Self {
+        self.most = bytes as usize;
         self
     }
 
@@ -117,6 +129,7 @@ impl Raw {
         loop {
             match read::explained(&self.bytes, self.version) {
                 Ok(Some((packet, length, reason_string))) => {
+                    assert!(length <= self.most, "the broker sent {length} bytes, at most {}: {packet:?}", self.most);
                     self.bytes.drain(..length);
                     self.reason_string = reason_string;
                     return Some(packet);

@@ -1,5 +1,6 @@
 //! MQTT packets as a broker writes them. Strict: what a server must not send is an error, and fails the test.
 
+use crate::codes;
 use crate::packet::Version;
 
 /// A packet from a server.
@@ -129,6 +130,7 @@ pub fn explained(bytes: &[u8], version: Version) -> Result<Option<(Packet, usize
     if body.at != body.bytes.len() {
         return Err(format!("bytes after the end of {packet:?}"));
     }
+    codes::check(&packet, version)?;
     Ok(Some((packet, end, body.reason)))
 }
 
@@ -253,7 +255,7 @@ impl<'a> Cursor<'a> {
         }
         let code = self.byte()?;
         if !self.is_at_end() {
-            self.properties()?;
+            self.explanation()?;
         }
         Ok((id, code))
     }
@@ -261,7 +263,7 @@ impl<'a> Cursor<'a> {
     fn codes(&mut self, version: Version) -> Result<(u16, Vec<u8>), String> {
         let id = self.two()?;
         if version.has_properties() {
-            self.properties()?;
+            self.explanation()?;
         }
         Ok((id, self.rest()))
     }
@@ -272,9 +274,16 @@ impl<'a> Cursor<'a> {
         }
         let code = self.byte()?;
         if !self.is_at_end() {
-            self.properties()?;
+            self.explanation()?;
         }
         Ok(Packet::Disconnect(code))
+    }
+
+    /// Reason String, Server Reference and User Property are all that an answer or a DISCONNECT may have.
+    fn explanation(&mut self) -> Result<(), String> {
+        let properties = self.properties()?;
+        let stray = properties.0.iter().find(|(id, _)| ![0x1c, 0x1f, 0x26].contains(id));
+        stray.map_or(Ok(()), |stray| Err(format!("property {stray:02x?}")))
     }
 
     fn properties(&mut self) -> Result<Properties, String> {

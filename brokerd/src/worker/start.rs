@@ -233,8 +233,21 @@ impl Shard {
         let slots: Vec<u32> = self.by_id.values().copied().collect();
         for slot in slots {
             self.say_and_drop(slot, mqtt::ReasonCode::ServerShuttingDown);
+            self.send_last_will(slot);
         }
         self.flush();
+    }
+
+    /// A session in memory ends with the process, and so does the delay of its will [MQTT-3.1.2-8].
+    fn send_last_will(&mut self, slot: u32) {
+        let Some(entry) = self.sessions.get_mut(slot as usize) else {
+            return; // it ended with its connection
+        };
+        let will = entry.session.take_will(self.turn.now);
+        let (client_id, identity) = (entry.session.client_id().clone(), entry.identity.clone());
+        if let Some(will) = will {
+            self.publish_will(&client_id, &identity, will);
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod broken;
 mod statements;
 mod table;
 mod v3_1_1;
+mod v5_0;
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +14,7 @@ use statements::Specification;
 use table::{counts, problems, unproven};
 
 /// The specifications, each with its table.
-const SPECIFICATIONS: &[Specification] = &[v3_1_1::V3_1_1];
+const SPECIFICATIONS: &[Specification] = &[v3_1_1::V3_1_1, v5_0::V5_0];
 
 /// The index: says how many statements each table answers, and how.
 const INDEX: &str = "docs/conformance.md";

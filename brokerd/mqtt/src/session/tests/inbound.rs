@@ -121,6 +121,16 @@ fn version_3_is_not_told_that_a_message_was_refused() {
     assert_eq!(pair.sent(), ["PUBACK #1"]);
 }
 
+#[test]
+fn a_qos_2_exchange_is_completed_although_its_message_has_expired() {
+    let mut pair = Pair::v5();
+    pair.feed(publish_with(Version::V5, Q2, 1, false, "t", &[2, 0, 0, 0, 1], "x")).pass(5000).route_all();
+    assert_eq!(pair.sent(), ["PUBREC #1"]);
+    pair.pass(5000).feed(publish_with(Version::V5, Q2, 1, true, "t", &[2, 0, 0, 0, 1], "x"));
+    assert_eq!((pair.asked(), pair.sent()), (vec![], vec!["PUBREC #1".into()]));
+    assert_eq!(pair.feed(pubrel(1)).sent(), ["PUBCOMP #1"], "[MQTT-4.3.3-13]");
+}
+
 const TOO_MANY: &str = "close Violation(ReceiveMaximumExceeded)";
 
 #[test]

@@ -69,6 +69,16 @@ fn a_session_ends_its_expiry_after_the_connection() {
 }
 
 #[test]
+fn a_session_does_not_end_while_it_has_a_connection_however_short_its_expiry() {
+    for expiry in [0, 1] {
+        let mut pair = Pair::new(Version::V5);
+        pair.attach(Connect::new(Version::V5).expiry(expiry));
+        assert_eq!(pair.session.next_timeout(), None);
+        assert_eq!(pair.pass(10_000_000).due(), "nothing", "[MQTT-4.1.0-1]");
+    }
+}
+
+#[test]
 fn the_largest_expiry_is_never() {
     let mut pair = Pair::new(Version::V5);
     pair.server.max_session_expiry = u32::MAX;

@@ -71,6 +71,9 @@ pub(crate) const CONNECT_INVALID: &[ConnectInvalid] = &[
     ("3.1.2-11", "3.1.1, a will without its flag", "10 <'MQTT' 04 02 003C 'c' 'w' (01)>", TrailingBytes, CLOSE),
     ("3.1.3-11", "3.1.1, user name that is not UTF-8", "10 <'MQTT' 04 82 003C 'c' (C328)>", TextNotUtf8, CLOSE),
     ("3.1.2-18", "3.1, a user name without its flag", "10 <'MQIsdp' 03 02 003C 'c' 'u'>", TrailingBytes, CLOSE),
+    ("3.1.2-17", "5.0, no user name", "10 <'MQTT' 05 82 003C <> 'c'>", Truncated, MALFORMED),
+    ("3.1.2-19", "5.0, no password", "10 <'MQTT' 05 C2 003C <> 'c' 'u'>", Truncated, MALFORMED),
+    ("3.1.2-18", "5.0, a password without its flag", "10 <'MQTT' 05 82 003C <> 'c' 'u' 'p'>", TrailingBytes, MALFORMED),
     ("3.1.2-16", "5.0, a user name without its flag", "10 <'MQTT' 05 02 003C <> 'c' 'u'>", TrailingBytes, MALFORMED),
     // The will.
     ("3.1.3-10", "3.1.1, no will payload", "10 <'MQTT' 04 06 003C 'c' 'w'>", Truncated, CLOSE),
@@ -82,6 +85,8 @@ pub(crate) const CONNECT_INVALID: &[ConnectInvalid] = &[
     ("4.7.1-1", "5.0, will topic with a wildcard", "10 <'MQTT' 05 06 003C <> 'c' <> '+' ()>", TopicHasWildcard, TOPIC),
     ("4.7.3-1", "5.0, empty will topic", "10 <'MQTT' 05 06 003C <> 'c' <> '' ()>", TopicEmpty, PROTOCOL),
     ("1.5.4-2", "5.0, NUL in the will topic", "10 <'MQTT' 05 06 003C <> 'c' <> (00) ()>", TextHasNul, MALFORMED),
+    ("3.1.3-11", "5.0, will topic that is not UTF-8", "10 <'MQTT' 05 06 003C <> 'c' <> (C328) ()>", TextNotUtf8, MALFORMED),
+    ("3.1.2-9", "5.0, will without a payload", "10 <'MQTT' 05 06 003C <> 'c' <> 'w'>", Truncated, MALFORMED),
     ("4.7.3", "5.0, will topic of 21 levels", "10 <'MQTT' 05 06 003C <> 'c' <> '////////////////////' ()>", TopicTooLong, TOPIC),
     ("2.2.2.2", "5.0, topic alias in the will", "10 <'MQTT' 05 06 003C <> 'c' <23 0001> 'w' ()>", PropertyNotAllowed, PROTOCOL),
     ("3.1.3.2.2", "5.0, will delay twice", "10 <'MQTT' 05 06 003C <> 'c' <18 00000001 18 00000001> 'w' ()>", PropertyDuplicate, PROTOCOL),

@@ -58,6 +58,7 @@ pub(crate) const INVALID_V5: &[Invalid] = &[
     (V5, "3.3.2-14", "response topic with `+`", "30 <'a' <08 'r/+'>>", ResponseTopicInvalid),
     (V5, "3.3.2-14", "response topic with `#`", "30 <'a' <08 '#'>>", ResponseTopicInvalid),
     (V5, "4.7.3-1", "empty response topic", "30 <'a' <08 ''>>", ResponseTopicInvalid),
+    (V5, "3.3.2-13", "response topic that is not UTF-8", "30 <'a' <08 (FF)>>", TextNotUtf8),
     (V5, "1.5.4-2", "response topic with NUL", "30 <'a' <08 (00)>>", TextHasNul),
     (V5, "1.5.4-2", "content type with NUL", "30 <'a' <03 (61 00)>>", TextHasNul),
     (V5, "1.5.4-1", "content type that is not UTF-8", "30 <'a' <03 (FF)>>", TextNotUtf8),
@@ -105,6 +106,7 @@ pub(crate) const INVALID_V5: &[Invalid] = &[
     (V5, "4.7.1-1", "`#` before the end", "82 <000A <> 'a/#/b' 00>", FilterInvalid),
     (V5, "4.7.1-2", "`+` in a level", "82 <000A <> 'a+/b' 00>", FilterInvalid),
     (V5, "1.5.4-2", "NUL in a filter", "82 <000A <> (61 00) 00>", TextHasNul),
+    (V5, "3.8.3-1", "filter with a surrogate", "82 <000A <> (EDA080) 00>", TextNotUtf8),
     (V5, "4.8.2-1", "share without a name", "82 <000A <> '$share//a' 00>", FilterInvalid),
     (V5, "4.8.2-2", "share without a filter", "82 <000A <> '$share/g' 00>", FilterInvalid),
     (V5, "4.8.2-2", "share with an empty filter", "82 <000A <> '$share/g/' 00>", FilterInvalid),
@@ -117,6 +119,7 @@ pub(crate) const INVALID_V5: &[Invalid] = &[
     (V5, "3.10.2.1", "subscription identifier in UNSUBSCRIBE", "A2 <000A <0B 01> 'a'>", PropertyNotAllowed),
     (V5, "4.7.1-1", "UNSUBSCRIBE with `#` in a level", "A2 <000A <> 'a#'>", FilterInvalid),
     (V5, "4.8.2-2", "UNSUBSCRIBE from a share without a filter", "A2 <000A <> '$share/g'>", FilterInvalid),
+    (V5, "3.10.3-1", "UNSUBSCRIBE from what is not UTF-8", "A2 <000A <> (61 FF)>", TextNotUtf8),
     (V5, "3.10.3", "UNSUBSCRIBE with a byte after its filter", "A2 <000A <> 'a' 00>", Truncated),
     // DISCONNECT and AUTH.
     (V5, "3.14.2.1", "DISCONNECT with the server's takeover", "E0 <8E>", ReasonCodeServerOnly),
