@@ -12,6 +12,7 @@ mod greet;
 mod greeting;
 mod groups;
 mod mailbox;
+mod partials;
 mod query;
 mod refusal;
 mod review;
