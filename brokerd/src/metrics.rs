@@ -105,6 +105,7 @@ metrics! {
     AuthorizationDeny = "authorization.deny",
     AuthorizationRevoked = "authorization.subscriptions_revoked",
     ProtocolErrors = "client.protocol_errors",
+    PartialDropped = "client.partial_packets.dropped",
     AcceptRefused = "listener.refused",
     ProxyRefused = "listener.proxy.refused",
     TlsFull = "listener.tls.full",

@@ -3,6 +3,7 @@
 //! cannot hide itself here.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says so by panicking")]
 
+pub mod balancer;
 pub mod binaries;
 pub mod broker;
 pub mod cluster;
@@ -12,6 +13,7 @@ pub mod in_process;
 pub mod malformed;
 pub mod mosquitto;
 pub mod node;
+pub mod npm;
 pub mod packet;
 pub mod paho;
 pub mod ports;

@@ -152,6 +152,13 @@ impl Node {
         self.reported.mqtt().expect("an MQTT listener")
     }
 
+    /// Where a listener is, by its id: `ws:default`.
+    #[must_use]
+    pub fn listener(&self, id: &str) -> SocketAddr {
+        let listeners = &self.reported.listeners;
+        listeners.iter().find(|(name, _)| name == id).unwrap_or_else(|| panic!("no {id} in {listeners:?}")).1
+    }
+
     /// Where it gossips and serves peers.
     #[must_use]
     pub fn cluster(&self) -> SocketAddr {
@@ -201,6 +208,15 @@ impl Node {
     fn signal(&self, signal: Signal) {
         let child = self.child.as_ref().expect("a running node");
         kill_process(Pid::from_child(child), signal).expect("a signal to our own child");
+    }
+
+    /// Its resident memory in bytes.
+    #[must_use]
+    pub fn resident(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a running node");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line of VmRSS");
+        let kibibytes = line.split_whitespace().nth(1).and_then(|number| number.parse::<usize>().ok());
+        kibibytes.expect("a number") * 1024
     }
 
     /// SIGHUP: it reads users and rules again.

@@ -74,6 +74,12 @@ impl Raw {
         (client, connack)
     }
 
+    /// Its own end of the connection.
+    #[must_use]
+    pub fn local_address(&self) -> SocketAddr {
+        self.stream.local_addr().expect("an address")
+    }
+
     /// With another deadline for what should come, such as an acknowledgement that waits for a node to be declared down.
     #[must_use]
     pub const fn patient(mut self, patience: Duration) -> Self {
@@ -91,6 +97,14 @@ impl Raw {
     /// Writes bytes as they are. A broker that has closed meanwhile is not an error here: reading shows it.
     pub async fn send(&mut self, bytes: &[u8]) {
         let _ = within(self.patience, "room in the socket", self.stream.write_all(bytes)).await;
+    }
+
+    /// Writes bytes, and tells whether the broker has said or ended something meanwhile; it is then there to be read.
+    pub async fn send_until_answered(&mut self, bytes: &[u8]) -> bool {
+        self.send(bytes).await;
+        let mut peeked = [0];
+        let is_there = tokio::time::timeout(Duration::ZERO, self.stream.peek(&mut peeked)).await;
+        is_there.is_ok()
     }
 
     /// The next packet, or `None` at the end of the connection.

@@ -132,10 +132,12 @@ fn mqtt(r: &mut Reader) -> Mqtt {
     Mqtt {
         max_packet_size: r.size("mqtt.max_packet_size", 1 << 20, 256..=LARGEST_PACKET),
         max_connect_size: r.size("mqtt.max_connect_size", 256 * 1024, 256..=LARGEST_PACKET),
+        max_partial_bytes: r.size("mqtt.max_partial_bytes", 256 * MIB, MIB..=TIB),
         connect_timeout: r.duration("mqtt.connect_timeout", secs(10), ms(100)..=secs(3600)),
         receive_maximum: r.integer("mqtt.receive_maximum", 1000, 1..=u16::MAX),
         max_inflight: r.integer("mqtt.max_inflight", 100, 1..=u16::MAX),
         max_topic_levels: r.integer("mqtt.max_topic_levels", 128, 1..=u16::MAX),
+        max_user_properties: r.integer("mqtt.max_user_properties", 1000, 1..=BILLION),
         max_topic_len: r.integer("mqtt.max_topic_len", u16::MAX, 1..=u16::MAX),
         max_subscription_len: r.integer("mqtt.max_subscription_len", u16::MAX, 1..=u16::MAX),
         // A server must take ids of 1 to 23 bytes [MQTT-3.1.3-5].

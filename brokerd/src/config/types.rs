@@ -70,6 +70,8 @@ pub struct Mqtt {
     pub max_packet_size: u32,
     /// Bytes of a CONNECT, header included: what a connection may make us hold before we know who it is.
     pub max_connect_size: u32,
+    /// Bytes of packets that have not come whole, of all connections of the node.
+    pub max_partial_bytes: usize,
     /// From accept to a whole CONNECT.
     pub connect_timeout: Duration,
     /// Publications at QoS 1 and 2 that a client may have unacknowledged (Receive Maximum).
@@ -78,6 +80,8 @@ pub struct Mqtt {
     pub max_inflight: u16,
     /// Levels of a topic or filter.
     pub max_topic_levels: u16,
+    /// User properties of a packet, and of a will.
+    pub max_user_properties: usize,
     /// Bytes of a topic name.
     pub max_topic_len: u16,
     /// Bytes of a topic filter.

@@ -35,6 +35,11 @@ pub(super) async fn attach(shard: Handle, handover: Handover) {
     let Ok(transport) = transport.attach() else {
         return;
     };
+    // This runtime does not know yet that the socket takes bytes. What is behind the CONNECT may end the connection at
+    // once, and the CONNACK and the reason would find no way out.
+    if std::future::poll_fn(|cx| transport.poll_write_ready(cx)).await.is_err() {
+        return;
+    }
     let (recipient, client_id) = (negotiated.recipient(), negotiated.client_id.clone());
     // Before the claim: who may not have the id must not take it from its owner.
     let is_refused = !shard.borrow().may_have(&client_id, &identity);
@@ -184,7 +189,7 @@ impl Shard {
     fn first_packets(&mut self, slot: u32, bytes: &[u8]) {
         self.begin_turn();
         let used = self.packets(slot, bytes);
-        self.keep_partial(slot, &bytes[used..]);
+        self.keep_partial(slot, &bytes[used..], true);
     }
 
     /// Hands a packet to its session and carries out what the session asks for.
@@ -254,6 +259,9 @@ impl Shard {
         let Some(mut conn) = entry.conn.take() else { return };
         conn.kick(); // its task finds it gone and ends
         conn.transport.close();
+        if let Some(ticket) = conn.ticket.take() {
+            self.partials.borrow_mut().release(ticket);
+        }
         self.offline += 1;
         entry.view.connected = false;
         entry.view.disconnected_at = wall_millis();

@@ -10,6 +10,7 @@ use mqtt::codec::{self, Framed, Violation};
 use mqtt::session::Closing;
 
 use super::held::Held;
+use super::partials::Ticket;
 use super::shard::{Handle, Shard};
 use crate::access::Conversation;
 use crate::listener::Connected;
@@ -27,6 +28,8 @@ pub(super) struct Conn {
     held: Option<Box<Held>>,
     /// The begin of a packet whose rest has not come; without memory while there is none.
     pub(super) partial: Vec<u8>,
+    /// Of that packet, among all that are not whole.
+    pub(super) ticket: Option<Ticket>,
     /// Whether it is on the list of the next flush.
     pub(super) is_dirty: bool,
     /// Whether the kernel takes no more: the task waits for it to.
@@ -53,6 +56,7 @@ impl Conn {
             written: 0,
             held: None,
             partial: Vec::new(),
+            ticket: None,
             is_dirty: false,
             is_blocked: false,
             is_congested: false,
@@ -207,7 +211,7 @@ impl Shard {
                 self.begin_turn(); // after the read: the leases are looked at now
                 let buffer = std::mem::take(&mut self.read_buffer);
                 let used = self.packets(slot, &buffer[..kept + read]);
-                self.keep_partial(slot, &buffer[used..kept + read]);
+                self.keep_partial(slot, &buffer[used..kept + read], used > 0);
                 self.read_buffer = buffer;
                 return kept + read == self.read_buffer.len();
             }
@@ -246,6 +250,7 @@ impl Shard {
             }
             conn.partial = partial;
         }
+        self.note_partial(slot, used > 0);
         self.after_packets(slot);
         read == self.read_buffer.len()
     }
@@ -256,8 +261,9 @@ impl Shard {
         }
     }
 
-    /// Keeps the begin of a packet until its rest comes; an idle connection keeps no memory.
-    pub(super) fn keep_partial(&mut self, slot: u32, rest: &[u8]) {
+    /// Keeps the begin of a packet until its rest comes; an idle connection keeps no memory. `is_another` where a packet
+    /// came whole before it.
+    pub(super) fn keep_partial(&mut self, slot: u32, rest: &[u8], is_another: bool) {
         if let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) {
             conn.partial.clear();
             conn.partial.extend_from_slice(rest);
@@ -265,6 +271,7 @@ impl Shard {
                 conn.partial = Vec::new();
             }
         }
+        self.note_partial(slot, is_another);
         self.after_packets(slot);
     }
 

@@ -3,7 +3,6 @@
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -13,7 +12,7 @@ use store::Op;
 use super::attach::wall_millis;
 use super::records;
 use super::shard::Shard;
-use crate::access::{Identity, Principal};
+use crate::access::Identity;
 use crate::metrics::Metric;
 
 /// The longest delay, as EMQX has it: 497 days. A larger number is a time: seconds since 1970.
@@ -152,7 +151,7 @@ impl Shard {
         self.delayed.last_number += 1;
         let number = self.delayed.last_number;
         self.identify(&mut later);
-        self.note_delayed(&later, at);
+        self.note_delayed(&later, at, &client_id, &identity);
         self.delayed.heap.push(Held { at, number, message: later, client_id, identity });
         if is_first {
             self.timers.earlier.notify_one();
@@ -160,11 +159,17 @@ impl Shard {
         ReasonCode::Success
     }
 
-    fn note_delayed(&mut self, message: &Message, due: Time) {
+    fn note_delayed(&mut self, message: &Message, due: Time, client_id: &str, identity: &Identity) {
         if self.shared.store.is_some() {
             let clock = self.shared.clock();
-            let (due, expires_at) = (clock.to_wall(due), records::expiry(message, clock));
-            self.note(Op::PutDelayed { id: message.id, due, message: Arc::new(message.clone()), expires_at });
+            self.note(Op::PutDelayed(Box::new(store::Delayed {
+                id: message.id,
+                due: clock.to_wall(due),
+                message: Arc::new(message.clone()),
+                expires_at: records::expiry(message, clock),
+                client_id: client_id.into(),
+                principal: records::principal(identity),
+            })));
         }
     }
 
@@ -176,8 +181,8 @@ impl Shard {
         self.shared.delayed.take_over(message.heap_size());
         self.delayed.last_number += 1;
         let (at, number) = (clock.to_time(kept.due), self.delayed.last_number);
-        let identity = Identity { principal: Principal::Anonymous, ip: Ipv4Addr::UNSPECIFIED.into() };
-        self.delayed.heap.push(Held { at, number, message, client_id: "".into(), identity });
+        let identity = records::identity(kept.principal);
+        self.delayed.heap.push(Held { at, number, message, client_id: (*kept.client_id).into(), identity });
     }
 
     /// Publishes what is due, or some of it: the rest is still due then.

@@ -13,6 +13,7 @@ use super::attach::Handover;
 use super::exchange::Applicant;
 use super::greeting::Greeting;
 use super::mailbox::Mail;
+use super::partials::Stranger;
 use super::refusal::{Refusal, refuse};
 use super::rewrite::Who;
 use super::shard::Handle;
@@ -37,9 +38,12 @@ pub(super) struct Accepted {
 /// nothing else.
 pub(super) async fn greet(shard: Handle, accepted: Accepted) {
     let cutting = accepted.connected.cutting();
+    let stranger = Stranger::of(&shard.borrow());
+    let sent_away = stranger.sent_away();
     let received = tokio::select! {
-        received = receive(&shard, accepted) => received,
+        received = receive(&shard, accepted, stranger) => received,
         () = cutting.cancelled() => return, // its listener was stopped
+        () = sent_away.notified() => return, // half a CONNECT held too much for too long
     };
     let Some(handover) = received else { return };
     let shared = shard.borrow().shared.clone();
@@ -52,10 +56,10 @@ pub(super) async fn greet(shard: Handle, accepted: Accepted) {
 }
 
 /// Everything up to a client that is known and let in.
-async fn receive(shard: &Handle, accepted: Accepted) -> Option<Handover> {
+async fn receive(shard: &Handle, accepted: Accepted, stranger: Stranger) -> Option<Handover> {
     let mut connected = accepted.connected;
     let deadline = Instant::now() + shard.borrow().shared.settings.connect_timeout;
-    let met = timeout_at(deadline, meet(shard, accepted.socket, &mut connected)).await;
+    let met = timeout_at(deadline, meet(shard, accepted.socket, &mut connected, stranger)).await;
     let (transport, mut greeting) = met.ok().flatten()?;
     let (mut negotiated, proof) = match understand(shard, &connected, greeting.packet()) {
         Ok(understood) => understood,
@@ -100,7 +104,12 @@ enum Proof {
 
 /// Everything before the CONNECT is looked at, each layer on top of the one before; what one of them read too much is
 /// the begin of the next.
-async fn meet(shard: &Handle, socket: StdSocket, connected: &mut Connected) -> Option<(Transport, Greeting)> {
+async fn meet(
+    shard: &Handle,
+    socket: StdSocket,
+    connected: &mut Connected,
+    stranger: Stranger,
+) -> Option<(Transport, Greeting)> {
     let listener = connected.through().clone();
     let mut transport = Transport::plain(socket).ok()?;
     let mut early = Vec::new();
@@ -129,7 +138,7 @@ async fn meet(shard: &Handle, socket: StdSocket, connected: &mut Connected) -> O
         }
         transport = upgraded.ok()?;
     }
-    let mut greeting = Greeting::new(&early);
+    let mut greeting = Greeting::new(&early, stranger);
     let limits = limits_before_connack(shard, connected);
     let read = greeting.read(shard, &transport, None, &limits, |_| Ok(())).await.map(drop);
     if let Err(Some(_)) = read {

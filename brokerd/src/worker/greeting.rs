@@ -5,6 +5,7 @@ use bytes::{Buf, BytesMut};
 use mqtt::Version;
 use mqtt::codec::{self, Framed, Limits, Violation};
 
+use super::partials::Stranger;
 use super::shard::Handle;
 use crate::metrics::Metric;
 use crate::transport::Transport;
@@ -13,14 +14,16 @@ use crate::transport::Transport;
 pub(super) struct Greeting {
     bytes: BytesMut,
     used: usize,
+    /// Holds a part of what all packets that are not whole may take.
+    stranger: Stranger,
 }
 
 impl Greeting {
     /// One that begins with what another layer read too much.
-    pub(super) fn new(early: &[u8]) -> Self {
+    pub(super) fn new(early: &[u8], stranger: Stranger) -> Self {
         let mut bytes = BytesMut::with_capacity(512);
         bytes.extend_from_slice(early);
-        Self { bytes, used: 0 }
+        Self { bytes, used: 0, stranger }
     }
 
     /// The packet that was read last.
@@ -54,6 +57,12 @@ impl Greeting {
             }
             let length = self.bytes.len();
             self.bytes.resize(length + length.max(512), 0);
+            if length > 0 {
+                self.stranger.hold(self.bytes.capacity());
+                let mut shard = shard.borrow_mut();
+                shard.begin_turn();
+                shard.send_holders_away();
+            }
             let read = transport.read(&mut self.bytes[length..]).await.map_err(|_| None)?;
             self.bytes.truncate(length + read);
             if read == 0 {

@@ -16,6 +16,7 @@ mod held;
 mod journal;
 mod keeping;
 mod mailbox;
+mod partials;
 mod query;
 mod records;
 mod refusal;

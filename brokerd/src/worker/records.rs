@@ -59,6 +59,20 @@ pub(super) fn expiry(message: &Message, clock: WallClock) -> Option<UnixMillis> 
     message.expires_at.map(|at| clock.to_wall(at))
 }
 
+/// Who somebody is, as a store has it.
+pub(super) fn principal(identity: &Identity) -> Option<Box<str>> {
+    match &identity.principal {
+        Principal::Anonymous => None,
+        Principal::User(name) => Some((&**name).into()),
+    }
+}
+
+/// And back; where from is not known any more.
+pub(super) fn identity(principal: Option<Box<str>>) -> Identity {
+    let principal = principal.map_or(Principal::Anonymous, |name| Principal::User(name.into()));
+    Identity { principal, ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED) }
+}
+
 /// A session but for its messages.
 pub(super) fn record(entry: &shard::Entry, clock: WallClock) -> SessionRecord {
     let kept = entry.session.kept();
@@ -67,10 +81,7 @@ pub(super) fn record(entry: &shard::Entry, clock: WallClock) -> SessionRecord {
         version: kept.version,
         expiry: kept.expiry,
         detached_at: kept.detached_at.map(|at| clock.to_wall(at)),
-        principal: match &entry.identity.principal {
-            Principal::Anonymous => None,
-            Principal::User(name) => Some((&**name).into()),
-        },
+        principal: principal(&entry.identity),
         subscriptions: kept.subscriptions,
         will: kept.will,
         next_seq: kept.last_seq + 1,
@@ -81,8 +92,7 @@ pub(super) fn record(entry: &shard::Entry, clock: WallClock) -> SessionRecord {
 
 /// And back: whose it is, and what it was.
 pub(super) fn kept(record: SessionRecord, clock: WallClock) -> (Identity, Kept) {
-    let principal = record.principal.map_or(Principal::Anonymous, |name| Principal::User(name.into()));
-    let identity = Identity { principal, ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+    let identity = identity(record.principal);
     let kept = Kept {
         version: record.version,
         expiry: record.expiry,

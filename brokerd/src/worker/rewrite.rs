@@ -141,7 +141,13 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
 
-    const LIMITS: Limits = Limits { max_packet_size: 1000, max_topic_len: 20, max_filter_len: 20, max_topic_levels: 5 };
+    const LIMITS: Limits = Limits {
+        max_packet_size: 1000,
+        max_topic_len: 20,
+        max_filter_len: 20,
+        max_topic_levels: 5,
+        max_user_properties: 20,
+    };
     const ANN: Who<'static> = Who { client_id: "c1", username: Some("ann") };
 
     fn rules(rules: &[(RewriteAction, &str, &str, &str)]) -> Rewrite {

@@ -21,6 +21,7 @@ use super::delayed::{Budget, DelayLimits, Delayed};
 use super::exclusive::Exclusives;
 use super::journal::Journal;
 use super::mailbox::Boxes;
+use super::partials::Partials;
 use super::records::WallClock;
 use super::rewrite::Rewrite;
 use super::timers::Timers;
@@ -89,6 +90,8 @@ pub(super) struct Settings {
     pub(super) session: SessionLimits,
     pub(super) delayed: DelayLimits,
     pub(super) max_connect_size: u32,
+    /// Of all workers together.
+    pub(super) max_partial_bytes: usize,
     pub(super) connect_timeout: Duration,
     pub(super) max_offline_sessions: usize,
     /// Whether a 3.x client that publishes what it may not is closed.
@@ -133,6 +136,8 @@ pub(crate) struct Shard {
     pub(super) out: Outputs,
     /// What sockets are read into.
     pub(super) read_buffer: Box<[u8]>,
+    /// What connections hold of packets that are not whole; apart, for who holds them may end at any time.
+    pub(super) partials: Rc<RefCell<Partials>>,
     /// Wire buffers that no connection needs now.
     pub(super) spare: Vec<Vec<u8>>,
     /// Wakes the flush task.
@@ -167,6 +172,7 @@ impl Shard {
             journal: Journal::default(),
             out: Outputs::default(),
             read_buffer: vec![0; READ_BUFFER].into_boxed_slice(),
+            partials: Rc::new(RefCell::new(Partials::new(shared.settings.max_partial_bytes / workers))),
             spare: Vec::new(),
             dirty_notify: Rc::new(Notify::new()),
             is_stopping: false,

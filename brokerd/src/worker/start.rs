@@ -322,6 +322,7 @@ fn settings(config: &Config) -> Settings {
             max_topic_len: usize::from(mqtt.max_topic_len),
             max_filter_len: usize::from(mqtt.max_subscription_len),
             max_topic_levels: usize::from(mqtt.max_topic_levels),
+            max_user_properties: mqtt.max_user_properties,
         },
         server: ServerLimits {
             receive_maximum: mqtt.receive_maximum,
@@ -356,6 +357,7 @@ fn settings(config: &Config) -> Settings {
         },
         delayed: DelayLimits { messages: mqtt.max_delayed, bytes: mqtt.max_delayed_bytes },
         max_connect_size: mqtt.max_connect_size,
+        max_partial_bytes: mqtt.max_partial_bytes,
         connect_timeout: mqtt.connect_timeout,
         max_offline_sessions: persistence.max_offline_sessions,
         deny_disconnects: mqtt.deny_action == config::DenyAction::Disconnect,

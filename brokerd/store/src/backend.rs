@@ -131,6 +131,10 @@ pub struct Delayed {
     pub message: SharedMessage,
     /// When it ends.
     pub expires_at: Option<UnixMillis>,
+    /// Who published it: their right to is asked about again when it is due.
+    pub client_id: Box<str>,
+    /// Who that is for `authorize`; `None` is nobody in particular.
+    pub principal: Option<Box<str>>,
 }
 
 /// Part of a scan, and where the next part begins; `None` is the end.

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use mqtt::message::SharedMessage;
 use mqtt::{MessageId, PacketId, Qos};
 
+use crate::backend::Delayed;
 use crate::record::{SessionRecord, Sid, Stamp, UnixMillis};
 
 /// Where the message of an entry is.
@@ -63,8 +64,8 @@ pub enum Op {
     PutRetained { topic: Box<str>, stamp: Stamp, message: Option<SharedMessage>, expires_at: Option<UnixMillis> },
     /// Nothing is known of the topic any more, unless it was set after `stamp`.
     DropRetained { topic: Box<str>, stamp: Stamp },
-    /// A message to be published at `due`.
-    PutDelayed { id: MessageId, due: UnixMillis, message: SharedMessage, expires_at: Option<UnixMillis> },
+    /// A message to be published when it is due.
+    PutDelayed(Box<Delayed>),
     /// It was published, or is not to be.
     DropDelayed(MessageId),
 }
@@ -74,7 +75,8 @@ impl Op {
     #[must_use]
     pub fn size(&self) -> usize {
         let held = match self {
-            Self::PutMessage(_, message) | Self::PutDelayed { message, .. } => message.heap_size(),
+            Self::PutMessage(_, message) => message.heap_size(),
+            Self::PutDelayed(delayed) => size_of::<Delayed>() + delayed.message.heap_size(),
             Self::Enqueue { entry: Entry { body: Body::Inline(message), .. }, .. } => message.heap_size(),
             Self::SaveSession { record, .. } => record.subscriptions.len() * 96 + 256,
             Self::PutRetained { topic, message, .. } => topic.len() + message.as_ref().map_or(0, |one| one.heap_size()),
@@ -93,7 +95,7 @@ impl Op {
                 | Self::Enqueue { .. }
                 | Self::Received { .. }
                 | Self::PutRetained { .. }
-                | Self::PutDelayed { .. }
+                | Self::PutDelayed(_)
         )
     }
 

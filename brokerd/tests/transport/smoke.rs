@@ -1,9 +1,11 @@
 //! The same small conversation over every transport, in 3.1.1 and 5.0.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::mqtt::{Client, Version};
-use crate::node::{Io, Node, client, secure, tls_sets, unix, web_socket};
+use crate::node::{Io, Node, client, issue, request, secure, soon, tls_sets, unix, web_socket};
+use crate::tls::with_certificate;
 
 const ALL: [&rustls::SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
 
@@ -82,4 +84,30 @@ async fn no_transport_is_a_way_around_authentication() {
         assert_eq!(client.next_or_end().await, None, "{kind}");
     }
     assert_eq!(node.metric("packets.connack.auth_error"), 5);
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_required_is_required_of_secure_websockets_too() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["server", "known", "stranger"] {
+        issue(directory.path(), name);
+    }
+    let mut sets = tls_sets("wss", "server");
+    sets.push("listeners.wss.server.client_ca=DIR/known.pem".into());
+    let sets: Vec<_> = sets.iter().map(String::as_str).collect();
+    let broker = Node::try_start(directory.path(), &sets).await.unwrap();
+    let node = Node { directory, broker };
+    let known = with_certificate(&node, "known", &ALL);
+    let io = node.try_tls("wss:server", &known).await.unwrap();
+    Client::connect(web_socket(io).await, Version::V5, "known").await.ping().await;
+    let path = node.directory.path();
+    for refused in [with_certificate(&node, "stranger", &ALL), client(path, "server", &ALL)] {
+        // In TLS 1.3 the client is done before the server has looked at its certificate.
+        if let Ok(mut stream) = node.try_tls("wss:server", &refused).await {
+            let _ = stream.write_all(&request("/mqtt", Some("mqtt"))).await;
+            let end = soon("an end", stream.read_u8()).await;
+            assert!(end.is_err(), "it was let in: {end:?}");
+        }
+    }
+    node.until_metric("listener.tls.failed", 2).await;
 }

@@ -85,7 +85,7 @@ async fn a_start_names_the_key_of_a_file_that_is_missing() {
     assert!(told.contains("`listeners.tls.default.certificate`") && told.contains("server.pem"), "{told}");
 }
 
-fn with_certificate(
+pub(crate) fn with_certificate(
     node: &Node,
     name: &str,
     versions: &[&'static rustls::SupportedProtocolVersion],

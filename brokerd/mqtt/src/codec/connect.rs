@@ -132,7 +132,7 @@ fn fields<'a>(mut reader: Reader<'a>, limits: &Limits, connect: &mut Connect<'a>
     let flags = Flags::read(version, reader.byte()?)?;
     (connect.clean_start, connect.keep_alive) = (flags.clean_start, reader.two()?);
     if version == Version::V5 {
-        properties(&mut reader, connect)?;
+        properties(&mut reader, connect, limits)?;
     }
     connect.client_id = reader.text()?;
     if let Some((qos, retain)) = flags.will {
@@ -151,8 +151,8 @@ fn fields<'a>(mut reader: Reader<'a>, limits: &Limits, connect: &mut Connect<'a>
 }
 
 /// 3.1.2.11.
-fn properties<'a>(reader: &mut Reader<'a>, connect: &mut Connect<'a>) -> Result<(), Violation> {
-    let mut section = Section::open(reader, Allowed::CONNECT)?;
+fn properties<'a>(reader: &mut Reader<'a>, connect: &mut Connect<'a>, limits: &Limits) -> Result<(), Violation> {
+    let mut section = Section::open(reader, Allowed::CONNECT, limits)?;
     connect.properties = section.properties();
     while let Some(property) = section.next()? {
         match property {
@@ -183,7 +183,7 @@ fn will<'a>(
 ) -> Result<Will<'a>, Violation> {
     let (mut delay, mut expiry, mut properties) = (0, None, Properties::default());
     if version == Version::V5 {
-        let mut section = Section::open(reader, Allowed::WILL)?;
+        let mut section = Section::open(reader, Allowed::WILL, limits)?;
         properties = section.properties();
         while let Some(property) = section.next()? {
             match property {

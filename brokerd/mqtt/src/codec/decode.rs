@@ -21,19 +21,19 @@ pub fn decode<'a>(version: Version, packet: &'a [u8], limits: &Limits) -> Result
     match first >> 4 {
         frame::PUBLISH => publish::publish(version, first, body, limits).map(Packet::Publish),
         kind @ (frame::PUBACK | frame::PUBREC | frame::PUBREL | frame::PUBCOMP) => {
-            publish::ack(version, kind, body).map(Packet::Ack)
+            publish::ack(version, kind, body, limits).map(Packet::Ack)
         }
         frame::SUBSCRIBE => subscribe::subscribe(version, body, limits).map(Packet::Subscribe),
         frame::UNSUBSCRIBE => subscribe::unsubscribe(version, body, limits).map(Packet::Unsubscribe),
         frame::PINGREQ => Reader::new(body).finish().map(|()| Packet::PingReq),
-        frame::DISCONNECT => disconnect(version, body).map(Packet::Disconnect),
-        frame::AUTH => auth(body).map(Packet::Auth),
+        frame::DISCONNECT => disconnect(version, body, limits).map(Packet::Disconnect),
+        frame::AUTH => auth(body, limits).map(Packet::Auth),
         _ => Err(Violation::ServerPacket),
     }
 }
 
 /// 3.14.
-fn disconnect(version: Version, body: &[u8]) -> Result<Disconnect<'_>, Violation> {
+fn disconnect<'a>(version: Version, body: &'a [u8], limits: &Limits) -> Result<Disconnect<'a>, Violation> {
     let mut reader = Reader::new(body);
     let mut disconnect =
         Disconnect { reason: ReasonCode::Success, session_expiry: None, properties: Properties::default() };
@@ -41,7 +41,7 @@ fn disconnect(version: Version, body: &[u8]) -> Result<Disconnect<'_>, Violation
         disconnect.reason = disconnect_reason(reader.byte()?)?;
         // The properties may be left out after the reason code (3.14.2.2.1).
         if !reader.is_empty() {
-            let mut section = Section::open(&mut reader, Allowed::DISCONNECT)?;
+            let mut section = Section::open(&mut reader, Allowed::DISCONNECT, limits)?;
             disconnect.properties = section.properties();
             while let Some(property) = section.next()? {
                 if let Property::SessionExpiry(seconds) = property {
@@ -65,7 +65,7 @@ fn disconnect_reason(byte: u8) -> Result<ReasonCode, Violation> {
 }
 
 /// 3.15. A client continues or re-authenticates; Success is the server's to say, and so is an AUTH without a body.
-fn auth(body: &[u8]) -> Result<Auth<'_>, Violation> {
+fn auth<'a>(body: &'a [u8], limits: &Limits) -> Result<Auth<'a>, Violation> {
     let mut reader = Reader::new(body);
     if reader.is_empty() {
         return Err(Violation::AuthMethodMissing);
@@ -79,7 +79,7 @@ fn auth(body: &[u8]) -> Result<Auth<'_>, Violation> {
     if reader.is_empty() {
         return Err(Violation::AuthMethodMissing);
     }
-    let mut section = Section::open(&mut reader, Allowed::AUTH)?;
+    let mut section = Section::open(&mut reader, Allowed::AUTH, limits)?;
     let mut auth = Auth { reason, method: None, data: None, properties: section.properties() };
     while let Some(property) = section.next()? {
         match property {

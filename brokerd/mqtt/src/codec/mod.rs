@@ -35,4 +35,6 @@ pub struct Limits {
     pub max_filter_len: usize,
     /// The most levels of a topic name or filter; of a shared one, those after the group.
     pub max_topic_levels: usize,
+    /// The most User Properties in one section.
+    pub max_user_properties: usize,
 }

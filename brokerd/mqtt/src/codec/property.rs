@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
-use super::Violation;
 use super::wire::Reader;
+use super::{Limits, Violation};
 use crate::packet::Properties;
 use crate::topic;
 
@@ -92,17 +92,20 @@ pub(crate) struct Section<'a> {
     reader: Reader<'a>,
     allowed: Allowed,
     seen: u64,
+    /// User Properties that may still come.
+    users_left: usize,
 }
 
 impl<'a> Section<'a> {
     /// Takes the section, with its length, from the front of `packet`.
-    pub(crate) fn open(packet: &mut Reader<'a>, allowed: Allowed) -> Result<Self, Violation> {
+    pub(crate) fn open(packet: &mut Reader<'a>, allowed: Allowed, limits: &Limits) -> Result<Self, Violation> {
         let len = packet.variable()?;
-        Ok(Self::over(packet.take(len as usize)?, allowed))
+        Ok(Self { users_left: limits.max_user_properties, ..Self::over(packet.take(len as usize)?, allowed) })
     }
 
+    /// Of a section that was checked when its packet came, or that a peer has checked.
     const fn over(bytes: &'a [u8], allowed: Allowed) -> Self {
-        Self { reader: Reader::new(bytes), allowed, seen: 0 }
+        Self { reader: Reader::new(bytes), allowed, seen: 0, users_left: usize::MAX }
     }
 
     /// All of it, before any is read.
@@ -126,6 +129,9 @@ impl<'a> Section<'a> {
             return Err(Violation::PropertyDuplicate);
         }
         self.seen |= 1 << id;
+        if id == USER {
+            self.users_left = self.users_left.checked_sub(1).ok_or(Violation::UserPropertiesTooMany)?;
+        }
         read_value(id, &mut self.reader).map(Some)
     }
 

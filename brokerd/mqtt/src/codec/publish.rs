@@ -32,7 +32,7 @@ pub(crate) fn publish<'a>(
         payload: &[],
     };
     if version == Version::V5 {
-        let mut section = Section::open(&mut reader, Allowed::PUBLISH)?;
+        let mut section = Section::open(&mut reader, Allowed::PUBLISH, limits)?;
         publish.properties = section.properties();
         while let Some(property) = section.next()? {
             match property {
@@ -62,7 +62,12 @@ impl<'a> Publish<'a> {
 }
 
 /// 3.4 to 3.7.
-pub(crate) fn ack<'a>(version: Version, packet_type: u8, body: &'a [u8]) -> Result<Ack<'a>, Violation> {
+pub(crate) fn ack<'a>(
+    version: Version,
+    packet_type: u8,
+    body: &'a [u8],
+    limits: &Limits,
+) -> Result<Ack<'a>, Violation> {
     let kind = match packet_type {
         frame::PUBACK => AckKind::PubAck,
         frame::PUBREC => AckKind::PubRec,
@@ -79,7 +84,7 @@ pub(crate) fn ack<'a>(version: Version, packet_type: u8, body: &'a [u8]) -> Resu
     }
     ack.reason = ack_reason(kind, reader.byte()?)?;
     if !reader.is_empty() {
-        let section = Section::open(&mut reader, Allowed::ACK)?;
+        let section = Section::open(&mut reader, Allowed::ACK, limits)?;
         ack.properties = section.properties();
         section.check()?;
     }

@@ -13,7 +13,7 @@ pub(crate) fn subscribe<'a>(version: Version, body: &'a [u8], limits: &Limits) -
     let mut subscription_id = None;
     let mut properties = Properties::default();
     if version == Version::V5 {
-        let mut section = Section::open(&mut reader, Allowed::SUBSCRIBE)?;
+        let mut section = Section::open(&mut reader, Allowed::SUBSCRIBE, limits)?;
         properties = section.properties();
         while let Some(property) = section.next()? {
             if let Property::SubscriptionId(id) = property {
@@ -42,7 +42,7 @@ pub(crate) fn unsubscribe<'a>(version: Version, body: &'a [u8], limits: &Limits)
     let packet_id = reader.packet_id()?;
     let mut properties = Properties::default();
     if version == Version::V5 {
-        let section = Section::open(&mut reader, Allowed::UNSUBSCRIBE)?;
+        let section = Section::open(&mut reader, Allowed::UNSUBSCRIBE, limits)?;
         properties = section.properties();
         section.check()?;
     }

@@ -122,6 +122,8 @@ pub enum Violation {
     UnexpectedAuth,
     #[error("protocol level that this server does not speak [MQTT-3.1.2-2]")]
     UnsupportedVersion,
+    #[error("more User Properties than this server takes (5.0, 3.14.2.1 0x97)")]
+    UserPropertiesTooMany,
     #[error("will QoS or will retain without a will [MQTT-3.1.2-11, 3.1.2-13]")]
     WillFlagsInvalid,
 }
@@ -178,7 +180,7 @@ impl Violation {
             Self::PayloadFormatInvalid => ReasonCode::PayloadFormatInvalid,
             Self::ProtocolNameInvalid | Self::UnsupportedVersion => ReasonCode::UnsupportedProtocolVersion,
             Self::QosNotSupported => ReasonCode::QosNotSupported,
-            Self::QuotaExceeded => ReasonCode::QuotaExceeded,
+            Self::QuotaExceeded | Self::UserPropertiesTooMany => ReasonCode::QuotaExceeded,
             Self::ReceiveMaximumExceeded => ReasonCode::ReceiveMaximumExceeded,
             Self::RetainNotSupported => ReasonCode::RetainNotSupported,
             Self::SharedNotSupported => ReasonCode::SharedSubscriptionsNotSupported,

@@ -98,6 +98,36 @@ fn the_limit_counts_the_header_and_is_met_before_the_body_arrives() {
 }
 
 #[test]
+fn user_properties_have_a_limit_in_every_packet_and_in_a_will() {
+    let limits = mqtt::codec::Limits { max_user_properties: 2, ..LIMITS };
+    let (two, three) = ("26 'k' 'v'".repeat(2), "26 'k' 'v'".repeat(3));
+    for packet in [
+        "30 <'a' <_>>",
+        "40 <0001 00 <_>>",
+        "50 <0001 00 <_>>",
+        "62 <0001 00 <_>>",
+        "70 <0001 00 <_>>",
+        "82 <0001 <_> 'a' 00>",
+        "A2 <0001 <_> 'a'>",
+        "E0 <00 <_>>",
+        "F0 <18 <15 'M' _>>",
+    ] {
+        let with = |properties: &str| bytes(&packet.replace('_', properties));
+        assert!(decode(mqtt::Version::V5, &with(&two), &limits).is_ok(), "{packet}");
+        let over = with(&three);
+        assert_eq!(decode(mqtt::Version::V5, &over, &limits), Err(Violation::UserPropertiesTooMany), "{packet}");
+    }
+    for packet in ["10 <'MQTT' 05 02 0000 <_> 'c'>", "10 <'MQTT' 05 06 0000 <> 'c' <_> 'w' 'p'>"] {
+        let with = |properties: &str| bytes(&packet.replace('_', properties));
+        assert!(decode_connect(&with(&two), &limits).is_ok(), "{packet}");
+        let over = with(&three);
+        let refused = decode_connect(&over, &limits).map_err(|error| (error.violation, error.answer));
+        let answer = Some((mqtt::Version::V5, ReasonCode::QuotaExceeded));
+        assert_eq!(refused.err(), Some((Violation::UserPropertiesTooMany, answer)), "{packet}");
+    }
+}
+
+#[test]
 fn a_length_that_is_not_minimal_is_refused_by_frame_and_by_decode_in_5_and_by_neither_in_3x() {
     let packet = bytes("C0 8000");
     let whole = Ok(Framed::Packet { len: 3 });

@@ -17,5 +17,10 @@ mod third;
 use mqtt::codec::Limits;
 
 /// What the corpus is read with: generous, so that only the frames about limits meet them.
-const LIMITS: Limits =
-    Limits { max_packet_size: 70_000, max_topic_len: 65_000, max_filter_len: 65_000, max_topic_levels: 20 };
+const LIMITS: Limits = Limits {
+    max_packet_size: 70_000,
+    max_topic_len: 65_000,
+    max_filter_len: 65_000,
+    max_topic_levels: 20,
+    max_user_properties: 20,
+};

@@ -39,6 +39,17 @@ fn what_follows_connect_in_the_same_segment_is_handled_after_it_in_order() {
 }
 
 #[test]
+fn a_violation_in_the_same_segment_as_connect_is_told_after_the_connack() {
+    let node = Node::new(&[]);
+    for id in ["hasty-0", "hasty-1", "hasty-2", "hasty-3"] {
+        let mut client = node.stranger(V5);
+        client.send([Connect { client_id: id, ..Connect::new(V5) }.bytes(), vec![0xc1, 0]].concat());
+        assert_eq!((client.line(), client.line()), ("CONNACK 0x00".into(), "DISCONNECT 0x81".into()));
+        assert_eq!(client.next(), None);
+    }
+}
+
+#[test]
 fn a_packet_larger_than_the_read_buffer_is_whole_in_the_end_and_so_is_what_follows() {
     let node = Node::new(&[]);
     let mut client = node.id("large");

@@ -55,9 +55,10 @@ pub(super) async fn delayed_messages_come_back_until_they_are_dropped(place: Box
         due: 1_000 - n,
         message: message(n, b"later"),
         expires_at: n.is_multiple_of(2).then_some(n + 1),
+        client_id: "sender".into(),
+        principal: n.is_multiple_of(3).then(|| "somebody".into()),
     };
-    let put =
-        |one: Delayed| Op::PutDelayed { id: one.id, due: one.due, message: one.message, expires_at: one.expires_at };
+    let put = |one: Delayed| Op::PutDelayed(Box::new(one));
     apply(&store, &(1..=20).map(|n| put(delayed(n))).collect::<Vec<_>>()).await;
     apply(&store, &(1..=10).map(|n| Op::DropDelayed(delayed(n).id)).collect::<Vec<_>>()).await;
     let store = reopen_or_keep(&*place, store).await;

@@ -46,11 +46,8 @@ pub(super) async fn what_is_in_flight_comes_back_in_its_state(place: Box<dyn Pla
     let check = async |store: &Arc<dyn Backend>, epoch| {
         let claimed = store.claim(&claim_of("one", epoch)).await.unwrap();
         let known = |one: &Waiting| (one.seq, one.packet_id, one.is_released, one.size > 0);
-        let expected = [
-            (2, Some(packet_id(12)), true, false),
-            (4, Some(packet_id(14)), false, true),
-            (5, None, false, true),
-        ];
+        let expected =
+            [(2, Some(packet_id(12)), true, false), (4, Some(packet_id(14)), false, true), (5, None, false, true)];
         assert_eq!(claimed.queue.iter().map(known).collect::<Vec<_>>(), expected);
         assert_eq!(seqs(store, sid).await, [4, 5], "a released message is gone, its packet id is not");
     };

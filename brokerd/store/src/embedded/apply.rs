@@ -115,10 +115,10 @@ impl<E: Engine> Commit<'_, E> {
                     self.retained.insert(topic.clone(), None);
                 }
             }
-            Op::PutDelayed { id, due, message, expires_at } => {
+            Op::PutDelayed(delayed) => {
                 self.scratch.clear();
-                read::encode_delayed(*due, message, *expires_at, &mut self.scratch);
-                self.engine.put(&mut self.batch, Table::Delayed, &format::encode_id(*id), &self.scratch);
+                read::encode_delayed(delayed, &mut self.scratch);
+                self.engine.put(&mut self.batch, Table::Delayed, &format::encode_id(delayed.id), &self.scratch);
             }
             Op::DropDelayed(id) => self.engine.remove(&mut self.batch, Table::Delayed, &format::encode_id(*id)),
         }

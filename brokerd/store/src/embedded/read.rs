@@ -72,11 +72,16 @@ fn decode_retained(topic: &[u8], bytes: &[u8]) -> Result<Retained, DecodeError> 
     Ok(Retained { topic, stamp, message, expires_at })
 }
 
-pub(super) fn encode_delayed(due: UnixMillis, message: &Message, expires_at: Option<UnixMillis>, out: &mut Vec<u8>) {
+pub(super) fn encode_delayed(delayed: &Delayed, out: &mut Vec<u8>) {
     out.push(format::VERSION);
-    out.extend_from_slice(&due.to_be_bytes());
-    put_varint(out, expires_at.unwrap_or(0));
-    format::encode_message(message, out);
+    out.extend_from_slice(&delayed.due.to_be_bytes());
+    put_varint(out, delayed.expires_at.unwrap_or(0));
+    put_bytes(out, delayed.client_id.as_bytes());
+    out.push(u8::from(delayed.principal.is_some()));
+    if let Some(principal) = &delayed.principal {
+        put_bytes(out, principal.as_bytes());
+    }
+    format::encode_message(&delayed.message, out);
 }
 
 fn decode_delayed(key: &[u8], bytes: &[u8]) -> Result<Delayed, DecodeError> {
@@ -84,7 +89,10 @@ fn decode_delayed(key: &[u8], bytes: &[u8]) -> Result<Delayed, DecodeError> {
     let mut reader = Reader::versioned(bytes)?;
     let due = reader.u64()?;
     let expires_at = Some(reader.varint()?).filter(|at| *at != 0);
-    Ok(Delayed { id, due, message: Arc::new(format::read_message(reader)?), expires_at })
+    let client_id = reader.str()?.into();
+    let principal = if reader.u8()? != 0 { Some(reader.str()?.into()) } else { None };
+    let message = Arc::new(format::read_message(reader)?);
+    Ok(Delayed { id, due, message, expires_at, client_id, principal })
 }
 
 impl<E: Engine> Embedded<E> {

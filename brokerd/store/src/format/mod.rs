@@ -7,10 +7,10 @@ mod session;
 mod wire;
 
 pub use entry::{decode_entry, encode_entry};
+pub(crate) use entry::{expiry, head, shared_id};
 pub(crate) use message::{decode_id, encode_id, read_message};
 pub use message::{decode_message, encode_message};
 pub use session::{decode_session, encode_session};
-pub(crate) use entry::{expiry, head, shared_id};
 pub(crate) use wire::{Reader, put_bytes, put_varint};
 
 /// The version that is written.

@@ -61,8 +61,13 @@ fn limits() -> SessionLimits {
     }
 }
 
-const DECODE: Limits =
-    Limits { max_packet_size: 10_000, max_topic_len: 100, max_filter_len: 100, max_topic_levels: 10 };
+const DECODE: Limits = Limits {
+    max_packet_size: 10_000,
+    max_topic_len: 100,
+    max_filter_len: 100,
+    max_topic_levels: 10,
+    max_user_properties: 20,
+};
 
 /// A client and the session on the other side, at a time that stands still.
 struct Pair {
