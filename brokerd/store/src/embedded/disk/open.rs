@@ -22,7 +22,9 @@ impl Disk {
         let database = Database::builder(directory)
             .cache_size(settings.cache)
             .max_journaling_size(settings.journal.max(64 << 20))
-            .worker_threads(1)
+            // A worker that writes a table out posts to the queue it alone empties, if it is the only one: where that is
+            // full, it would wait for itself for ever.
+            .worker_threads(2)
             .manual_journal_persist(true)
             .open()
             .map_err(|error| explain(directory, &error))?;
