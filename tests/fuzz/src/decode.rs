@@ -9,8 +9,13 @@ use mqtt::packet::{Packet, Properties, Publish};
 use mqtt::{Qos, Version};
 
 /// Generous, so that only what is about limits meets them.
-const LIMITS: Limits =
-    Limits { max_packet_size: 70_000, max_topic_len: 65_000, max_filter_len: 65_000, max_topic_levels: 20 };
+const LIMITS: Limits = Limits {
+    max_packet_size: 70_000,
+    max_topic_len: 65_000,
+    max_filter_len: 65_000,
+    max_topic_levels: 20,
+    max_user_properties: 1000,
+};
 const VERSIONS: [Option<Version>; 4] = [None, Some(Version::V31), Some(Version::V311), Some(Version::V5)];
 
 /// The first byte chooses the version (none: CONNECT is expected), the rest is the stream.

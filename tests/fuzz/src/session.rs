@@ -5,13 +5,18 @@ use std::sync::Arc;
 
 use mqtt::codec::{self, Framed, Limits};
 use mqtt::session::{
-    Capabilities, Closing, Delivery, Event, Outputs, QueueLimits, ServerLimits, Session, SessionLimits, WhenFull,
-    negotiate,
+    Capabilities, Closing, Delivery, Event, Outputs, Priorities, QueueLimits, ServerLimits, Session, SessionLimits,
+    WhenFull, negotiate,
 };
 use mqtt::{Message, Qos, ReasonCode, Time, Version};
 
-const DECODE: Limits =
-    Limits { max_packet_size: 10_000, max_topic_len: 200, max_filter_len: 200, max_topic_levels: 10 };
+const DECODE: Limits = Limits {
+    max_packet_size: 10_000,
+    max_topic_len: 200,
+    max_filter_len: 200,
+    max_topic_levels: 10,
+    max_user_properties: 100,
+};
 /// Small enough to be reached.
 const DEPTH: usize = 5;
 const QUEUE_BYTES: usize = 3_000;
@@ -31,18 +36,22 @@ fn server() -> ServerLimits {
         max_client_id_len: 64,
         capabilities: Capabilities::default(),
         response_information: None,
-        shared_subscriptions: true,
     }
 }
 
 fn limits() -> SessionLimits {
-    let queue = QueueLimits { depth: DEPTH, bytes: QUEUE_BYTES, when_full: WhenFull::DropOldest, qos0: false };
+    let queue = QueueLimits {
+        depth: DEPTH,
+        bytes: QUEUE_BYTES,
+        when_full: WhenFull::DropOldest,
+        qos0: false,
+        priorities: Priorities::default(),
+    };
     SessionLimits {
         queue,
         write_buffer: 500,
         max_subscriptions: 8,
         capabilities: Capabilities::default(),
-        shared_subscriptions: true,
         auth_timeout: 3_000,
     }
 }
