@@ -132,9 +132,7 @@ impl Walk {
             if next.is_empty() || self.left == Some(0) {
                 return None;
             }
-            if let Some(list) = list(&mut question) {
-                list.cursor = next;
-            }
+            go_on(&mut question, next);
             is_first = false;
         }
     }
@@ -172,7 +170,17 @@ impl Walk {
 fn list(question: &mut NodeQuestion) -> Option<&mut ListQuestion> {
     match question.question.as_mut()? {
         Question::Clients(list) | Question::Subscriptions(list) | Question::Topics(list) => Some(list),
+        Question::Retained(list) | Question::RetainerClean(list) => Some(list),
         _ => None,
+    }
+}
+
+/// Has the next page begin where the last one ended.
+fn go_on(question: &mut NodeQuestion, cursor: Vec<u8>) {
+    if let Some(Question::Export(export)) = &mut question.question {
+        export.cursor = cursor;
+    } else if let Some(list) = list(question) {
+        list.cursor = cursor;
     }
 }
 

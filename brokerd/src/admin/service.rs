@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::admin::admin_server::Admin;
-use proto::admin::{AskPart, AskRequest, JoinReply, JoinRequest, LeaveReply, LeaveRequest};
+use proto::admin::{AskPart, AskRequest, ImportReply, JoinReply, JoinRequest, LeaveReply, LeaveRequest, Piece};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -61,6 +61,10 @@ impl Admin for Service {
             Ok(Err(error)) => Err(refused(&error)),
             Err(_) => Err(Status::aborted(format!("joining by `{seed}` came to no end"))),
         }
+    }
+
+    async fn import(&self, _: Request<tonic::Streaming<Piece>>) -> Result<Response<ImportReply>, Status> {
+        Err(Status::unimplemented("not yet"))
     }
 
     async fn leave(&self, _: Request<LeaveRequest>) -> Result<Response<LeaveReply>, Status> {

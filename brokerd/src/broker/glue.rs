@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::{Foundation, VERSION};
 use crate::access::Access;
-use crate::admin::{self, LocalParts, NodeInfo, Nodes, ThisNode};
+use crate::admin::{self, Keeping, LocalParts, NodeInfo, Nodes, ThisNode};
 use crate::cluster::{AskError, Cluster, JoinError, Member};
 use crate::listener::{Listener, Listeners, State};
 use crate::registry::Boxed;
@@ -87,6 +87,16 @@ pub(super) fn local(base: &Foundation, listeners: &Arc<Listeners>) -> LocalParts
             ("delayed.count", Box::new(move || delaying.delayed() as u64)),
             ("subscriptions.shared.count", Box::new(move || index.groups().members() as u64)),
         ],
+    }
+}
+
+/// What it keeps, for the same.
+pub(super) fn keeping(base: &Foundation) -> Keeping {
+    Keeping {
+        workers: base.workers.clone(),
+        retained: base.retained.clone(),
+        store: base.store.clone(),
+        started: base.started,
     }
 }
 

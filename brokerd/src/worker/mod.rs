@@ -3,6 +3,7 @@
 mod attach;
 mod auto_subscribe;
 mod claims;
+mod clean;
 mod conn;
 mod delayed;
 mod deliver;
@@ -33,6 +34,7 @@ mod timers;
 mod turn;
 pub mod view;
 
+pub use clean::Cleaned;
 pub use query::{Cursor, Page};
 pub use restore::Restored;
 pub use review::Reviewed;

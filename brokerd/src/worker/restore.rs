@@ -35,6 +35,7 @@ impl Shard {
         let Some(record) = head.record else { return }; // it was never saved: nobody was told of it
         let clock = self.shared.clock();
         let client_id: Arc<str> = (*head.client_id).into();
+        let detached_at = record.detached_at.unwrap_or(clock.wall);
         let (identity, kept) = records::kept(record, clock);
         let view = ClientView {
             client_id: client_id.clone(),
@@ -45,6 +46,7 @@ impl Shard {
             subscriptions: kept.subscriptions.len() as u64,
             session_expiry_interval: kept.expiry,
             epoch: head.epoch,
+            disconnected_at: detached_at,
             ..ClientView::default()
         };
         let messages = head.queue.into_iter().map(|waiting| message(waiting, clock));
