@@ -4,6 +4,7 @@ mod auth;
 mod broker;
 mod clients;
 mod cluster;
+mod data;
 mod listeners;
 mod passwd;
 mod retainer;
@@ -35,6 +36,8 @@ pub(crate) enum Command {
     Topics(topics::Topics),
     #[command(subcommand)]
     Retainer(retainer::Retainer),
+    #[command(subcommand)]
+    Data(data::Data),
     Listeners(listeners::Listeners),
     #[command(subcommand)]
     Tls(tls::Tls),
@@ -54,6 +57,7 @@ impl Command {
             Self::Subscriptions(subscriptions) => subscriptions.run(session).await,
             Self::Topics(topics) => topics.run(session).await,
             Self::Retainer(retainer) => retainer.run(session).await,
+            Self::Data(data) => data.run(session).await,
             Self::Listeners(listeners) => listeners.run(session).await,
             Self::Tls(tls) => tls.run(session).await,
             Self::Auth(auth) => auth.run(session).await,

@@ -11,6 +11,7 @@ use proto::admin::node_question::Question;
 use proto::admin::{ListQuestion, NodeAnswer, NodeQuestion, PageCursor};
 
 use super::convert;
+use super::import::Import;
 use super::keeping::Keeping;
 use super::local::Local;
 use super::nodes::Nodes;
@@ -54,6 +55,10 @@ impl ThisNode {
     #[must_use]
     pub fn keeping(self, keeping: Keeping) -> Self {
         Self { keeping: Some(keeping), ..self }
+    }
+
+    pub(super) fn import(&self) -> Option<&Arc<dyn Import>> {
+        self.keeping.as_ref().map(|keeping| &keeping.import)
     }
 
     /// Lets it know the others; once.

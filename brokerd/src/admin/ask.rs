@@ -120,7 +120,7 @@ impl Walk {
                 Err(error) => return Some(self.silent(error.to_string())),
             };
             if let Some(Answer::Error(why)) = &answer.answer {
-                return Some(self.silent(why.clone()));
+                return Some(Silent { refused: true, ..self.silent(why.clone()) });
             }
             let next = std::mem::take(&mut answer.next);
             let rows = rows(&answer);
@@ -163,7 +163,7 @@ impl Walk {
     }
 
     fn silent(&self, reason: String) -> Silent {
-        Silent { node: self.member.name.clone(), reason }
+        Silent { node: self.member.name.clone(), reason, refused: false }
     }
 }
 

@@ -13,6 +13,8 @@ use proto::admin::{ListQuestion, NodeAnswer, PageCursor};
 use store::Store;
 
 use super::answer::{refusal, whole};
+use super::export::Rest;
+use super::import::Import;
 use super::page::{BYTES, Wanted};
 use crate::retain::{self, Retained};
 use crate::worker::Workers;
@@ -30,6 +32,12 @@ pub struct Keeping {
     pub store: Option<Arc<Store>>,
     /// The zero of the clock that messages expire by.
     pub started: Instant,
+    /// `node.name`
+    pub node: String,
+    /// Of an export that is under way.
+    pub rest: Rest,
+    /// Who takes archives.
+    pub import: Arc<dyn Import>,
 }
 
 impl Keeping {
@@ -45,6 +53,7 @@ impl Keeping {
                 Err(why) => refusal(why),
             },
             Question::SessionDelete(client_id) => whole(Answer::Ordered(self.delete(&client_id).await)),
+            Question::Export(export) => self.export(export).await,
             _ => refusal("not a question about what is kept"),
         }
     }

@@ -5,6 +5,8 @@ mod answer;
 mod ask;
 mod caller;
 mod convert;
+mod export;
+mod import;
 mod incoming;
 mod keeping;
 mod local;
@@ -27,6 +29,8 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 
 pub use answer::{NodeInfo, ThisNode};
+pub use export::Rest;
+pub use import::{Import, Imported, Spool};
 pub use keeping::Keeping;
 pub use local::{Gauge, Listener, ListenersView, Local, LocalParts, Order, ReloadAccess};
 pub use nodes::Nodes;

@@ -7,11 +7,12 @@ use proto::admin::admin_server::Admin;
 use proto::admin::{AskPart, AskRequest, ImportReply, JoinReply, JoinRequest, LeaveReply, LeaveRequest, Piece};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::answer::ThisNode;
 use super::ask::Plan;
 use super::convert;
+use super::import;
 use super::nodes::Nodes;
 use crate::cluster::JoinError;
 
@@ -63,8 +64,11 @@ impl Admin for Service {
         }
     }
 
-    async fn import(&self, _: Request<tonic::Streaming<Piece>>) -> Result<Response<ImportReply>, Status> {
-        Err(Status::unimplemented("not yet"))
+    async fn import(&self, request: Request<Streaming<Piece>>) -> Result<Response<ImportReply>, Status> {
+        let Some(to) = self.this.import() else {
+            return Err(Status::failed_precondition("this node keeps nothing"));
+        };
+        import::import(to, request.into_inner()).await.map(Response::new)
     }
 
     async fn leave(&self, _: Request<LeaveRequest>) -> Result<Response<LeaveReply>, Status> {

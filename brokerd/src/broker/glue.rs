@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
+use super::import::Importer;
 use super::{Foundation, VERSION};
 use crate::access::Access;
 use crate::admin::{self, Keeping, LocalParts, NodeInfo, Nodes, ThisNode};
@@ -91,12 +92,15 @@ pub(super) fn local(base: &Foundation, listeners: &Arc<Listeners>) -> LocalParts
 }
 
 /// What it keeps, for the same.
-pub(super) fn keeping(base: &Foundation) -> Keeping {
+pub(super) fn keeping(base: &Foundation, cluster: Option<&Cluster>) -> Keeping {
     Keeping {
         workers: base.workers.clone(),
         retained: base.retained.clone(),
         store: base.store.clone(),
         started: base.started,
+        node: base.name.clone(),
+        rest: admin::Rest::default(),
+        import: Arc::new(Importer::new(base, cluster)),
     }
 }
 

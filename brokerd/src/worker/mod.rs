@@ -3,7 +3,6 @@
 mod attach;
 mod auto_subscribe;
 mod claims;
-mod clean;
 mod conn;
 mod delayed;
 mod deliver;
@@ -17,6 +16,7 @@ mod held;
 mod journal;
 mod keeping;
 mod mailbox;
+mod manage;
 mod partials;
 mod query;
 mod records;
@@ -34,7 +34,7 @@ mod timers;
 mod turn;
 pub mod view;
 
-pub use clean::Cleaned;
+pub use manage::Cleaned;
 pub use query::{Cursor, Page};
 pub use restore::Restored;
 pub use review::Reviewed;

@@ -1,5 +1,5 @@
-//! Retained messages that the management API has removed: from memory, then from the store. Never takes more than a
-//! page at a time: a worker has other work.
+//! What the management API has changed of what is kept: retained messages removed, from memory and then from the store,
+//! and imports taken up. Never takes more than a page at a time: a worker has other work.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use mqtt::Message;
 use store::{Batch, Op, Outcome, Stamp, Store, StoreError};
 use tokio::sync::oneshot;
 
+use super::restore::Restored;
 use super::shard::Shard;
 use super::start::Workers;
 
@@ -48,6 +49,13 @@ impl Workers {
             commit(&store, ops).await?;
         }
         Ok(Cleaned { messages, next })
+    }
+
+    /// Has each worker take up what was imported for it.
+    pub async fn take_up(&self, restored: Vec<Restored>) {
+        for (worker, restored) in (0..).zip(restored) {
+            let _ = self.ask(worker, move |shard| shard.restore(restored)).await; // one that is gone serves nobody
+        }
     }
 
     /// Has every worker hand to the store what it has changed so far.
