@@ -7,6 +7,7 @@ use store::{Commit, DiskSettings, Settings, Store, StoreError};
 
 use super::Foundation;
 use crate::config::{self, Config};
+use crate::limits;
 use crate::retain::Retained;
 use crate::worker::Restored;
 
@@ -26,6 +27,10 @@ pub(super) fn open(config: &Config) -> anyhow::Result<Option<Arc<Store>>> {
     let persistence = &config.persistence;
     if persistence.backend == config::Backend::Memory {
         return Ok(None);
+    }
+    let bounds = persistence.disk.cache.saturating_add(persistence.pending_bytes as u64);
+    for advice in limits::memory_advice(bounds.saturating_add(persistence.max_retained_bytes as u64)) {
+        tracing::warn!("{advice}");
     }
     let disk = DiskSettings {
         reserve: persistence.disk.reserve,
