@@ -7,6 +7,8 @@ use store::{Commit, DiskSettings, Settings, Store, StoreError};
 
 use super::Foundation;
 use crate::config::{self, Config};
+use crate::limits;
+use crate::retain::Retained;
 use crate::worker::Restored;
 
 /// Sessions and messages read at a time.
@@ -25,6 +27,10 @@ pub(super) fn open(config: &Config) -> anyhow::Result<Option<Arc<Store>>> {
     let persistence = &config.persistence;
     if persistence.backend == config::Backend::Memory {
         return Ok(None);
+    }
+    let bounds = persistence.disk.cache.saturating_add(persistence.pending_bytes as u64);
+    for advice in limits::memory_advice(bounds.saturating_add(persistence.max_retained_bytes as u64)) {
+        tracing::warn!("{advice}");
     }
     let disk = DiskSettings {
         reserve: persistence.disk.reserve,
@@ -76,10 +82,7 @@ async fn retained(base: &Foundation, store: &Store) -> Result<usize, StoreError>
     loop {
         let page = store.scan_retained(after, PAGE).await?;
         for kept in page.items {
-            let Some(message) = kept.message else { continue };
-            let mut message = Arc::unwrap_or_clone(message);
-            (message.retain, message.expires_at) = (true, kept.expires_at.map(|at| base.time_of(at)));
-            count += usize::from(base.retained.set(Arc::new(message)).is_ok());
+            count += usize::from(retain(&base.retained, base.started, kept));
         }
         after = page.next;
         if after.is_none() {
@@ -104,11 +107,17 @@ async fn delayed(store: &Store, restored: &mut [Restored]) -> Result<usize, Stor
     }
 }
 
-impl Foundation {
-    /// A time of the wall clock on this node's.
-    fn time_of(&self, at: store::UnixMillis) -> mqtt::Time {
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let wall = super::wall_nanos() / 1_000_000;
-        mqtt::Time(now.saturating_sub(wall.saturating_sub(at)).saturating_add(at.saturating_sub(wall)))
-    }
+/// Takes a retained message up; whether it is one, and has room.
+pub(super) fn retain(into: &Retained, started: Instant, kept: store::Retained) -> bool {
+    let Some(message) = kept.message else { return false };
+    let mut message = Arc::unwrap_or_clone(message);
+    (message.retain, message.expires_at) = (true, kept.expires_at.map(|at| time_of(started, at)));
+    into.set(Arc::new(message)).is_ok()
+}
+
+/// A time of the wall clock on this node's.
+fn time_of(started: Instant, at: store::UnixMillis) -> mqtt::Time {
+    let now = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let wall = super::wall_nanos() / 1_000_000;
+    mqtt::Time(now.saturating_sub(wall.saturating_sub(at)).saturating_add(at.saturating_sub(wall)))
 }

@@ -2,6 +2,7 @@
 
 mod clustered;
 mod glue;
+mod import;
 mod keep;
 mod upkeep;
 
@@ -83,9 +84,11 @@ impl Broker {
             Some(_) => Some(clustered::start(config, &base).await?),
             None => None,
         };
+        import::finish(&base).await?;
         let restored = keep::restore(&base).await?;
         base.start_workers(config, cluster.as_ref(), restored).await?;
-        let this_node = Arc::new(ThisNode::new(glue::info(&base), Arc::new(glue::local(&base, &listeners))));
+        let this_node = ThisNode::new(glue::info(&base), Arc::new(glue::local(&base, &listeners)));
+        let this_node = Arc::new(this_node.keeping(glue::keeping(&base, cluster.as_ref())));
         let admin = base.serve_admin(config, cluster.as_ref(), &this_node).await?;
         let sys = glue::sys(&base, this_node);
         let (tasks, upkeep) = (TaskTracker::new(), CancellationToken::new());

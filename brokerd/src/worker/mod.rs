@@ -16,6 +16,7 @@ mod held;
 mod journal;
 mod keeping;
 mod mailbox;
+mod manage;
 mod partials;
 mod query;
 mod records;
@@ -33,6 +34,7 @@ mod timers;
 mod turn;
 pub mod view;
 
+pub use manage::Cleaned;
 pub use query::{Cursor, Page};
 pub use restore::Restored;
 pub use review::Reviewed;

@@ -22,11 +22,12 @@ pub struct Restored {
 }
 
 impl Shard {
-    /// Takes everything up, before anybody connects.
+    /// Takes everything up: at the start before anybody connects, and after an import.
     pub(super) fn restore(&mut self, restored: Restored) {
         self.begin_turn();
         restored.sessions.into_iter().for_each(|head| self.restore_session(head));
         restored.delayed.into_iter().for_each(|kept| self.restore_delayed(kept));
+        self.timers.earlier.notify_one();
         self.flush();
     }
 
@@ -35,6 +36,10 @@ impl Shard {
         let Some(record) = head.record else { return }; // it was never saved: nobody was told of it
         let clock = self.shared.clock();
         let client_id: Arc<str> = (*head.client_id).into();
+        if self.by_id.contains_key(&client_id) {
+            return; // after an import: whoever came meanwhile has a session
+        }
+        let detached_at = record.detached_at.unwrap_or(clock.wall);
         let (identity, kept) = records::kept(record, clock);
         let view = ClientView {
             client_id: client_id.clone(),
@@ -45,6 +50,7 @@ impl Shard {
             subscriptions: kept.subscriptions.len() as u64,
             session_expiry_interval: kept.expiry,
             epoch: head.epoch,
+            disconnected_at: detached_at,
             ..ClientView::default()
         };
         let messages = head.queue.into_iter().map(|waiting| message(waiting, clock));

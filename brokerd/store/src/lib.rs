@@ -6,6 +6,7 @@
 //! queue and one committer in front: it is what the broker holds. The format of the records is in
 //! `docs/store-format.md`.
 
+pub mod archive;
 mod backend;
 mod embedded;
 mod error;

@@ -120,6 +120,12 @@ impl Store {
         self.backend.caps()
     }
 
+    /// When a batch is done.
+    #[must_use]
+    pub const fn commit(&self) -> Commit {
+        self.commit
+    }
+
     /// Posts a batch. Never blocks. Batches are carried out in the order they come.
     ///
     /// # Errors
