@@ -2,7 +2,7 @@
 //! Never decides who receives a message, never reads a clock but to measure itself, and never blocks a caller of
 //! [`Store::submit`].
 //!
-//! A [`Backend`] is what differs: `memory` and `disk` here, servers elsewhere. A [`Store`] is a backend with a bounded
+//! A [`Backend`] is what differs: `memory` and `disk` in this process, `redis` in a server. A [`Store`] is a backend with a bounded
 //! queue and one committer in front: it is what the broker holds. The format of the records is in
 //! `docs/store-format.md`.
 
@@ -13,6 +13,8 @@ mod format;
 mod front;
 mod op;
 mod record;
+#[cfg(feature = "redis")]
+mod redis;
 mod stats;
 
 #[cfg(feature = "contract")]
@@ -27,6 +29,8 @@ pub use error::{State, StoreError};
 pub use front::{Batch, Commit, Done, Settings, Store};
 pub use op::{Body, Entry, Op, Outcome};
 pub use record::{SessionRecord, Sid, Stamp, UnixMillis};
+#[cfg(feature = "redis")]
+pub use self::redis::{RedisSettings, redis};
 pub use stats::{BackendStats, SYNC_BOUNDS_MICROS, Stats};
 
 pub use format::{
