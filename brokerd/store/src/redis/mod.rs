@@ -12,6 +12,7 @@ mod read;
 mod rows;
 mod scripts;
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -67,6 +68,7 @@ impl std::fmt::Debug for RedisSettings {
 struct Server {
     address: String,
     prefix: String,
+    timeout: Duration,
     /// For changes, one after the other.
     changes: Link,
     /// For reads: none waits behind a large change.
@@ -90,6 +92,7 @@ pub async fn redis(settings: &RedisSettings) -> Result<Arc<dyn Backend>, StoreEr
     let server = Server {
         address: settings.address.clone(),
         prefix: settings.prefix.clone(),
+        timeout: settings.timeout,
         changes: Link::new(settings)?,
         reads: Link::new(settings)?,
         writer: format!("{:016x}", random()),
@@ -110,6 +113,15 @@ fn random() -> u64 {
 }
 
 impl Server {
+    /// Once more, where it failed at once: a connection that was lost while nobody used it is noticed by the next who does.
+    async fn again<T, F: Future<Output = Result<T, StoreError>>>(&self, ask: impl Fn() -> F) -> Result<T, StoreError> {
+        let begin = tokio::time::Instant::now();
+        match ask().await {
+            Err(StoreError::Unavailable(_)) if begin.elapsed() < self.timeout / 2 => ask().await,
+            result => result,
+        }
+    }
+
     fn key(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
@@ -132,11 +144,11 @@ impl Backend for Server {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
-        self.claim_session(claim).await
+        self.again(|| self.claim_session(claim)).await
     }
 
     async fn fetch(&self, sid: Sid, after: u64, max_n: usize, max_bytes: usize) -> Result<Vec<Stored>, StoreError> {
-        self.fetch_page(sid, after, max_n, max_bytes).await
+        self.again(|| self.fetch_page(sid, after, max_n, max_bytes)).await
     }
 
     async fn scan_sessions(
@@ -145,11 +157,11 @@ impl Backend for Server {
         limit: usize,
         with_queues: bool,
     ) -> Result<Page<SessionHead, Sid>, StoreError> {
-        self.session_page(after, limit, with_queues).await
+        self.again(|| self.session_page(after, limit, with_queues)).await
     }
 
     async fn scan_retained(&self, after: Option<&str>, limit: usize) -> Result<Page<Retained, Box<str>>, StoreError> {
-        self.retained_page(after, limit).await
+        self.again(|| self.retained_page(after, limit)).await
     }
 
     async fn scan_delayed(
@@ -157,11 +169,11 @@ impl Backend for Server {
         after: Option<MessageId>,
         limit: usize,
     ) -> Result<Page<Delayed, MessageId>, StoreError> {
-        self.delayed_page(after, limit).await
+        self.again(|| self.delayed_page(after, limit)).await
     }
 
     async fn expire(&self, now: UnixMillis, limit: usize) -> Result<Expired, StoreError> {
-        self.expire_some(now, limit).await
+        self.again(|| self.expire_some(now, limit)).await
     }
 
     async fn maintain(&self) -> Result<bool, StoreError> {

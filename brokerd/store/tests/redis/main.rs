@@ -21,6 +21,10 @@ impl Place for InRedis {
     }
 }
 
+fn settings(server: &Server) -> RedisSettings {
+    RedisSettings::new(server.address())
+}
+
 #[test]
 fn redis_keeps_the_contract() {
     let server = Server::start();
@@ -29,7 +33,7 @@ fn redis_keeps_the_contract() {
             let place = InRedis(RedisSettings {
                 prefix: format!("{{{name}}}:"),
                 timeout: std::time::Duration::from_secs(30),
-                ..server.settings()
+                ..settings(&server)
             });
             let thread = std::thread::Builder::new().name((*name).into());
             thread.spawn_scoped(scope, move || {

@@ -1,4 +1,5 @@
 //! A Redis server of Debian's package, for a test: its files are in a directory of its own, and it ends with the test.
+//! Never on a port, but where a test asks for one.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -6,10 +7,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
-use store::RedisSettings;
 use tempfile::TempDir;
 
-pub struct Server {
+pub(crate) struct Server {
     directory: TempDir,
     arguments: Vec<String>,
     process: Option<Child>,
@@ -17,28 +17,29 @@ pub struct Server {
 
 impl Server {
     /// Starts one that syncs before it answers.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::with(&[])
     }
 
     /// The same, with more arguments, of which the later win.
-    pub fn with(arguments: &[&str]) -> Self {
+    pub(crate) fn with(arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(|one| (*one).to_owned()).collect();
         let mut server = Self { directory: tempfile::tempdir().unwrap(), arguments, process: None };
         server.start_again();
         server
     }
 
-    pub fn socket(&self) -> PathBuf {
+    fn socket(&self) -> PathBuf {
         self.directory.path().join("redis.sock")
     }
 
-    pub fn settings(&self) -> RedisSettings {
-        RedisSettings::new(format!("unix://{}", self.socket().display()))
+    /// As in the configuration.
+    pub(crate) fn address(&self) -> String {
+        format!("unix://{}", self.socket().display())
     }
 
     /// On the same files, which it has read when this returns.
-    pub fn start_again(&mut self) {
+    pub(crate) fn start_again(&mut self) {
         let socket = self.socket();
         let mut command = Command::new("redis-server");
         command.args(["--port", "0", "--unixsocket"]).arg(&socket).arg("--dir").arg(self.directory.path());
@@ -47,25 +48,28 @@ impl Server {
         let mut process = command.spawn().expect("redis-server is missing: apt-get install redis-server");
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
         let mut said = Vec::new();
-        let is_ready = lines.by_ref().inspect(|line| said.push(line.clone())).any(|line| line.contains("eady to accept connections"));
+        let is_ready = lines
+            .by_ref()
+            .inspect(|line| said.push(line.clone()))
+            .any(|line| line.contains("eady to accept connections"));
         assert!(is_ready, "redis-server ended:\n{}", said.join("\n"));
         std::thread::spawn(move || lines.for_each(drop)); // a full pipe would stop it
         self.process = Some(process);
     }
 
     /// `kill -9`.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().unwrap();
             process.wait().unwrap();
         }
     }
 
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.signal(Signal::STOP);
     }
 
-    pub fn go_on(&self) {
+    pub(crate) fn go_on(&self) {
         self.signal(Signal::CONT);
     }
 
@@ -75,7 +79,7 @@ impl Server {
     }
 
     /// Carries out a command, and answers its raw answer, which must be short.
-    pub fn tell(&self, command: &str) -> String {
+    pub(crate) fn tell(&self, command: &str) -> String {
         let mut stream = UnixStream::connect(self.socket()).unwrap();
         stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes()).unwrap();
         let mut answer = String::new();
