@@ -67,7 +67,9 @@ mod tests {
         for good in ["redis://a:1", "rediss://[::1]:6380", "redis://a", "unix:///run/redis/redis.sock"] {
             assert!(is_address(good), "{good}");
         }
-        for bad in ["a:1", "redis://", "redis://u:p@a:1", "redis://a:1/3", "rediss://a:1#insecure", "unix://x", "unix:///"] {
+        for bad in
+            ["a:1", "redis://", "redis://u:p@a:1", "redis://a:1/3", "rediss://a:1#insecure", "unix://x", "unix:///"]
+        {
             assert!(!is_address(bad), "{bad}");
         }
     }

@@ -20,6 +20,8 @@ mod stats;
 #[cfg(feature = "contract")]
 pub mod contract;
 
+#[cfg(feature = "redis")]
+pub use self::redis::{RedisSettings, redis};
 pub use backend::{
     Backend, Caps, Claim, Claimed, Delayed, Expired, Page, Retained, SessionHead, Stored, Survives, Waiting,
 };
@@ -29,8 +31,6 @@ pub use error::{State, StoreError};
 pub use front::{Batch, Commit, Done, Settings, Store};
 pub use op::{Body, Entry, Op, Outcome};
 pub use record::{SessionRecord, Sid, Stamp, UnixMillis};
-#[cfg(feature = "redis")]
-pub use self::redis::{RedisSettings, redis};
 pub use stats::{BackendStats, SYNC_BOUNDS_MICROS, Stats};
 
 pub use format::{

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use mqtt::message::SharedMessage;
 use mqtt::MessageId;
+use mqtt::message::SharedMessage;
 
 use super::Embedded;
 use super::engine::Engine;

@@ -135,9 +135,8 @@ impl Server {
         if !ended.is_empty() {
             self.is_untidy.store(true, Relaxed);
         }
-        let entry = |(sid, seq): (Vec<u8>, Vec<u8>)| {
-            Some((rows::read_sid(&sid)?, u64::from_be_bytes(seq.try_into().ok()?)))
-        };
+        let entry =
+            |(sid, seq): (Vec<u8>, Vec<u8>)| Some((rows::read_sid(&sid)?, u64::from_be_bytes(seq.try_into().ok()?)));
         if is_round != 0 {
             self.is_untidy.store(true, Relaxed); // what a node that died has left
         }

@@ -118,7 +118,11 @@ impl Link {
     }
 
     /// One round trip. Answers what each command answered.
-    pub(super) async fn run(&self, open: &Open, pipeline: &mut Pipeline) -> Result<Vec<Result<Value, Refusal>>, StoreError> {
+    pub(super) async fn run(
+        &self,
+        open: &Open,
+        pipeline: &mut Pipeline,
+    ) -> Result<Vec<Result<Value, Refusal>>, StoreError> {
         let answers: RedisResult<Vec<RedisResult<Value>>> =
             pipeline.ignore_errors().query_async(&mut open.connection.clone()).await;
         let answers = match answers {

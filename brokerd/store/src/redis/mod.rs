@@ -20,9 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mqtt::MessageId;
 
-use crate::backend::{
-    Backend, Caps, Claim, Claimed, Delayed, Expired, Page, Retained, SessionHead, Stored, Survives,
-};
+use crate::backend::{Backend, Caps, Claim, Claimed, Delayed, Expired, Page, Retained, SessionHead, Stored, Survives};
 use crate::error::StoreError;
 use crate::op::{Op, Outcome};
 use crate::record::{Sid, UnixMillis};
@@ -59,7 +57,10 @@ impl RedisSettings {
 
 impl std::fmt::Debug for RedisSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RedisSettings").field("address", &self.address).field("user", &self.user).finish_non_exhaustive()
+        f.debug_struct("RedisSettings")
+            .field("address", &self.address)
+            .field("user", &self.user)
+            .finish_non_exhaustive()
     }
 }
 
@@ -185,10 +186,6 @@ impl Backend for Server {
     }
 
     fn stats(&self) -> BackendStats {
-        BackendStats {
-            disk_bytes: 0,
-            shared_messages: self.shared.load(Relaxed),
-            corrupt: self.corrupt.load(Relaxed),
-        }
+        BackendStats { disk_bytes: 0, shared_messages: self.shared.load(Relaxed), corrupt: self.corrupt.load(Relaxed) }
     }
 }

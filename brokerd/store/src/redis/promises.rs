@@ -73,7 +73,9 @@ fn lacks(info: &str, fsync: Option<&str>) -> Vec<String> {
             "appendfsync is {other}: a power cut at the server loses what was acknowledged in about the last second. \
              Set it to always"
         )),
-        None => lacks.push("CONFIG GET appendfsync is refused: with other than always, a power cut loses messages".into()),
+        None => {
+            lacks.push("CONFIG GET appendfsync is refused: with other than always, a power cut loses messages".into())
+        }
     }
     lacks
 }

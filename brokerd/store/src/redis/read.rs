@@ -8,9 +8,9 @@ use hashbrown::HashMap;
 use mqtt::{MessageId, PacketId, Qos};
 use redis::Value;
 
+use super::Server;
 use super::rows::{self, Flight};
 use super::scripts::Script;
-use super::Server;
 use crate::backend::{Delayed, Page, Retained, SessionHead, Stored, Waiting};
 use crate::error::StoreError;
 use crate::format;
@@ -123,11 +123,7 @@ impl Server {
     }
 
     /// The rest of a queue of which the first page is known.
-    async fn all_waiting(
-        &self,
-        sid: Sid,
-        mut found: Vec<(Vec<u8>, u64)>,
-    ) -> Result<Vec<(Vec<u8>, u64)>, StoreError> {
+    async fn all_waiting(&self, sid: Sid, mut found: Vec<(Vec<u8>, u64)>) -> Result<Vec<(Vec<u8>, u64)>, StoreError> {
         let mut is_full = found.len() >= PAGE;
         while let Some((last, _)) = found.last().filter(|_| is_full) {
             let after = rows::after(&last[..8.min(last.len())]);
