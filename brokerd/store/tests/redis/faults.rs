@@ -265,3 +265,34 @@ async fn who_asks_first_after_a_restart_of_the_server_is_answered() {
     assert_eq!(queue(&backend, sid).await, [1], "a read");
     assert_eq!(backend.claim(&claim("one")).await.unwrap().sid, sid, "and a claim, on the other connection");
 }
+
+#[tokio::test]
+async fn with_tls_only_a_server_that_is_vouched_for_is_spoken_to() {
+    let files = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (files.path().join("certificate"), files.path().join("key"));
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let (certificate, key) = (certificate.display().to_string(), key.display().to_string());
+    let _server = Server::with(
+        &[
+            ["--bind", "127.0.0.1"],
+            ["--tls-port", &port],
+            ["--tls-auth-clients", "no"],
+            ["--tls-cert-file", &certificate],
+            ["--tls-key-file", &key],
+            ["--tls-ca-cert-file", &certificate],
+        ]
+        .concat(),
+    );
+    let vouched = RedisSettings {
+        authorities: Some(made.cert.pem().into_bytes()),
+        ..RedisSettings::new(format!("rediss://localhost:{port}"))
+    };
+    let backend = store::redis(&vouched).await.unwrap();
+    backend.claim(&claim("one")).await.unwrap();
+    let unknown = RedisSettings { authorities: None, ..vouched };
+    let error = store::redis(&unknown).await.unwrap_err().to_string();
+    assert!(error.contains("certificate"), "{error}");
+}
