@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use store::{Commit, DiskSettings, Settings, Store, StoreError};
+use store::{Backend, Commit, DiskSettings, Settings, Store, StoreError};
+use tokio::runtime::Handle;
 
 use super::Foundation;
 use crate::config::{self, Config};
@@ -23,29 +24,58 @@ pub(super) fn beginning_of_time() -> Instant {
 }
 
 /// Opens the store, if the configuration asks for one.
-pub(super) fn open(config: &Config) -> anyhow::Result<Option<Arc<Store>>> {
+pub(super) async fn open(config: &Config) -> anyhow::Result<Option<Arc<Store>>> {
     let persistence = &config.persistence;
-    if persistence.backend == config::Backend::Memory {
-        return Ok(None);
-    }
-    let bounds = persistence.disk.cache.saturating_add(persistence.pending_bytes as u64);
-    for advice in limits::memory_advice(bounds.saturating_add(persistence.max_retained_bytes as u64)) {
-        tracing::warn!("{advice}");
-    }
-    let disk = DiskSettings {
-        reserve: persistence.disk.reserve,
-        cache: persistence.disk.cache,
-        journal: persistence.disk.journal,
-        ..DiskSettings::new(config.node.data_dir.join("store"))
-    };
     let commit = match persistence.commit {
         config::Commit::Group => Commit::Group,
         config::Commit::Every => Commit::Every,
         config::Commit::None => Commit::None,
     };
     let settings = Settings { commit, max_bytes: persistence.pending_bytes, ..Settings::default() };
-    let backend = store::disk(&disk).map_err(|error| anyhow::anyhow!("persistence.backend: {error}"))?;
-    Ok(Some(Arc::new(Store::embedded(backend, settings)?)))
+    let store = match persistence.backend {
+        config::Backend::Memory => return Ok(None),
+        config::Backend::Disk => Store::embedded(disk(config)?, settings)?,
+        config::Backend::Redis => Store::remote(redis(&persistence.redis).await?, settings, &Handle::current()),
+    };
+    Ok(Some(Arc::new(store)))
+}
+
+fn disk(config: &Config) -> anyhow::Result<Arc<dyn Backend>> {
+    let persistence = &config.persistence;
+    let disk = &persistence.disk;
+    let bounds = disk.cache.saturating_add(persistence.pending_bytes as u64);
+    for advice in limits::memory_advice(bounds.saturating_add(persistence.max_retained_bytes as u64)) {
+        tracing::warn!("{advice}");
+    }
+    let settings = DiskSettings {
+        reserve: disk.reserve,
+        cache: disk.cache,
+        journal: disk.journal,
+        ..DiskSettings::new(config.node.data_dir.join("store"))
+    };
+    store::disk(&settings).map_err(|error| anyhow::anyhow!("persistence.backend: {error}"))
+}
+
+#[cfg(feature = "redis")]
+async fn redis(redis: &config::Redis) -> anyhow::Result<Arc<dyn Backend>> {
+    let read = |path: &std::path::PathBuf| {
+        std::fs::read(path).map_err(|error| anyhow::anyhow!("persistence.redis.tls_ca: {}: {error}", path.display()))
+    };
+    let settings = store::RedisSettings {
+        address: redis.address.clone(),
+        user: redis.user.clone(),
+        password: redis.password.as_ref().map(|password| password.expose().to_owned()),
+        database: redis.database,
+        prefix: redis.prefix.clone(),
+        timeout: redis.timeout,
+        authorities: redis.tls_ca.as_ref().map(read).transpose()?,
+    };
+    store::redis(&settings).await.map_err(|error| anyhow::anyhow!("persistence.redis.address: {error}"))
+}
+
+#[cfg(not(feature = "redis"))]
+async fn redis(_: &config::Redis) -> anyhow::Result<Arc<dyn Backend>> {
+    anyhow::bail!("persistence.backend: this program was built without redis")
 }
 
 /// What each worker has from the process before. Retained messages are in their store when this returns.

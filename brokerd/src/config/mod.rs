@@ -1,5 +1,5 @@
-//! What the operator decided. Owns every key, its default and its check; reads the file that `cluster.secret_file`
-//! names, and never opens or starts anything else.
+//! What the operator decided. Owns every key, its default and its check; reads the files that `cluster.secret_file`
+//! and `password_file` name, and never opens or starts anything else.
 //!
 //! Default < file < environment < `--set` < `--node-name`, `--seed`. The later layer wins key by key.
 
@@ -9,6 +9,7 @@ mod network;
 mod notation;
 mod problem;
 mod reader;
+mod redis;
 mod rows;
 mod rules;
 mod sections;
@@ -25,7 +26,7 @@ pub use problem::{Problem, Source};
 pub use sources::{FileText, Machine, Sources};
 pub use types::{
     Admin, Auth, AutoSubscribe, Backend, Cluster, Commit, Config, DefaultPriority, DenyAction, Disk, Endpoint, Log,
-    Mqtt, Node, Persistence, QueuePriority, Rewrite, RewriteAction, Secret, SharedStrategy, Sys, WhenFull,
+    Mqtt, Node, Persistence, QueuePriority, Redis, Rewrite, RewriteAction, Secret, SharedStrategy, Sys, WhenFull,
 };
 
 use reader::Reader;

@@ -163,6 +163,8 @@ pub struct Persistence {
     pub pending_bytes: usize,
     /// `[persistence.disk]`
     pub disk: Disk,
+    /// `[persistence.redis]`
+    pub redis: Redis,
     /// Messages that a session queues.
     pub queue_depth: usize,
     /// Bytes that a session queues.
@@ -188,6 +190,8 @@ pub enum Backend {
     Memory,
     /// In the data directory.
     Disk,
+    /// In a Redis server.
+    Redis,
 }
 
 /// When what clients are promised is kept.
@@ -210,6 +214,27 @@ pub struct Disk {
     pub cache: u64,
     /// Bytes of the journal, which is read again at start.
     pub journal: u64,
+}
+
+/// `[persistence.redis]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redis {
+    /// Where the server is.
+    pub address: String,
+    /// Who we are to it.
+    pub user: Option<String>,
+    /// What proves it.
+    pub password: Option<Secret>,
+    /// The file that has it.
+    pub password_file: Option<PathBuf>,
+    /// Number of the database.
+    pub database: u32,
+    /// What all keys begin with.
+    pub prefix: String,
+    /// How long an answer is waited for.
+    pub timeout: Duration,
+    /// The certificates that vouch for the server, if not those of the machine.
+    pub tls_ca: Option<PathBuf>,
 }
 
 /// Drop policy.

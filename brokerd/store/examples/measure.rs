@@ -1,4 +1,5 @@
-//! Measures a store in a directory: `measure DIRECTORY write|recover|drain|fanout|groups|every|none [MESSAGES] [SESSIONS] [BATCH]`.
+//! Measures a store in a directory, or in Redis where that is an address as in the configuration:
+//! `measure PLACE write|recover|drain|fanout|groups|every|none [MESSAGES] [SESSIONS] [BATCH]`.
 //! Phases run one process each, so that a recovery is one. Not part of the broker.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -23,8 +24,12 @@ fn main() {
         "every" => Commit::Every,
         _ => Commit::Group,
     };
-    let backend = store::disk(&settings(&directory)).unwrap();
-    let store = Store::embedded(backend, Settings { commit, ..Settings::default() }).unwrap();
+    let limits = Settings { commit, ..Settings::default() };
+    let store = if directory.contains("://") {
+        in_redis(&directory, limits)
+    } else {
+        Store::embedded(store::disk(&settings(&directory)).unwrap(), limits).unwrap()
+    };
     println!("open {:.2} s, {}", begin.elapsed().as_secs_f64(), memory());
     runtime.block_on(async {
         match phase {
@@ -42,6 +47,17 @@ fn main() {
     let begin = Instant::now();
     drop(store);
     println!("close {:.2} s", begin.elapsed().as_secs_f64());
+}
+
+/// On a thread of its own, as on the broker's control runtime.
+fn in_redis(address: &str, limits: Settings) -> Store {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut settings = store::RedisSettings::new(address.to_owned());
+    settings.timeout = Duration::from_secs(30);
+    let backend = runtime.block_on(store::redis(&settings)).unwrap();
+    let store = Store::remote(backend, limits, runtime.handle());
+    std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
+    store
 }
 
 fn settings(directory: &str) -> DiskSettings {

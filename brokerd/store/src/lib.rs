@@ -2,7 +2,7 @@
 //! Never decides who receives a message, never reads a clock but to measure itself, and never blocks a caller of
 //! [`Store::submit`].
 //!
-//! A [`Backend`] is what differs: `memory` and `disk` here, servers elsewhere. A [`Store`] is a backend with a bounded
+//! A [`Backend`] is what differs: `memory` and `disk` in this process, `redis` in a server. A [`Store`] is a backend with a bounded
 //! queue and one committer in front: it is what the broker holds. The format of the records is in
 //! `docs/store-format.md`.
 
@@ -14,11 +14,15 @@ mod format;
 mod front;
 mod op;
 mod record;
+#[cfg(feature = "redis")]
+mod redis;
 mod stats;
 
 #[cfg(feature = "contract")]
 pub mod contract;
 
+#[cfg(feature = "redis")]
+pub use self::redis::{RedisSettings, redis};
 pub use backend::{
     Backend, Caps, Claim, Claimed, Delayed, Expired, Page, Retained, SessionHead, Stored, Survives, Waiting,
 };
