@@ -11,8 +11,14 @@ mod embedded;
 mod error;
 mod format;
 mod front;
+#[cfg(feature = "mysql")]
+mod mysql;
 mod op;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod record;
+#[cfg(feature = "sql")]
+mod sql;
 mod stats;
 
 #[cfg(feature = "contract")]
@@ -25,8 +31,14 @@ pub use embedded::memory;
 pub use embedded::{DiskSettings, disk};
 pub use error::{State, StoreError};
 pub use front::{Batch, Commit, Done, Settings, Store};
+#[cfg(feature = "mysql")]
+pub use mysql::mysql;
 pub use op::{Body, Entry, Op, Outcome};
+#[cfg(feature = "postgres")]
+pub use postgres::postgres;
 pub use record::{SessionRecord, Sid, Stamp, UnixMillis};
+#[cfg(feature = "sql")]
+pub use sql::{ServerSettings, Tls};
 pub use stats::{BackendStats, SYNC_BOUNDS_MICROS, Stats};
 
 pub use format::{

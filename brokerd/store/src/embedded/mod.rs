@@ -11,7 +11,7 @@ mod keys;
 mod live;
 mod maintain;
 mod memory;
-mod read;
+pub(crate) mod read;
 mod waiting;
 
 use std::sync::Arc;

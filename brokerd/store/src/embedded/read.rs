@@ -39,7 +39,7 @@ pub(super) fn decode_owner(bytes: &[u8]) -> Result<(u64, Box<str>, Box<str>), De
     reader.end().map(|()| owner)
 }
 
-pub(super) fn encode_retained(
+pub(crate) fn encode_retained(
     stamp: Stamp,
     message: Option<&Message>,
     expires_at: Option<UnixMillis>,
@@ -62,7 +62,7 @@ pub(super) fn retained_stamp(bytes: &[u8]) -> Option<Stamp> {
     Some(Stamp { hlc: reader.u64().ok()?, node: reader.u64().ok()? })
 }
 
-fn decode_retained(topic: &[u8], bytes: &[u8]) -> Result<Retained, DecodeError> {
+pub(crate) fn decode_retained(topic: &[u8], bytes: &[u8]) -> Result<Retained, DecodeError> {
     let topic = std::str::from_utf8(topic).map_err(|_| DecodeError::Malformed)?.into();
     let mut reader = Reader::versioned(bytes)?;
     let stamp = Stamp { hlc: reader.u64()?, node: reader.u64()? };
@@ -72,7 +72,7 @@ fn decode_retained(topic: &[u8], bytes: &[u8]) -> Result<Retained, DecodeError> 
     Ok(Retained { topic, stamp, message, expires_at })
 }
 
-pub(super) fn encode_delayed(delayed: &Delayed, out: &mut Vec<u8>) {
+pub(crate) fn encode_delayed(delayed: &Delayed, out: &mut Vec<u8>) {
     out.push(format::VERSION);
     out.extend_from_slice(&delayed.due.to_be_bytes());
     put_varint(out, delayed.expires_at.unwrap_or(0));
@@ -84,7 +84,7 @@ pub(super) fn encode_delayed(delayed: &Delayed, out: &mut Vec<u8>) {
     format::encode_message(&delayed.message, out);
 }
 
-fn decode_delayed(key: &[u8], bytes: &[u8]) -> Result<Delayed, DecodeError> {
+pub(crate) fn decode_delayed(key: &[u8], bytes: &[u8]) -> Result<Delayed, DecodeError> {
     let id = format::decode_id(&mut Reader::new(key))?;
     let mut reader = Reader::versioned(bytes)?;
     let due = reader.u64()?;
