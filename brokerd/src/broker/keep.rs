@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use store::{Commit, DiskSettings, Settings, Store, StoreError};
+use store::{Backend, Commit, DiskSettings, Settings, Store, StoreError};
+use tokio::runtime::Handle;
 
 use super::Foundation;
 use crate::config::{self, Config};
@@ -21,25 +22,70 @@ pub(super) fn beginning_of_time() -> Instant {
 }
 
 /// Opens the store, if the configuration asks for one.
-pub(super) fn open(config: &Config) -> anyhow::Result<Option<Arc<Store>>> {
+pub(super) async fn open(config: &Config) -> anyhow::Result<Option<Arc<Store>>> {
     let persistence = &config.persistence;
-    if persistence.backend == config::Backend::Memory {
-        return Ok(None);
-    }
-    let disk = DiskSettings {
-        reserve: persistence.disk.reserve,
-        cache: persistence.disk.cache,
-        journal: persistence.disk.journal,
-        ..DiskSettings::new(config.node.data_dir.join("store"))
-    };
     let commit = match persistence.commit {
         config::Commit::Group => Commit::Group,
         config::Commit::Every => Commit::Every,
         config::Commit::None => Commit::None,
     };
     let settings = Settings { commit, max_bytes: persistence.pending_bytes, ..Settings::default() };
-    let backend = store::disk(&disk).map_err(|error| anyhow::anyhow!("persistence.backend: {error}"))?;
-    Ok(Some(Arc::new(Store::embedded(backend, settings)?)))
+    let store = match persistence.backend {
+        config::Backend::Memory => return Ok(None),
+        config::Backend::Disk => Store::embedded(disk(config)?, settings)?,
+        config::Backend::Postgres => {
+            Store::remote(postgres(&persistence.postgres).await?, settings, &Handle::current())
+        }
+        config::Backend::Mysql => Store::remote(mysql(&persistence.mysql).await?, settings, &Handle::current()),
+    };
+    Ok(Some(Arc::new(store)))
+}
+
+fn disk(config: &Config) -> anyhow::Result<Arc<dyn Backend>> {
+    let disk = &config.persistence.disk;
+    let settings = DiskSettings {
+        reserve: disk.reserve,
+        cache: disk.cache,
+        journal: disk.journal,
+        ..DiskSettings::new(config.node.data_dir.join("store"))
+    };
+    store::disk(&settings).map_err(|error| anyhow::anyhow!("persistence.backend: {error}"))
+}
+
+#[cfg(feature = "postgres")]
+async fn postgres(server: &config::SqlServer) -> anyhow::Result<Arc<dyn Backend>> {
+    let opened = store::postgres(&sql(server)).await;
+    opened.map_err(|error| anyhow::anyhow!("persistence.postgres.address: {error}"))
+}
+
+#[cfg(not(feature = "postgres"))]
+async fn postgres(_: &config::SqlServer) -> anyhow::Result<Arc<dyn Backend>> {
+    anyhow::bail!("persistence.backend: this program was built without postgres")
+}
+
+#[cfg(feature = "mysql")]
+async fn mysql(server: &config::SqlServer) -> anyhow::Result<Arc<dyn Backend>> {
+    let opened = store::mysql(&sql(server)).await;
+    opened.map_err(|error| anyhow::anyhow!("persistence.mysql.address: {error}"))
+}
+
+#[cfg(not(feature = "mysql"))]
+async fn mysql(_: &config::SqlServer) -> anyhow::Result<Arc<dyn Backend>> {
+    anyhow::bail!("persistence.backend: this program was built without mysql")
+}
+
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+fn sql(server: &config::SqlServer) -> store::ServerSettings {
+    let tls = if server.is_encrypted() { store::Tls::Verified(server.tls_ca.clone()) } else { store::Tls::Off };
+    store::ServerSettings {
+        database: server.database.clone(),
+        user: server.user.clone(),
+        password: server.password.as_ref().map(|password| password.expose().to_owned()).unwrap_or_default(),
+        tls,
+        readers: server.readers,
+        timeout: server.timeout,
+        ..store::ServerSettings::new(server.address.clone())
+    }
 }
 
 /// What each worker has from the process before. Retained messages are in their store when this returns.

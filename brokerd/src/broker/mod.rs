@@ -38,6 +38,7 @@ pub struct Broker {
     admin: Admin,
     access: Access,
     workers: Workers,
+    store: Option<Arc<Store>>,
     tasks: TaskTracker,
     upkeep: CancellationToken,
 }
@@ -77,7 +78,7 @@ impl Broker {
         mechanisms: Vec<Arc<dyn Mechanism>>,
         waiting: impl FnOnce(&Self),
     ) -> anyhow::Result<Self> {
-        let base = Foundation::lay(config, mechanisms)?;
+        let base = Foundation::lay(config, mechanisms).await?;
         let listeners = Arc::new(Listeners::bind(&config.listeners, Arc::new(base.workers.clone()))?);
         let cluster = match config.cluster.secret {
             Some(_) => Some(clustered::start(config, &base).await?),
@@ -96,8 +97,8 @@ impl Broker {
             base.started,
             upkeep.clone(),
         ));
-        let (access, workers, metrics) = (base.access, base.workers, base.metrics);
-        let broker = Self { listeners, metrics, cluster, admin, access, workers, tasks, upkeep };
+        let (access, workers, metrics, store) = (base.access, base.workers, base.metrics, base.store);
+        let broker = Self { listeners, metrics, cluster, admin, access, workers, store, tasks, upkeep };
         if let Some(cluster) = &broker.cluster {
             waiting(&broker);
             cluster.ready().await;
@@ -173,6 +174,11 @@ impl Broker {
             self.listeners.close().await;
             self.tasks.wait().await;
             self.workers.stop().await;
+            if let Some(store) = &self.store
+                && let Err(error) = store.flush().await
+            {
+                tracing::warn!(%error, "the store does not have the last changes");
+            }
             if let Some(cluster) = &self.cluster {
                 cluster.stop().await;
             }
@@ -185,7 +191,7 @@ impl Broker {
 }
 
 impl Foundation {
-    fn lay(config: &Config, mechanisms: Vec<Arc<dyn Mechanism>>) -> anyhow::Result<Self> {
+    async fn lay(config: &Config, mechanisms: Vec<Arc<dyn Mechanism>>) -> anyhow::Result<Self> {
         let data = DataDir::open(&config.node.data_dir)?;
         let generation = data.next_generation(wall_nanos())?;
         Ok(Self {
@@ -202,7 +208,7 @@ impl Foundation {
             system: sys::store(),
             access: Access::load_with(&config.auth, mechanisms)?,
             workers: Workers::new(&config.node),
-            store: keep::open(config)?,
+            store: keep::open(config).await?,
             started: keep::beginning_of_time(),
         })
     }

@@ -1,5 +1,5 @@
-//! What the operator decided. Owns every key, its default and its check; reads the file that `cluster.secret_file`
-//! names, and never opens or starts anything else.
+//! What the operator decided. Owns every key, its default and its check; reads the files that `cluster.secret_file`
+//! and `password_file` name, and never opens or starts anything else.
 //!
 //! Default < file < environment < `--set` < `--node-name`, `--seed`. The later layer wins key by key.
 
@@ -12,6 +12,7 @@ mod reader;
 mod rows;
 mod rules;
 mod sections;
+mod sql;
 mod sources;
 mod types;
 mod value;
@@ -25,7 +26,8 @@ pub use problem::{Problem, Source};
 pub use sources::{FileText, Machine, Sources};
 pub use types::{
     Admin, Auth, AutoSubscribe, Backend, Cluster, Commit, Config, DefaultPriority, DenyAction, Disk, Endpoint, Log,
-    Mqtt, Node, Persistence, QueuePriority, Rewrite, RewriteAction, Secret, SharedStrategy, Sys, WhenFull,
+    Mqtt, Node, Persistence, QueuePriority, Rewrite, RewriteAction, Secret, SharedStrategy, SqlServer, SqlTls, Sys,
+    WhenFull,
 };
 
 use reader::Reader;

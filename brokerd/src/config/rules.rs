@@ -20,6 +20,7 @@ const LARGEST_SECRET_FILE: u64 = 64 * 1024;
 /// Checks, and fills in what one key decides for another.
 pub(super) fn check(reader: &mut Reader, config: &mut Config) {
     secret(reader, config);
+    super::sql::check(reader, &mut config.persistence);
     listeners(reader, config);
     cluster(reader, config);
     addresses(reader, config);
@@ -49,7 +50,7 @@ fn secret(r: &mut Reader, config: &mut Config) {
     }
 }
 
-fn read_secret(path: &Path) -> Result<String, String> {
+pub(super) fn read_secret(path: &Path) -> Result<String, String> {
     let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
     // Before the open, because opening a pipe waits for its writer.
     if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
