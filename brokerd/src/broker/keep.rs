@@ -106,7 +106,9 @@ async fn sessions(base: &Foundation, store: &Store, restored: &mut [Restored]) -
     let mut after = None;
     loop {
         let page = store.scan_sessions(after, PAGE, true).await?;
-        for head in page.items {
+        // Others of a shared store have owners elsewhere.
+        let is_ours = |head: &store::SessionHead| !store.caps().is_shared || *head.node == *base.name;
+        for head in page.items.into_iter().filter(is_ours) {
             let worker = usize::from(base.workers.worker_of(&head.client_id));
             restored[worker].sessions.push(head);
         }

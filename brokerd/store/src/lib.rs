@@ -2,7 +2,7 @@
 //! Never decides who receives a message, never reads a clock but to measure itself, and never blocks a caller of
 //! [`Store::submit`].
 //!
-//! A [`Backend`] is what differs: `memory` and `disk` here, servers elsewhere. A [`Store`] is a backend with a bounded
+//! A [`Backend`] is what differs: `memory`, `disk`, and the SQL servers. A [`Store`] is a backend with a bounded
 //! queue and one committer in front: it is what the broker holds. The format of the records is in
 //! `docs/store-format.md`.
 

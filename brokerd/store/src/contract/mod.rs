@@ -78,7 +78,8 @@ pub fn run_side_by_side(make: impl Fn() -> Box<dyn Place> + Sync) {
             thread.spawn_scoped(scope, run).unwrap()
         };
         let threads: Vec<_> = CHECKS.iter().map(start).collect();
-        let ended = CHECKS.iter().zip(threads).filter_map(|((name, _), thread)| thread.join().is_err().then_some(*name));
+        let ended =
+            CHECKS.iter().zip(threads).filter_map(|((name, _), thread)| thread.join().is_err().then_some(*name));
         let failed: Vec<&str> = ended.collect();
         assert!(failed.is_empty(), "not kept: {failed:?}");
     });

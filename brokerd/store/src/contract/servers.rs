@@ -86,7 +86,7 @@ impl Server {
                     return;
                 }
                 assert!(Instant::now() < deadline, "{:?} does not answer: {}", self.kind, self.log());
-                std::thread::sleep(Duration::from_millis(50)); // there is no event to wait for
+                pause();
             }
             assert!(Instant::now() < deadline, "{:?} does not start: {}", self.kind, self.log());
             self.kill(); // what was killed before may still be going
@@ -179,6 +179,11 @@ impl Drop for Server {
         self.kill();
         let _ = std::fs::remove_dir_all(&self.dir);
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a server of another process says nothing when it is ready")]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(50));
 }
 
 /// Both servers refuse to run as root.

@@ -26,7 +26,8 @@ pub(super) fn of(statement: &Statement) -> Vec<String> {
             vec![format!("{select} ({sids}) ORDER BY sid LOCK IN SHARE MODE")]
         }
         Statement::Touch(mids, millis) => {
-            let head = format!("UPDATE brokerd_message SET created_at = {NOW} WHERE created_at < {NOW} - {millis} AND ");
+            let head =
+                format!("UPDATE brokerd_message SET created_at = {NOW} WHERE created_at < {NOW} - {millis} AND ");
             chunks(mids.len(), MOST_KEYS, |rows| format!("{head}{}", in_list("mid", mids, rows)))
         }
         Statement::Insert(table, known, columns) => insert(table, *known, columns),
@@ -62,10 +63,7 @@ fn insert(table: &Table, known: Known, columns: &[Column]) -> Vec<String> {
     };
     let tail = match known {
         Known::Stays => String::new(),
-        _ => format!(
-            " ON DUPLICATE KEY UPDATE {}",
-            table.rest.iter().map(renew).collect::<Vec<_>>().join(",")
-        ),
+        _ => format!(" ON DUPLICATE KEY UPDATE {}", table.rest.iter().map(renew).collect::<Vec<_>>().join(",")),
     };
     let count = columns.first().map_or(0, Column::len);
     let (mut out, mut text, mut rows) = (Vec::new(), String::new(), 0);

@@ -51,7 +51,9 @@ pub(super) fn of(statement: &Statement) -> Vec<Words> {
         }
         Statement::Commit => plain("COMMIT"),
         Statement::Rollback => plain("ROLLBACK"),
-        Statement::Text(text, values) => vec![Words { text: numbered(text), parameters: values.iter().map(one).collect() }],
+        Statement::Text(text, values) => {
+            vec![Words { text: numbered(text), parameters: values.iter().map(one).collect() }]
+        }
         Statement::Owners(sids) => {
             let sids = Parameter::Ints(sids.iter().copied().map(Some).collect());
             let text = "SELECT sid, epoch FROM brokerd_session WHERE sid = ANY($1::bigint[]) ORDER BY sid FOR SHARE";

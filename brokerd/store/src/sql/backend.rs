@@ -63,10 +63,6 @@ impl<S: Server> Backend for Sql<S> {
     }
 
     fn stats(&self) -> BackendStats {
-        BackendStats {
-            disk_bytes: 0,
-            shared_messages: self.shared.load(Relaxed),
-            corrupt: self.corrupt.load(Relaxed),
-        }
+        BackendStats { disk_bytes: 0, shared_messages: self.shared.load(Relaxed), corrupt: self.corrupt.load(Relaxed) }
     }
 }

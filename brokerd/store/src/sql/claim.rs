@@ -15,7 +15,8 @@ use crate::record::Sid;
 const FIND: &str = "SELECT sid, epoch, node FROM brokerd_session WHERE client = ? FOR UPDATE";
 const TAKE: &str = "UPDATE brokerd_session SET epoch = ?, node = ? WHERE sid = ?";
 /// The new owner has a minute to say that the session has a connection: so long nobody ends it.
-const SPARE: &str = "UPDATE brokerd_record SET ends_at = GREATEST(ends_at, {now} + 60000) WHERE sid = ? AND ends_at IS NOT NULL";
+const SPARE: &str =
+    "UPDATE brokerd_record SET ends_at = GREATEST(ends_at, {now} + 60000) WHERE sid = ? AND ends_at IS NOT NULL";
 const RECORD: &str = "SELECT sid, body FROM brokerd_record WHERE sid = ?";
 
 /// Other nodes may make the same session in between: they need an epoch each, so it ends.

@@ -109,12 +109,7 @@ impl<S: Server> Sql<S> {
     }
 
     /// Of all sessions from `first` to `last` that have any.
-    pub(super) async fn unfinished(
-        &self,
-        lane: &mut Lane<'_, S>,
-        first: i64,
-        last: i64,
-    ) -> Result<Unfinished, Fault> {
+    pub(super) async fn unfinished(&self, lane: &mut Lane<'_, S>, first: i64, last: i64) -> Result<Unfinished, Fault> {
         let ask = |text| Statement::Text(text, vec![Value::Int(first), Value::Int(last)]);
         let mut replies = lane.run(&[ask(WAITING), ask(IN_FLIGHT), ask(RECEIVED)]).await?;
         let mut found = Unfinished::default();
@@ -178,10 +173,12 @@ impl<S: Server> Sql<S> {
     }
 
     fn decoded<T>(&self, table: &str, rows: &[Row], decode: impl Fn(&Row) -> Option<T>) -> Vec<T> {
-        let one = |row| decode(row).or_else(|| {
-            self.suspect(table, row);
-            None
-        });
+        let one = |row| {
+            decode(row).or_else(|| {
+                self.suspect(table, row);
+                None
+            })
+        };
         rows.iter().filter_map(one).collect()
     }
 }

@@ -2,7 +2,8 @@
 
 use super::plan::{Change, Plan, stamp_bytes};
 use super::statement::{
-    Column, DELAYED, FLIGHT, GARBAGE, Known, MESSAGE, QUEUE, RECEIVED, RECORD, RETAINED, SESSION_BY_SID, Statement, Table,
+    Column, DELAYED, FLIGHT, GARBAGE, Known, MESSAGE, QUEUE, RECEIVED, RECORD, RETAINED, SESSION_BY_SID, Statement,
+    Table,
 };
 
 type Blob = Option<Vec<u8>>;

@@ -98,7 +98,7 @@ pub(crate) fn kill_under_load(server: &Server) {
         let deadline = std::time::Instant::now() + Duration::from_secs(60);
         while !is_so() {
             assert!(std::time::Instant::now() < deadline, "{what}: {:?}, {} acknowledged", store.state(), total());
-            std::thread::sleep(Duration::from_millis(5)); // what is waited for is another process
+            pause();
         }
     };
     for _ in 0..3 {
@@ -137,4 +137,9 @@ async fn publish(store: Arc<Store>, side: usize, acknowledged: Arc<Vec<AtomicU64
         }
     }
     sid
+}
+
+#[expect(clippy::disallowed_methods, reason = "what is waited for is another process")]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(5));
 }
