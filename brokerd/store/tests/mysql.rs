@@ -21,3 +21,8 @@ fn nothing_acknowledged_is_missing_after_mysql_was_killed_under_load() {
 fn many_nodes_may_make_the_tables_of_mysql_at_once() {
     sql::start_at_once(&Server::start(Kind::Mariadb));
 }
+
+#[test]
+fn only_the_right_certificate_of_mysql_is_believed() {
+    sql::only_the_right_certificate_is_believed(Kind::Mariadb);
+}

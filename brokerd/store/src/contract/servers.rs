@@ -36,6 +36,8 @@ pub enum Kind {
 pub struct Server {
     kind: Kind,
     dir: PathBuf,
+    /// What it is told besides.
+    arguments: Vec<String>,
     keeper: Mutex<Option<(Child, u32)>>,
     databases: AtomicU64,
     making: Mutex<()>,
@@ -45,10 +47,48 @@ impl Server {
     /// Makes the server's files and starts it.
     #[must_use]
     pub fn start(kind: Kind) -> Self {
+        let server = Self::make(kind);
+        server.go_on();
+        server
+    }
+
+    /// One that is also reached by TLS, at the address that comes with it, under a certificate and its key (PEM).
+    #[must_use]
+    pub fn start_with_tls(kind: Kind, certificate: &str, key: &str) -> (Self, String) {
+        let mut server = Self::make(kind);
+        let path = |name: &str| server.dir.join(name).display().to_string();
+        let (certificate_file, key_file) = (path("certificate.pem"), path("key.pem"));
+        std::fs::write(&certificate_file, certificate).unwrap();
+        std::fs::write(&key_file, key).unwrap();
+        std::fs::set_permissions(&key_file, PermissionsExt::from_mode(0o600)).unwrap();
+        if is_root() {
+            run(Command::new("chown").args(["nobody:nogroup", &key_file]));
+        }
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let port = free.port();
+        server.arguments = match kind {
+            Kind::Postgres => ["listen_addresses=127.0.0.1".into(), "ssl=on".into(), format!("port={port}")]
+                .into_iter()
+                .chain([format!("ssl_cert_file={certificate_file}"), format!("ssl_key_file={key_file}")])
+                .flat_map(|setting| ["-c".into(), setting])
+                .collect(),
+            Kind::Mariadb => vec![
+                format!("--port={port}"),
+                "--bind-address=127.0.0.1".into(),
+                "--skip-networking=0".into(),
+                format!("--ssl-cert={certificate_file}"),
+                format!("--ssl-key={key_file}"),
+            ],
+        };
+        server.go_on();
+        (server, free.to_string())
+    }
+
+    fn make(kind: Kind) -> Self {
         let dir = tempfile::Builder::new().prefix("brokerd-sql-").tempdir().unwrap().keep();
         std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o755)).unwrap();
         let (keeper, databases, making) = (Mutex::default(), AtomicU64::new(0), Mutex::default());
-        let server = Self { kind, dir, keeper, databases, making };
+        let server = Self { kind, dir, arguments: Vec::new(), keeper, databases, making };
         if is_root() {
             run(Command::new("chown").arg("nobody:nogroup").arg(&server.dir));
         }
@@ -64,7 +104,6 @@ impl Server {
                 run(make.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", &data]));
             }
         }
-        server.go_on();
         server
     }
 
@@ -95,7 +134,7 @@ impl Server {
 
     fn command(&self) -> Command {
         let dir = self.dir.display();
-        match self.kind {
+        let mut server = match self.kind {
             Kind::Postgres => {
                 let mut server = unprivileged(postgres_program("postgres"));
                 server.args(["-D", &format!("{dir}/data"), "-c", "listen_addresses="]);
@@ -109,7 +148,9 @@ impl Server {
                 server.args([format!("--pid-file={dir}/pid"), format!("--tmpdir={dir}")]);
                 server
             }
-        }
+        };
+        server.args(&self.arguments);
+        server
     }
 
     /// kill -9.
@@ -161,10 +202,28 @@ impl Server {
             Kind::Mariadb => program("mariadb", "mariadb-server"),
         };
         match self.kind {
-            Kind::Postgres => client.args(["-X", "-q", "-h", &self.address(), "-U", "brokerd", "postgres", "-c", text]),
+            Kind::Postgres => client.args([
+                "-X",
+                "-q",
+                "-p",
+                &self.port(),
+                "-h",
+                &self.address(),
+                "-U",
+                "brokerd",
+                "postgres",
+                "-c",
+                text,
+            ]),
             Kind::Mariadb => client.args(["--no-defaults", "-S", &self.address(), "-u", "root", "-e", text]),
         };
         client.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+    }
+
+    /// What the name of PostgreSQL's Unix socket ends with.
+    fn port(&self) -> String {
+        let given = self.arguments.iter().find_map(|one| one.strip_prefix("port="));
+        given.unwrap_or("5432").to_owned()
     }
 
     fn log(&self) -> String {

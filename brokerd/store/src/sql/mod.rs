@@ -13,6 +13,8 @@ mod schema;
 pub(crate) mod server;
 mod settings;
 pub(crate) mod statement;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};

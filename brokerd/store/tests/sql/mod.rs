@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mqtt::{Message, MessageId, Qos};
 use store::contract::Place;
-use store::contract::servers::Server;
+use store::contract::servers::{Kind, Server};
 use store::{
     Backend, Batch, Body, Claim, Entry, Op, ServerSettings, Settings, Sid, State, Store, StoreError, UnixMillis,
 };
@@ -142,4 +142,24 @@ async fn publish(store: Arc<Store>, side: usize, acknowledged: Arc<Vec<AtomicU64
 #[expect(clippy::disallowed_methods, reason = "what is waited for is another process")]
 fn pause() {
     std::thread::sleep(Duration::from_millis(5));
+}
+
+/// The server's certificate names it; another authority did not make it.
+pub(crate) fn only_the_right_certificate_is_believed(kind: Kind) {
+    let own = rcgen::generate_simple_self_signed(vec!["127.0.0.1".into()]).unwrap();
+    let other = rcgen::generate_simple_self_signed(vec!["127.0.0.1".into()]).unwrap();
+    let (server, address) = Server::start_with_tls(kind, &own.cert.pem(), &own.signing_key.serialize_pem());
+    let files = tempfile::tempdir().unwrap();
+    let settings = settings(&server);
+    let trusting = |name: &str, pem: String| {
+        let path = files.path().join(name);
+        std::fs::write(&path, pem).unwrap();
+        ServerSettings { address: address.clone(), tls: store::Tls::Verified(path), ..settings.clone() }
+    };
+    let runtime = runtime();
+    let opened = runtime.block_on(open(trusting("own.pem", own.cert.pem())));
+    opened.expect("a server whose certificate is known is believed");
+    let refused = runtime.block_on(open(trusting("other.pem", other.cert.pem()))).map(|_| ());
+    let error = refused.expect_err("a server whose certificate is not known is not believed").to_string();
+    assert!(error.to_lowercase().contains("certificate"), "{error}");
 }
