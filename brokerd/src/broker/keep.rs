@@ -36,6 +36,10 @@ pub(super) async fn open(config: &Config) -> anyhow::Result<Option<Arc<Store>>> 
         config::Backend::Memory => return Ok(None),
         config::Backend::Disk => Store::embedded(disk(config)?, settings)?,
         config::Backend::Redis => Store::remote(redis(&persistence.redis).await?, settings, &Handle::current()),
+        config::Backend::Postgres => {
+            Store::remote(postgres(&persistence.postgres).await?, settings, &Handle::current())
+        }
+        config::Backend::Mysql => Store::remote(mysql(&persistence.mysql).await?, settings, &Handle::current()),
     };
     Ok(Some(Arc::new(store)))
 }
@@ -76,6 +80,42 @@ async fn redis(redis: &config::Redis) -> anyhow::Result<Arc<dyn Backend>> {
 #[cfg(not(feature = "redis"))]
 async fn redis(_: &config::Redis) -> anyhow::Result<Arc<dyn Backend>> {
     anyhow::bail!("persistence.backend: this program was built without redis")
+}
+
+#[cfg(feature = "postgres")]
+async fn postgres(server: &config::SqlServer) -> anyhow::Result<Arc<dyn Backend>> {
+    let opened = store::postgres(&sql(server)).await;
+    opened.map_err(|error| anyhow::anyhow!("persistence.postgres.address: {error}"))
+}
+
+#[cfg(not(feature = "postgres"))]
+async fn postgres(_: &config::SqlServer) -> anyhow::Result<Arc<dyn Backend>> {
+    anyhow::bail!("persistence.backend: this program was built without postgres")
+}
+
+#[cfg(feature = "mysql")]
+async fn mysql(server: &config::SqlServer) -> anyhow::Result<Arc<dyn Backend>> {
+    let opened = store::mysql(&sql(server)).await;
+    opened.map_err(|error| anyhow::anyhow!("persistence.mysql.address: {error}"))
+}
+
+#[cfg(not(feature = "mysql"))]
+async fn mysql(_: &config::SqlServer) -> anyhow::Result<Arc<dyn Backend>> {
+    anyhow::bail!("persistence.backend: this program was built without mysql")
+}
+
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+fn sql(server: &config::SqlServer) -> store::ServerSettings {
+    let tls = if server.is_encrypted() { store::Tls::Verified(server.tls_ca.clone()) } else { store::Tls::Off };
+    store::ServerSettings {
+        database: server.database.clone(),
+        user: server.user.clone(),
+        password: server.password.as_ref().map(|password| password.expose().to_owned()).unwrap_or_default(),
+        tls,
+        readers: server.readers,
+        timeout: server.timeout,
+        ..store::ServerSettings::new(server.address.clone())
+    }
 }
 
 /// What each worker has from the process before. Retained messages are in their store when this returns.

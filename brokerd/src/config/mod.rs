@@ -14,6 +14,7 @@ mod rows;
 mod rules;
 mod sections;
 mod sources;
+mod sql;
 mod types;
 mod value;
 
@@ -26,7 +27,8 @@ pub use problem::{Problem, Source};
 pub use sources::{FileText, Machine, Sources};
 pub use types::{
     Admin, Auth, AutoSubscribe, Backend, Cluster, Commit, Config, DefaultPriority, DenyAction, Disk, Endpoint, Log,
-    Mqtt, Node, Persistence, QueuePriority, Redis, Rewrite, RewriteAction, Secret, SharedStrategy, Sys, WhenFull,
+    Mqtt, Node, Persistence, QueuePriority, Redis, Rewrite, RewriteAction, Secret, SharedStrategy, SqlServer, SqlTls,
+    Sys, WhenFull,
 };
 
 use reader::Reader;

@@ -21,6 +21,7 @@ const LARGEST_SECRET_FILE: u64 = 64 * 1024;
 pub(super) fn check(reader: &mut Reader, config: &mut Config) {
     secret(reader, config);
     super::redis::check(reader, &mut config.persistence.redis);
+    super::sql::check(reader, &mut config.persistence);
     listeners(reader, config);
     cluster(reader, config);
     addresses(reader, config);

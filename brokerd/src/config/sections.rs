@@ -63,7 +63,6 @@ pub(super) fn reserved(key: &str) -> Option<&'static str> {
             Some("this version has the kinds tcp, tls, ws, wss and unix, as in listeners.tcp.default.bind")
         }
         ("cluster", "discovery") => Some("this version finds its peers by cluster.seeds"),
-        ("persistence", "postgres" | "mysql") => Some("this version keeps sessions in memory, on disk or in Redis"),
         ("admin", "tls" | "tokens") => Some("this version serves admin.listen on a Unix socket or loopback only"),
         _ => None,
     }
@@ -184,6 +183,8 @@ fn persistence(r: &mut Reader) -> Persistence {
         "memory" => Some(Backend::Memory),
         "disk" => Some(Backend::Disk),
         "redis" => Some(Backend::Redis),
+        "postgres" => Some(Backend::Postgres),
+        "mysql" => Some(Backend::Mysql),
         _ => None,
     };
     let commit = |text: &str| match text {
@@ -193,7 +194,9 @@ fn persistence(r: &mut Reader) -> Persistence {
         _ => None,
     };
     Persistence {
-        backend: r.text("persistence.backend", "memory, disk or redis", backend).unwrap_or(Backend::Memory),
+        backend: r
+            .text("persistence.backend", "memory, disk, redis, postgres or mysql", backend)
+            .unwrap_or(Backend::Memory),
         commit: r.text("persistence.commit", "group, every or none", commit).unwrap_or(Commit::Group),
         pending_bytes: r.size("persistence.pending_bytes", 64 * MIB, MIB..=TIB),
         disk: Disk {
@@ -202,6 +205,8 @@ fn persistence(r: &mut Reader) -> Persistence {
             journal: r.size("persistence.disk.journal", 64 * MIB, 64 * MIB..=TIB) as u64,
         },
         redis: super::redis::read(r),
+        postgres: super::sql::read(r, "persistence.postgres", 5432),
+        mysql: super::sql::read(r, "persistence.mysql", 3306),
         queue_depth: r.integer("persistence.queue_depth", 1000, 1..=BILLION),
         queue_bytes: r.size("persistence.queue_bytes", 8 * MIB, KIB..=TIB),
         when_full: r

@@ -165,6 +165,10 @@ pub struct Persistence {
     pub disk: Disk,
     /// `[persistence.redis]`
     pub redis: Redis,
+    /// `[persistence.postgres]`
+    pub postgres: SqlServer,
+    /// `[persistence.mysql]`
+    pub mysql: SqlServer,
     /// Messages that a session queues.
     pub queue_depth: usize,
     /// Bytes that a session queues.
@@ -192,6 +196,10 @@ pub enum Backend {
     Disk,
     /// In a Redis server.
     Redis,
+    /// In a PostgreSQL server.
+    Postgres,
+    /// In a MySQL or MariaDB server.
+    Mysql,
 }
 
 /// When what clients are promised is kept.
@@ -235,6 +243,40 @@ pub struct Redis {
     pub timeout: Duration,
     /// The certificates that vouch for the server, if not those of the machine.
     pub tls_ca: Option<PathBuf>,
+}
+
+/// `[persistence.postgres]` and `[persistence.mysql]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqlServer {
+    /// Where the server is: host and port, or a Unix socket.
+    pub address: String,
+    /// The database.
+    pub database: String,
+    /// Who we are to it.
+    pub user: String,
+    /// What proves it.
+    pub password: Option<Secret>,
+    /// The file that has it.
+    pub password_file: Option<PathBuf>,
+    /// Whether it is encrypted.
+    pub tls: SqlTls,
+    /// The certificates that vouch for the server.
+    pub tls_ca: PathBuf,
+    /// Connections for reads.
+    pub readers: usize,
+    /// How long an answer is waited for.
+    pub timeout: Duration,
+}
+
+/// Whether a connection to a server is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SqlTls {
+    /// Where it leaves the machine.
+    Auto,
+    /// It is.
+    On,
+    /// It is not.
+    Off,
 }
 
 /// Drop policy.

@@ -7,10 +7,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Contents, Head};
 use crate::backend::{Delayed, Retained};
-use crate::format::{decode_delayed, decode_retained, encode_delayed, encode_retained};
 use crate::format::{
     DecodeError, Reader, decode_entry, decode_session, encode_entry, encode_id, encode_session, put_bytes, put_varint,
 };
+use crate::format::{decode_delayed, decode_retained, encode_delayed, encode_retained};
 use crate::op::{Body, Entry};
 use crate::record::SessionRecord;
 
