@@ -102,7 +102,9 @@ impl Boxes {
         for byte in client_id.bytes() {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
-        u16::try_from((hash >> 16) % self.boxes.len() as u64).unwrap_or(0)
+        // Names that differ in their last letter only differ in the low bits.
+        let mixed = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        u16::try_from(mixed % self.boxes.len() as u64).unwrap_or(0)
     }
 
     /// A worker has emptied a box that was full.
@@ -149,6 +151,24 @@ impl Mailboxes for Boxes {
     fn uncongested(&self) {
         for mailbox in &self.boxes {
             mailbox.post(Mail::Uncongested);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Boxes;
+
+    #[test]
+    fn clients_with_like_names_are_spread_over_the_workers() {
+        for workers in 2..5 {
+            let boxes = Boxes::new(workers, 0);
+            let mut counts = vec![0; workers];
+            (0..100).for_each(|number| counts[usize::from(boxes.worker_of(&format!("sensor-{number}")))] += 1);
+            assert!(counts.iter().all(|count| *count > 100 / workers / 2), "{counts:?}");
+            let first: std::collections::BTreeSet<u16> =
+                (0..8).map(|n| boxes.worker_of(&format!("pump-{n}"))).collect();
+            assert!(first.len() > 1, "eight pumps are all on one of {workers} workers");
         }
     }
 }
