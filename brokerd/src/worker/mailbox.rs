@@ -10,6 +10,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::attach::Handover;
 use super::greet::Accepted;
+use super::joint::Joint;
 use super::shard::Shard;
 use crate::registry::Epoch;
 use crate::router::{Delivery, Mailboxes, OnDelivered, Outcome};
@@ -21,7 +22,9 @@ pub(super) enum Mail {
     /// A socket whose CONNECT names a session of this worker.
     Attach(Box<Handover>),
     /// Messages for sessions of this worker.
-    Deliver(Vec<Delivery>, Option<Arc<OnDelivered>>),
+    Deliver(Vec<Delivery>, Option<Arc<OnDelivered>>, Option<Arc<Joint>>),
+    /// A joint that this worker has joined was handed to the store.
+    Joined,
     /// Tickets of this worker that are settled.
     Settled(Vec<(u64, Outcome)>),
     /// Peers' queues and letter boxes have room again.
@@ -107,6 +110,20 @@ impl Boxes {
         u16::try_from(mixed % self.boxes.len() as u64).unwrap_or(0)
     }
 
+    /// Hands deliveries to a worker. What they change is kept with `joint`, if there is one.
+    pub(super) fn deliver_jointly(
+        &self,
+        worker: u16,
+        batch: Vec<Delivery>,
+        done: Option<Arc<OnDelivered>>,
+        joint: Option<Arc<Joint>>,
+    ) {
+        let mailbox = self.of(worker);
+        let bytes: usize = batch.iter().map(|delivery| delivery.message.heap_size()).sum();
+        mailbox.bytes.fetch_add(bytes, Ordering::AcqRel);
+        mailbox.post(Mail::Deliver(batch, done, joint));
+    }
+
     /// A worker has emptied a box that was full.
     pub(super) fn has_drained(&self) {
         self.drained.notify_waiters();
@@ -120,10 +137,7 @@ impl Mailboxes for Boxes {
     }
 
     fn deliver(&self, worker: u16, batch: Vec<Delivery>, done: Option<Arc<OnDelivered>>) {
-        let mailbox = self.of(worker);
-        let bytes: usize = batch.iter().map(|delivery| delivery.message.heap_size()).sum();
-        mailbox.bytes.fetch_add(bytes, Ordering::AcqRel);
-        mailbox.post(Mail::Deliver(batch, done));
+        self.deliver_jointly(worker, batch, done, None);
     }
 
     fn settled(&self, worker: u16, tickets: Vec<(u64, Outcome)>) {

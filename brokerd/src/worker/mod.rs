@@ -13,6 +13,7 @@ mod greet;
 mod greeting;
 mod groups;
 mod held;
+mod joint;
 mod journal;
 mod keeping;
 mod mailbox;

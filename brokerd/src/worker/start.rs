@@ -257,7 +257,8 @@ impl Shard {
     fn handle(&mut self, mail: Mail) {
         self.refresh_now();
         match mail {
-            Mail::Deliver(batch, done) => self.delivered(batch, done),
+            Mail::Deliver(batch, done, joint) => self.delivered(batch, done, joint),
+            Mail::Joined => self.submit_ready(),
             Mail::Settled(tickets) => self.settled(tickets),
             Mail::Kept(number, result) => self.kept(number, result),
             Mail::Uncongested => self.resume_paused(),
@@ -288,6 +289,7 @@ impl Shard {
             self.send_last_will(slot);
         }
         self.flush();
+        self.submit_all(); // nobody waits for anybody any more
     }
 
     /// A session in memory ends with the process, and so does the delay of its will [MQTT-3.1.2-8].
