@@ -314,9 +314,15 @@ impl Shard {
         }
     }
 
-    /// Why nothing that is to be kept can be taken now, if so. Asked of the store only after it has failed.
+    /// Why nothing that is to be kept can be taken now, if so.
     pub(super) fn store_trouble(&mut self) -> Option<ReasonCode> {
-        let store = self.shared.store.as_ref().filter(|_| self.journal.has_failed)?;
+        let store = self.shared.store.as_ref()?;
+        if store.is_out_of_room() {
+            return Some(ReasonCode::QuotaExceeded); // before a worker's whole turn is refused
+        }
+        if !self.journal.has_failed {
+            return None;
+        }
         match store.state() {
             State::Ok => {
                 self.journal.has_failed = false;

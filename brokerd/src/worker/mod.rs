@@ -28,6 +28,7 @@ mod route;
 mod shard;
 mod start;
 mod subscribe;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod timers;

@@ -22,7 +22,7 @@ use super::mailbox::{Boxes, Mail};
 use super::restore::Restored;
 use super::rewrite::Rewrite;
 use super::shard::{Handle, Settings, Shard, Shared};
-use super::{attach, flush, greet, timers};
+use super::{attach, flush, greet, sweep, timers};
 use crate::access::Access;
 use crate::config::{self, Config};
 use crate::listener::{Clients, Connected};
@@ -227,6 +227,7 @@ async fn run(
     let _ = ready.send(()); // whoever started it may be gone
     tokio::task::spawn_local(flush::run(shard.clone()));
     tokio::task::spawn_local(timers::run(shard.clone()));
+    tokio::task::spawn_local(sweep::run(shard.clone()));
     let mailbox = shared.boxes.of(worker);
     let mut mail = Vec::new();
     loop {
