@@ -93,3 +93,59 @@ impl Joint {
 pub(super) fn split_added(ops: &mut Vec<Op>, from: usize) -> Vec<Op> {
     ops.extract_if(from.., |op| matches!(op, Op::Enqueue { .. } | Op::Received { .. })).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use mqtt::{Message, PacketId, Qos};
+    use store::{Body, Claim, Entry, Settings, Sid};
+
+    use super::*;
+
+    async fn claim(store: &Store, client_id: &str) -> Sid {
+        let claim = Claim { client_id: client_id.into(), epoch: 1, node: "n".into(), is_clean: true };
+        store.claim(claim).await.unwrap().sid
+    }
+
+    fn enqueue(sid: Sid) -> Op {
+        let body = Body::Inline(Arc::new(Message::new("t", &[], b"x")));
+        let (qos, subscription_ids) = (Qos::ExactlyOnce, Box::default());
+        let entry = Entry { qos, retain: false, subscription_ids, shared: None, expires_at: None, body };
+        Op::Enqueue { sid, epoch: 1, seq: 1, entry }
+    }
+
+    /// How many messages are queued, and how many PUBLISHes are known to have come.
+    async fn kept(store: &Store) -> (usize, usize) {
+        store.flush().await.unwrap();
+        let sessions = store.scan_sessions(None, 10, true).await.unwrap().items;
+        let queued = sessions.iter().map(|session| session.queue.len()).sum();
+        (queued, sessions.iter().map(|session| session.received.len()).sum())
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_before_the_last_worker_has_joined_and_then_all_is() {
+        let store = Arc::new(Store::embedded(store::memory(), Settings::default()).unwrap());
+        let boxes = Arc::new(Boxes::new(2, 0));
+        let (publisher, receiver) = (claim(&store, "publisher").await, claim(&store, "receiver").await);
+        let joint = Joint::open(store.clone(), boxes.clone());
+        joint.add(vec![Op::Received { sid: publisher, epoch: 1, packet_id: PacketId::MIN }]);
+        joint.invite();
+        joint.join(0, Vec::new());
+        assert_eq!((joint.is_submitted(), kept(&store).await), (false, (0, 0)), "worker 1 has not joined");
+        joint.join(1, vec![enqueue(receiver)]);
+        assert_eq!((joint.is_submitted(), kept(&store).await, joint.is_kept()), (true, (1, 1), true));
+        let mut mail = Vec::new();
+        boxes.of(0).take(&mut mail);
+        assert!(matches!(mail[..], [Mail::Joined]), "worker 0 hears that it may go on");
+    }
+
+    #[test]
+    fn what_is_taken_away_stays_behind_and_so_does_what_was_there_before() {
+        let sid = Sid(1);
+        let ack = || Op::Ack { sid, epoch: 1, seq: 1 };
+        let mut ops = vec![enqueue(sid), ack(), enqueue(sid), ack()];
+        assert!(matches!(split_added(&mut ops, 1)[..], [Op::Enqueue { .. }]));
+        assert!(matches!(ops[..], [Op::Enqueue { .. }, Op::Ack { .. }, Op::Ack { .. }]));
+    }
+}
