@@ -8,11 +8,14 @@ use hashbrown::{HashMap, HashSet};
 use mqtt::message::SharedMessage;
 use mqtt::session::{Change, Closing};
 use mqtt::{MessageId, ReasonCode};
-use store::{Batch, Body, Entry, Op, Outcome, Stamp, State, StoreError};
+use store::{Batch, Body, Entry, Op, Outcome, Stamp, State, Store, StoreError};
+use tokio::sync::oneshot;
 
 use super::conn::Conn;
-use super::mailbox::Mail;
+use super::joint::{self, Joint};
+use super::mailbox::{Boxes, Mail};
 use super::records;
+use super::route::receipt;
 use super::shard::Shard;
 use crate::router::OnDelivered;
 
@@ -30,6 +33,18 @@ pub(super) struct Journal {
     /// The number of the last batch that the store was given, and of the last that it has answered.
     last: u64,
     answered: u64,
+    /// Whether what this turn adds is kept with what it adds at other workers.
+    pub(super) is_joint: bool,
+    /// The joint of this turn.
+    opened: Option<Arc<Joint>>,
+    /// Joints that the next batch has to come after.
+    joined: Vec<Arc<Joint>>,
+    /// Batches that wait for what they joined, which is as long as another worker takes to read its mail.
+    ready: VecDeque<Ready>,
+    /// Who waits until a batch was handed to the store.
+    waiting: Vec<(u64, oneshot::Sender<()>)>,
+    /// Whether this turn has made a batch.
+    has_submitted: bool,
     /// Whether the store is behind: publishers are not read.
     pub(super) is_congested: bool,
     /// Whether the store did not keep the last batch.
@@ -38,15 +53,68 @@ pub(super) struct Journal {
     held: VecDeque<(u64, Vec<(u32, u32)>)>,
 }
 
+/// A batch that may have to wait.
+struct Ready {
+    number: u64,
+    ops: Vec<Op>,
+    receipts: Vec<Arc<OnDelivered>>,
+    /// Joints it comes after, and is kept with.
+    joints: Vec<Arc<Joint>>,
+}
+
 impl Journal {
     /// Answers the number of the batch that what is written now has to wait for.
     pub(super) fn pending(&self) -> Option<u64> {
         (self.last > self.answered).then_some(self.last)
     }
 
-    /// Whether this turn has changed anything.
-    pub(super) fn is_dirty(&self) -> bool {
-        !self.ops.is_empty() || !self.unsaved.is_empty()
+    /// What is added from here on can be told from what was there.
+    pub(super) const fn mark(&self) -> usize {
+        self.ops.len()
+    }
+
+    /// What was added since the mark is kept with a joint of another worker.
+    pub(super) fn join(&mut self, joint: Arc<Joint>, worker: u16, mark: usize) {
+        joint.join(worker, joint::split_added(&mut self.ops, mark));
+        self.joined.push(joint);
+    }
+
+    /// What this turn has added is kept with what it adds at other workers.
+    fn split_joint(&mut self, store: &Arc<Store>, boxes: &Arc<Boxes>) {
+        if self.is_joint {
+            let joint = self.opened.get_or_insert_with(|| Joint::open(store.clone(), boxes.clone()));
+            joint.add(joint::split_added(&mut self.ops, 0));
+            self.joined.push(joint.clone());
+        }
+    }
+
+    /// The joint of this turn.
+    pub(super) const fn joint(&self) -> Option<&Arc<Joint>> {
+        self.opened.as_ref()
+    }
+
+    /// The turn ends: everybody who is to join was invited. Answers whether there was a joint.
+    pub(super) fn close_joint(&mut self, worker: u16) -> bool {
+        self.is_joint = false;
+        let joint = self.opened.take();
+        if let Some(joint) = &joint {
+            joint.join(worker, Vec::new());
+        }
+        joint.is_some()
+    }
+
+    /// Tells when all that was changed so far was handed to the store; `None` if it was.
+    pub(super) fn when_submitted(&mut self) -> Option<oneshot::Receiver<()>> {
+        let last = self.ready.back()?.number;
+        let (tell, told) = oneshot::channel();
+        self.waiting.push((last, tell));
+        Some(told)
+    }
+
+    fn submitted(&mut self, number: u64) {
+        for (_, tell) in self.waiting.extract_if(.., |(up_to, _)| *up_to <= number) {
+            let _ = tell.send(()); // who asked may be gone
+        }
     }
 
     fn hold(&mut self, batch: u64, connection: (u32, u32)) {
@@ -131,17 +199,49 @@ impl Shard {
             let op = Op::SaveSession { sid, epoch: entry.epoch.0, record: Box::new(records::record(entry, clock)) };
             self.journal.ops.push(op);
         }
-        let receipts = std::mem::take(&mut self.journal.receipts);
-        if self.journal.ops.is_empty() {
+        let tickets = std::mem::take(&mut self.turn.receipts[usize::from(self.worker)]);
+        if !tickets.is_empty() {
+            self.journal.receipts.push(receipt(&self.shared.boxes, tickets));
+        }
+        self.journal.split_joint(&store, &self.shared.boxes);
+        let journal = &mut self.journal;
+        let receipts = std::mem::take(&mut journal.receipts);
+        if journal.ops.is_empty() && journal.joined.is_empty() {
             return; // what came from elsewhere changed nothing that is kept
         }
-        let mut ops = std::mem::take(&mut self.journal.ops);
+        journal.last += 1;
+        journal.has_submitted = true;
+        let (ops, joints) = (std::mem::take(&mut journal.ops), std::mem::take(&mut journal.joined));
+        journal.ready.push_back(Ready { number: journal.last, ops, receipts, joints });
+        self.submit_ready();
+    }
+
+    /// Hands over what may go: in order, and each after what it joined.
+    pub(super) fn submit_ready(&mut self) {
+        let may_go = |ready: &mut Ready| ready.joints.iter().all(|joint| joint.is_submitted());
+        while let Some(ready) = self.journal.ready.pop_front_if(may_go) {
+            self.submit_one(ready);
+        }
+    }
+
+    /// Hands over everything: the worker ends. What it joined and others never will is not kept, nor acknowledged.
+    pub(super) fn submit_all(&mut self) {
+        while let Some(ready) = self.journal.ready.pop_front() {
+            self.submit_one(ready);
+        }
+    }
+
+    fn submit_one(&mut self, ready: Ready) {
+        let Ready { number, mut ops, receipts, joints } = ready;
+        let Some(store) = self.shared.store.clone() else { return };
         share_bodies(&mut ops);
-        self.journal.last += 1;
-        let (number, worker, boxes) = (self.journal.last, self.worker, self.shared.boxes.clone());
+        let (worker, boxes) = (self.worker, self.shared.boxes.clone());
         let done = Box::new(move |result: Result<Outcome, StoreError>| {
-            let is_kept = matches!(&result, Ok(outcome) if !outcome.is_full);
-            if !is_kept {
+            let result = result.map(|outcome| Outcome {
+                is_full: outcome.is_full || !joints.iter().all(|joint| joint.is_kept()),
+                ..outcome
+            });
+            if !matches!(&result, Ok(outcome) if !outcome.is_full) {
                 receipts.iter().for_each(|receipt| receipt.fail());
             }
             drop(receipts);
@@ -150,11 +250,13 @@ impl Shard {
         if let Err(refused) = store.submit(Batch { ops, done }) {
             (refused.done)(Err(StoreError::Full));
         }
+        self.journal.submitted(number);
         self.journal.is_congested = store.is_full();
     }
 
     /// Keeps back what connections were promised in the turn that ends, until the store has answered.
-    pub(super) fn hold_promises(&mut self, was_dirty: bool) {
+    pub(super) fn hold_promises(&mut self) {
+        let was_dirty = std::mem::take(&mut self.journal.has_submitted);
         let pending = self.journal.pending();
         let mut promised = std::mem::take(&mut self.turn.promised);
         for (slot, incarnation) in promised.drain(..) {
@@ -212,9 +314,15 @@ impl Shard {
         }
     }
 
-    /// Why nothing that is to be kept can be taken now, if so. Asked of the store only after it has failed.
+    /// Why nothing that is to be kept can be taken now, if so.
     pub(super) fn store_trouble(&mut self) -> Option<ReasonCode> {
-        let store = self.shared.store.as_ref().filter(|_| self.journal.has_failed)?;
+        let store = self.shared.store.as_ref()?;
+        if store.is_out_of_room() {
+            return Some(ReasonCode::QuotaExceeded); // before a worker's whole turn is refused
+        }
+        if !self.journal.has_failed {
+            return None;
+        }
         match store.state() {
             State::Ok => {
                 self.journal.has_failed = false;
@@ -235,7 +343,7 @@ impl Shard {
 }
 
 /// Has a message that several sessions wait for kept once.
-fn share_bodies(ops: &mut Vec<Op>) {
+pub(super) fn share_bodies(ops: &mut Vec<Op>) {
     let mut copies: HashMap<MessageId, usize, foldhash::fast::RandomState> = HashMap::default();
     for op in &*ops {
         if let Some(message) = shareable(op) {

@@ -47,6 +47,10 @@ pub(super) async fn ready(
             Lacks::Nothing => return Ok(None),
             Lacks::Place => return claim(shard, store, &negotiated.client_id, epoch).await.map(Some),
             Lacks::Bodies { slot, incarnation, sid, first } => {
+                let submitted = shard.borrow_mut().journal.when_submitted();
+                if let Some(submitted) = submitted {
+                    let _ = submitted.await; // the worker is there for as long as this is
+                }
                 store.flush().await?; // what is read is what was committed
                 let page = store.fetch(sid, first.saturating_sub(1), PAGE, PAGE_BYTES).await?;
                 shard.borrow_mut().load(slot, incarnation, first, page);

@@ -13,6 +13,7 @@ mod greet;
 mod greeting;
 mod groups;
 mod held;
+mod joint;
 mod journal;
 mod keeping;
 mod mailbox;
@@ -28,6 +29,7 @@ mod route;
 mod shard;
 mod start;
 mod subscribe;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod timers;

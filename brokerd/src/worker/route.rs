@@ -18,6 +18,14 @@ use crate::router::{
     Ticket,
 };
 
+/// Where a message went.
+struct Routed {
+    /// Whether its acknowledgement waits for somebody.
+    is_waiting: bool,
+    /// Whether all who get it are this node's, and none as a member of a group, who might pass it on.
+    is_all_here: bool,
+}
+
 impl Shard {
     pub(super) fn refresh_now(&mut self) {
         self.turn.now = self.shared.now();
@@ -61,11 +69,14 @@ impl Shard {
                 turn.turn.wait(turn.worker, waiting)
             })
         };
-        let is_waiting = self.route(&message, Some(slot), ticket);
+        let routed = self.route(&message, Some(slot), ticket);
+        if let Some(token) = token.filter(|_| routed.is_all_here) {
+            self.step(slot, |session, _, _, out| session.received(token, out));
+        }
         if self.journal.is_congested {
             self.turn.under_pressure = Some(slot);
         }
-        if !is_waiting {
+        if !routed.is_waiting {
             self.settle(slot, incarnation, token, ReasonCode::Success);
         }
     }
@@ -142,14 +153,14 @@ impl Shard {
         set.is_ok()
     }
 
-    /// Sends a message to all who are subscribed. `ticket` makes the name by which the peers' answers are awaited, and
-    /// is called only where there are such peers; answers whether it was.
+    /// Sends a message to all who are subscribed. `ticket` makes the name by which the answers of peers, workers and the
+    /// store are awaited, and is called only where there is somebody to wait for.
     fn route(
         &mut self,
         message: &SharedMessage,
         from: Option<u32>,
         ticket: impl FnOnce(&mut Self, u32) -> Option<Ticket>,
-    ) -> bool {
+    ) -> Routed {
         let mut matches = std::mem::take(&mut self.turn.matches);
         matches.clear();
         self.shared.index.matches(message.topic(), &mut matches);
@@ -169,7 +180,13 @@ impl Shard {
             self.counters.inc(Metric::MessagesDropped);
             self.counters.inc(Metric::DroppedNoSubscribers);
         }
-        let count = peers.0.count_ones() + self.kept_elsewhere(&matches);
+        let is_all_here = peers.is_empty() && matches.shared.is_empty();
+        let elsewhere = self.kept_elsewhere(&matches);
+        if is_all_here && elsewhere > 0 && message.qos == Qos::ExactlyOnce {
+            self.journal.is_joint = true;
+        }
+        let count = peers.0.count_ones() + elsewhere;
+        let count = count + u32::from(self.waits_for_itself(from, count));
         let ticket = if count == 0 || message.qos == Qos::AtMostOnce { None } else { ticket(self, count) };
         for of_worker in matches.local.chunk_by(|a, b| a.worker == b.worker) {
             let worker = of_worker[0].worker;
@@ -184,8 +201,18 @@ impl Shard {
             let share = |peer, flooded| share(peer, plain, flooded, &matches.shared, key);
             self.hand_to_peers(message, peers, ticket, from, share);
         }
+        if count > peers.0.count_ones() + elsewhere {
+            self.turn.receipts[usize::from(self.worker)].extend(ticket);
+        }
         self.turn.matches = matches;
-        ticket.is_some()
+        Routed { is_waiting: ticket.is_some(), is_all_here }
+    }
+
+    /// Whether an acknowledgement has to be told that this worker's own part is kept: one that leaves in this turn
+    /// stands behind it anyway, one that waits for others, or behind one that does, leaves in a later one.
+    fn waits_for_itself(&self, from: Option<u32>, others: u32) -> bool {
+        let owed = || from.and_then(|slot| self.sessions.get(slot as usize)).map_or(0, |entry| entry.session.owed());
+        self.shared.store.is_some() && (others > 0 || owed() > 1)
     }
 
     /// How often this message is handed to another worker that has to say that it is kept.
@@ -243,11 +270,15 @@ impl Shard {
     pub(super) fn post_to_workers(&mut self) {
         for (worker, batch) in self.turn.to_workers.iter_mut().enumerate() {
             if !batch.is_empty() {
+                let joint = self.journal.joint().inspect(|joint| joint.invite()).cloned();
                 let tickets = std::mem::take(&mut self.turn.receipts[worker]);
                 let done = (!tickets.is_empty()).then(|| receipt(&self.shared.boxes, tickets));
                 let worker = u16::try_from(worker).unwrap_or(0);
-                self.shared.boxes.deliver(worker, std::mem::take(batch), done);
+                self.shared.boxes.deliver_jointly(worker, std::mem::take(batch), done, joint);
             }
+        }
+        if self.journal.close_joint(self.worker) {
+            self.submit_ready(); // where nobody was invited, or all were faster
         }
     }
 
@@ -319,7 +350,7 @@ impl Shard {
 }
 
 /// Tells the workers that wait once what they handed over is kept.
-fn receipt(boxes: &Arc<Boxes>, tickets: Vec<Ticket>) -> Arc<OnDelivered> {
+pub(super) fn receipt(boxes: &Arc<Boxes>, tickets: Vec<Ticket>) -> Arc<OnDelivered> {
     let boxes = boxes.clone();
     OnDelivered::new(move |outcome| {
         let Some(worker) = tickets.first().map(|ticket| ticket.worker) else { return }; // they are all of one worker

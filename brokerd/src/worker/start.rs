@@ -22,7 +22,7 @@ use super::mailbox::{Boxes, Mail};
 use super::restore::Restored;
 use super::rewrite::Rewrite;
 use super::shard::{Handle, Settings, Shard, Shared};
-use super::{attach, flush, greet, timers};
+use super::{attach, flush, greet, sweep, timers};
 use crate::access::Access;
 use crate::config::{self, Config};
 use crate::listener::{Clients, Connected};
@@ -227,6 +227,7 @@ async fn run(
     let _ = ready.send(()); // whoever started it may be gone
     tokio::task::spawn_local(flush::run(shard.clone()));
     tokio::task::spawn_local(timers::run(shard.clone()));
+    tokio::task::spawn_local(sweep::run(shard.clone()));
     let mailbox = shared.boxes.of(worker);
     let mut mail = Vec::new();
     loop {
@@ -257,7 +258,8 @@ impl Shard {
     fn handle(&mut self, mail: Mail) {
         self.refresh_now();
         match mail {
-            Mail::Deliver(batch, done) => self.delivered(batch, done),
+            Mail::Deliver(batch, done, joint) => self.delivered(batch, done, joint),
+            Mail::Joined => self.submit_ready(),
             Mail::Settled(tickets) => self.settled(tickets),
             Mail::Kept(number, result) => self.kept(number, result),
             Mail::Uncongested => self.resume_paused(),
@@ -288,6 +290,7 @@ impl Shard {
             self.send_last_will(slot);
         }
         self.flush();
+        self.submit_all(); // nobody waits for anybody any more
     }
 
     /// A session in memory ends with the process, and so does the delay of its will [MQTT-3.1.2-8].

@@ -125,6 +125,8 @@ fn configuration(
         node_name: Some(format!("s{number}")),
         seeds: seed.iter().map(ToString::to_string).collect(),
         machine: Machine::here(),
+        // As for nodes in processes of their own: tests/run chooses where sessions are kept.
+        environment: std::env::vars_os().filter(|(name, _)| name == "BROKERD_PERSISTENCE__BACKEND").collect(),
         ..Sources::default()
     };
     config::load(&sources).unwrap_or_else(|problems| panic!("{problems:?}"))

@@ -151,6 +151,12 @@ impl Store {
         self.queue.is_half_full()
     }
 
+    /// Whether there is no room for what makes it larger. Cheap enough to ask for every message.
+    #[must_use]
+    pub fn is_out_of_room(&self) -> bool {
+        self.backend.is_full()
+    }
+
     /// Its state.
     #[must_use]
     pub fn state(&self) -> State {
