@@ -75,6 +75,8 @@ impl Link {
             us = us.set_password(password);
         }
         let info = info.set_redis_settings(us);
+        // The client takes the process's provider of cryptography, and panics where there is none. Another's choice stands.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = match &settings.authorities {
             Some(pem) => {
                 let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem.clone()) };
