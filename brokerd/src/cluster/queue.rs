@@ -65,6 +65,15 @@ impl Queue {
         self.bytes == 0
     }
 
+    /// A frame that comes after everything that is in the queue now.
+    pub(super) fn mark(&self) -> u64 {
+        self.number + self.waiting.len() as u64
+    }
+    /// Whether everything up to a mark has been acknowledged.
+    pub(super) fn is_past(&self, mark: u64) -> bool {
+        self.is_empty() || self.sent.iter().find(|sent| !sent.is_done).is_some_and(|first| first.number > mark)
+    }
+
     /// Whether everything has been handed to the link at least once.
     #[cfg(test)]
     pub(super) fn is_all_sent(&self) -> bool {

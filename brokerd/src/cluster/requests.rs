@@ -53,4 +53,17 @@ impl claims::Peers for ClaimLinks {
             }
         })
     }
+
+    fn drained(&self, node: &str) -> Boxed<'_, ()> {
+        /// Between two looks at the queue.
+        const LOOK: Duration = Duration::from_millis(2);
+        let Some(core) = self.0.upgrade() else { return Box::pin(std::future::ready(())) };
+        let Some(peer) = core.peer(node) else { return Box::pin(std::future::ready(())) };
+        Box::pin(async move {
+            let mark = core.hot.with_queue(peer.slot, |queue| queue.mark()).0;
+            while !core.hot.with_queue(peer.slot, |queue| queue.is_past(mark)).0 {
+                tokio::time::sleep(LOOK).await;
+            }
+        })
+    }
 }

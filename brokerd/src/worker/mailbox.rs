@@ -11,7 +11,7 @@ use tokio::sync::{Notify, oneshot};
 use super::attach::Handover;
 use super::greet::Accepted;
 use super::shard::Shard;
-use crate::registry::Epoch;
+use crate::registry::Loss;
 use crate::router::{Delivery, Mailboxes, OnDelivered, Outcome};
 
 /// What a worker is told.
@@ -27,9 +27,9 @@ pub(super) enum Mail {
     /// Peers' queues and letter boxes have room again.
     Uncongested,
     /// The store has answered the batch of this number.
-    Kept(u64, Result<store::Outcome, store::StoreError>),
-    /// Another node owns the client id from this epoch on.
-    Superseded(Arc<str>, Epoch),
+    Kept(u64, Result<store::Outcome, store::StoreError>, Vec<Arc<OnDelivered>>),
+    /// Another node owns the client id from this epoch on; who waits until what came before is kept.
+    Superseded(Arc<str>, Loss, oneshot::Sender<()>),
     /// Run this on the worker: for the management API.
     Ask(Box<dyn FnOnce(&mut Shard) + Send>),
     /// Say good-bye to every client, then tell.

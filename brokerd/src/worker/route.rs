@@ -290,7 +290,7 @@ impl Shard {
                         continue;
                     }
                 }
-                Some(Waiting::Live { .. } | Waiting::Redispatched { .. }) => {}
+                Some(Waiting::Live { .. } | Waiting::Redispatched { .. } | Waiting::Arrived(_)) => {}
                 None => continue,
             }
             match self.turn.waiting.remove(&token) {
@@ -301,6 +301,7 @@ impl Shard {
                     self.settle(slot, incarnation, Some(token), ReasonCode::Success);
                 }
                 Some(Waiting::Live { slot, incarnation, answer }) => self.answer_subscribe(slot, incarnation, *answer),
+                Some(Waiting::Arrived(known)) => drop(known.send(())), // its CONNECT may have been given up
                 Some(Waiting::Redispatched { .. }) | None => {}
             }
         }

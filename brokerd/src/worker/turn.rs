@@ -40,6 +40,8 @@ pub(super) enum Waiting {
     Routed { slot: u32, incarnation: u32, token: u64, remaining: u32, is_refused: bool },
     /// A SUBSCRIBE.
     Live { slot: u32, incarnation: u32, answer: Box<super::subscribe::Answer> },
+    /// A session that came from another node: its routes are not known everywhere yet.
+    Arrived(tokio::sync::oneshot::Sender<()>),
     /// A message of a shared group that is on its way to another member; whoever sent it waits with it.
     Redispatched { _done: Option<Arc<OnDelivered>> },
 }

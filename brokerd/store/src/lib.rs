@@ -21,7 +21,7 @@ pub mod contract;
 pub use backend::{
     Backend, Caps, Claim, Claimed, Delayed, Expired, Page, Retained, SessionHead, Stored, Survives, Waiting,
 };
-pub use embedded::memory;
+pub use embedded::{memory, shared_memory};
 pub use embedded::{DiskSettings, disk};
 pub use error::{State, StoreError};
 pub use front::{Batch, Commit, Done, Settings, Store};

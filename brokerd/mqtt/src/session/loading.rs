@@ -1,9 +1,12 @@
 //! The window and the queue of a kept session: how they come back without bodies, and get them. Never sends anything.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::outbound::{InFlight, Outbound};
 use super::place::Place;
 use super::queue::{Priorities, Queue};
 use super::{Delivery, KeptMessage, Outputs, Stage};
+use crate::MessageId;
 
 impl Outbound {
     pub(super) fn restore(last_seq: u64, messages: impl IntoIterator<Item = KeptMessage>) -> Self {
@@ -47,6 +50,48 @@ impl Outbound {
         let place = in_flight.map_or_else(|| self.queue.find(seq), |one| Some(&mut one.place));
         if let Some(place) = place {
             place.body.get_or_insert(delivery);
+        }
+    }
+
+    /// What came by two ways: once, and for each publisher in its order. What was named out of order gets new names, for
+    /// where it is kept the order is that of names.
+    pub(super) fn arrange(&mut self, after: u64, priorities: &Priorities, out: &mut Outputs) {
+        let identity = |place: &Place| {
+            let id = place.body.as_ref().map(|body| body.message.id);
+            id.filter(|id| id.sequence != 0)
+        };
+        let earlier = self.in_flight.iter().map(|one| &one.place).chain(self.queue.iter());
+        let mut known: BTreeSet<MessageId> =
+            earlier.filter(|place| place.seq <= after).filter_map(identity).collect();
+        let mut late = self.queue.extract(|place| place.seq > after);
+        late.sort_by_key(|place| place.seq);
+        late.retain(|place| {
+            let is_news = identity(place).is_none_or(|id| known.insert(id));
+            if !is_news && place.is_kept() {
+                out.changes.push(super::Change::Gone { seq: place.seq });
+            }
+            is_news
+        });
+        let order = |place: &Place| identity(place).unwrap_or_default();
+        let mut last: BTreeMap<(u64, u16), u64> = BTreeMap::new();
+        let is_in_order = late.iter().map(order).all(|id| {
+            let last = last.entry((id.origin, id.worker)).or_default();
+            std::mem::replace(last, id.sequence) <= id.sequence
+        });
+        if !is_in_order {
+            late.sort_by_key(order); // stable: what has no identity stays among itself
+            for place in late.iter_mut().filter(|place| place.is_kept()) {
+                out.changes.push(super::Change::Gone { seq: place.seq });
+                self.last_seq += 1;
+                place.seq = self.last_seq;
+                let queued = place.body.clone().map(|delivery| super::Change::Queued { seq: place.seq, delivery, id: None });
+                out.changes.extend(queued);
+            }
+        }
+        for place in late {
+            let topic = place.body.as_ref().map_or("", |body| body.message.topic());
+            let rank = Queue::rank(topic, priorities);
+            self.queue.push(place, rank, priorities);
         }
     }
 

@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 
 use super::rows::{Ownership, Rows};
 use super::view::View;
-use crate::registry::{Claim, Clock, Epoch, Holder, Owned};
+use crate::registry::{Claim, Clock, Epoch, Holder, Loss, Owned};
 
 pub(super) struct Engine {
     node: String,
@@ -75,7 +75,7 @@ pub(super) struct Announcement {
 pub(super) struct Lost {
     pub(super) owner: String,
     pub(super) client_id: Arc<str>,
-    pub(super) epoch: Epoch,
+    pub(super) loss: Loss,
 }
 
 impl Engine {
@@ -224,7 +224,8 @@ impl Engine {
                     continue;
                 }
                 if self.view.contains(&row.owner) {
-                    lost.push(Lost { owner: row.owner, client_id: client_id.clone(), epoch });
+                    let loss = Loss { epoch, is_clean: false };
+                    lost.push(Lost { owner: row.owner, client_id: client_id.clone(), loss });
                 }
             }
             self.rows.set(&client_id, &Ownership { owner: from, epoch, holder, expiry: 0, clean_start: false });
