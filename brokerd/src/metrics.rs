@@ -91,6 +91,7 @@ metrics! {
     SessionCreated = "session.created",
     SessionResumed = "session.resumed",
     SessionRestored = "session.restored",
+    SessionAdopted = "session.adopted",
     SessionMoved = "session.moved",
     SessionFenced = "session.fenced",
     MessagesRelayed = "messages.relayed",

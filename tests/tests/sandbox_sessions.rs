@@ -4,6 +4,7 @@
 
 use tests::packet::{Connect, PublishOut, Version};
 use tests::raw::Raw;
+use tests::read::Packet;
 use tests::sandbox::Sandbox;
 use tests::wait::SOON;
 
@@ -73,14 +74,23 @@ async fn a_session_that_starts_clean_elsewhere_is_gone_everywhere() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn takeovers_that_chase_each_other_round_three_nodes_lose_and_reorder_nothing() {
     const COUNT: u32 = 600;
+    const WINDOW: usize = 20;
     let sandbox = Sandbox::start_sharing(3, &[]).await;
     let mut panel = Raw::connect(sandbox.nodes[0].mqtt, &Connect::v5("panel").persistent()).await.patient(SOON * 3);
     panel.subscribe("t", 1).await;
     let address = sandbox.nodes[2].mqtt;
     let publishing = tokio::spawn(async move {
         let mut pump = Raw::connect(address, &Connect::v5("pump")).await.patient(SOON * 3);
-        for number in 0..COUNT {
-            pump.publish("t", number.to_string().as_bytes(), 1).await;
+        for first in (0..COUNT).step_by(WINDOW) {
+            let numbers = first..COUNT.min(first + WINDOW as u32);
+            for number in numbers.clone() {
+                let payload = number.to_string();
+                let publish = PublishOut::new("t", payload.as_bytes(), 1, 1 + u16::try_from(number).unwrap());
+                pump.send(&publish.encode(Version::V5)).await;
+            }
+            for _ in numbers {
+                assert!(matches!(pump.expect().await, Packet::Puback(_, 0)));
+            }
         }
     });
     let (mut next, mut moves) = (0, 0);
@@ -123,5 +133,53 @@ async fn a_stale_owner_cannot_write_and_after_the_cut_one_owner_remains() {
     assert_eq!(panel.receive().await.text(), "from the stale side");
     near.publish("t", b"after the cut", 1).await;
     assert_eq!(panel.receive().await.text(), "after the cut");
+    panel.expect_silence().await;
+}
+
+/// The sessions of a node that is gone are taken by the others, and what was published meanwhile waits for that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_published_while_the_owner_is_dead_is_there_when_the_client_comes_back_elsewhere() {
+    let mut sandbox = Sandbox::start_sharing(3, CUT).await;
+    let mut panel = Raw::connect(sandbox.nodes[2].mqtt, &Connect::v5("panel").persistent()).await;
+    panel.subscribe("t", 2).await;
+    let mut pump = Raw::connect(sandbox.nodes[0].mqtt, &Connect::v5("pump")).await.patient(SOON * 3);
+    pump.publish("t", b"in flight", 1).await;
+    assert_eq!(panel.expect_publish().await.text(), "in flight");
+    panel.abandon();
+    pump.publish("t", b"queued", 1).await;
+    sandbox.nodes[2].kill();
+    for number in 0..20 {
+        pump.publish("t", format!("meanwhile {number}").as_bytes(), 1 + number % 2).await;
+    }
+    let mut panel = resume(&sandbox, 1, "panel").await;
+    assert_eq!(panel.receive().await.text(), "in flight");
+    assert_eq!(panel.receive().await.text(), "queued");
+    for number in 0..20 {
+        assert_eq!(panel.receive().await.text(), format!("meanwhile {number}"));
+    }
+    panel.expect_silence().await;
+}
+
+/// The client is faster than the nodes: it comes back before anybody knows that its node is dead.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_comes_back_at_once_after_its_node_died_misses_nothing_that_was_acknowledged() {
+    let mut sandbox = Sandbox::start_sharing(3, CUT).await;
+    let mut panel = Raw::connect(sandbox.nodes[2].mqtt, &Connect::v5("panel").persistent()).await;
+    panel.subscribe("t", 1).await;
+    let mut pump = Raw::connect(sandbox.nodes[0].mqtt, &Connect::v5("pump")).await.patient(SOON * 3);
+    pump.publish("t", b"before", 1).await;
+    sandbox.nodes[2].kill();
+    panel.abandon();
+    let publishing = async {
+        for number in 0..20 {
+            pump.publish("t", number.to_string().as_bytes(), 1).await;
+        }
+    };
+    let resuming = resume(&sandbox, 1, "panel");
+    let ((), mut panel) = tokio::join!(publishing, resuming);
+    assert_eq!(panel.receive().await.text(), "before");
+    for number in 0..20 {
+        assert_eq!(panel.receive().await.text(), number.to_string());
+    }
     panel.expect_silence().await;
 }

@@ -1,5 +1,6 @@
 //! The composition root: builds the rooms in order, wires them, and ends them in order. Decides nothing itself.
 
+mod adopt;
 mod clustered;
 mod glue;
 mod keep;
@@ -101,6 +102,11 @@ impl Broker {
             base.started,
             upkeep.clone(),
         ));
+        if let (Some(cluster), Some(store)) = (&cluster, base.store.clone().filter(|store| store.caps().is_shared)) {
+            let (cluster, workers) = (cluster.clone(), base.workers.clone());
+            let adopter = adopt::Adopter { store, cluster, workers, patience: config.cluster.down_after };
+            tasks.spawn(adopter.run(upkeep.clone()));
+        }
         let (access, workers, metrics) = (base.access, base.workers, base.metrics);
         let broker = Self { listeners, metrics, cluster, admin, access, workers, tasks, upkeep };
         if let Some(cluster) = &broker.cluster {

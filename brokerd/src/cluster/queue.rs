@@ -146,6 +146,16 @@ impl Queue {
         settled
     }
 
+    /// Everything that is not acknowledged, in order, because the peer is gone; QoS 0 goes with it.
+    pub(super) fn take(&mut self) -> Vec<Outbound> {
+        let sent = self.sent.drain(..).filter(|sent| !sent.is_done).flat_map(|sent| sent.messages);
+        let left = sent.chain(self.waiting.drain(..)).filter(|outbound| outbound.message.qos != Qos::AtMostOnce);
+        let left = left.collect();
+        self.bytes = 0;
+        self.resend_after = None;
+        left
+    }
+
     /// Gives everything up, because the peer is gone.
     pub(super) fn release(&mut self) -> Released {
         let sent = self.sent.drain(..).filter(|sent| !sent.is_done).flat_map(|sent| sent.messages);

@@ -19,6 +19,8 @@ pub(super) struct Handlers {
     pub(super) admin: Option<Arc<dyn Answer>>,
     /// Weak: the claims ask through the same core that answers for them.
     pub(super) claims: Weak<Claims>,
+    /// Weak: it holds this.
+    pub(super) core: Weak<Core>,
 }
 
 impl Handlers {
@@ -29,6 +31,7 @@ impl Handlers {
             match request.kind {
                 kind if kind == Kind::Admin as u32 => Some(self.admin.as_ref()?.answer(request.body).await),
                 kind if kind == Kind::Claims as u32 => Some(self.claims.upgrade()?.handle(&from, request.body).await),
+                kind if kind == Kind::Rematch as u32 => Some(self.core.upgrade()?.on_rematch(request.body).await),
                 _ => None,
             }
         };

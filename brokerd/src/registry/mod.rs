@@ -142,6 +142,11 @@ pub trait Owners: Send + Sync {
     fn relayed(&self, _: Relayed) -> Boxed<'_, Reception> {
         Box::pin(std::future::ready(Reception::NotHere))
     }
+    /// Messages that a node which is gone was to get: for those sessions here that have come from elsewhere. Answers
+    /// whether they are kept.
+    fn rematched(&self, _: Vec<mqtt::message::SharedMessage>) -> Boxed<'_, bool> {
+        Box::pin(std::future::ready(false))
+    }
     /// What the workers have matched so far is in the queues to the peers when this completes.
     fn end_turns(&self) -> Boxed<'_, ()> {
         Box::pin(std::future::ready(()))

@@ -7,9 +7,13 @@ use mqtt::session::Negotiated;
 use store::{Claimed, Op, SessionHead, Sid, Store, StoreError};
 use tokio::sync::oneshot;
 
+use super::claims::holder_of;
+use super::mailbox::Mail;
 use super::shard::{Handle, Shard};
+use super::start::Workers;
 use super::turn::Waiting;
-use super::{attach, keeping};
+use super::{attach, keeping, records};
+use crate::metrics::Metric;
 use crate::registry::{Claim, Epoch, Grant};
 
 /// How often the registrar is asked to go above what the store has.
@@ -53,7 +57,7 @@ pub(super) async fn ready(
         }
         return Ok(is_kept.then_some(sid));
     }
-    let came = shard.borrow_mut().take_in(&negotiated.client_id, claimed, grant.epoch);
+    let came = shard.borrow_mut().take_in(&negotiated.client_id, claimed, grant.epoch, true);
     if let Some((slot, incarnation, version)) = came {
         known_everywhere(shard, version).await;
         if let Some(previous) = grant.previous.clone() {
@@ -126,7 +130,64 @@ async fn known_everywhere(shard: &Handle, version: u64) {
     let _ = known.await; // a worker that stops waits for nobody
 }
 
+/// Takes a session whose owner is gone, unless its client is here or on its way.
+pub(super) async fn adopt(shard: Handle, head: SessionHead, done: oneshot::Sender<()>) {
+    let client_id: Arc<str> = (*head.client_id).into();
+    let store = shard.borrow().shared.store.clone();
+    if let (Some(store), Some(record)) = (store, &head.record)
+        && shard.borrow().lacks_session(&client_id)
+        && !has_ended(record)
+    {
+        let elsewhere = shard.borrow().shared.elsewhere.clone();
+        let claim = Claim {
+            client_id: client_id.clone(),
+            holder: holder_of(&records::identity(record.principal.clone()).principal),
+            needs_registrar: false,
+            clean_start: false,
+            session_expiry: record.expiry,
+            known: Epoch(head.epoch),
+        };
+        if let Ok(grant) = elsewhere.claim(claim).await {
+            take_orphan(&shard, &store, &client_id, grant.epoch).await;
+        }
+    }
+    let _ = done.send(()); // who asked may have stopped
+}
+
+async fn take_orphan(shard: &Handle, store: &Store, client_id: &Arc<str>, epoch: Epoch) {
+    if !shard.borrow().lacks_session(client_id) {
+        return;
+    }
+    let node = shard.borrow().shared.node.clone();
+    let claim =
+        store::Claim { client_id: (&**client_id).into(), epoch: epoch.0, node: (&*node).into(), is_clean: false };
+    let claimed = match store.claim(claim).await {
+        Ok(claimed) => claimed,
+        Err(error) => return tracing::debug!(%error, client = &**client_id, "a session is not adopted"),
+    };
+    let came = {
+        let mut shard = shard.borrow_mut();
+        if !shard.lacks_session(client_id) {
+            return; // its client has come meanwhile, and claims it above this
+        }
+        if claimed.record.is_none() {
+            return shard.note(Op::DropSession { sid: claimed.sid, epoch: epoch.0 }); // it ended meanwhile
+        }
+        shard.counters.inc(Metric::SessionAdopted);
+        shard.take_in(client_id, claimed, epoch, false)
+    };
+    if let Some((.., version)) = came {
+        known_everywhere(shard, version).await;
+    }
+}
+
 impl Shard {
+    /// Whether neither a session of this client is here nor one on its way.
+    fn lacks_session(&self, client_id: &str) -> bool {
+        let entry = self.by_id.get(client_id).and_then(|slot| self.sessions.get(*slot as usize));
+        entry.is_none_or(|entry| entry.is_departing) && !self.pending_claims.has(client_id)
+    }
+
     /// From here on what this node writes for the session carries the new epoch, and comes behind the claim.
     fn begin_taking(&mut self, negotiated: &Negotiated, epoch: Epoch, is_clean: bool) -> Step {
         self.begin_turn();
@@ -171,6 +232,7 @@ impl Shard {
         client_id: &Arc<str>,
         claimed: Claimed,
         epoch: Epoch,
+        is_connecting: bool,
     ) -> Option<(u32, u32, u64)> {
         self.begin_turn();
         if let Some(slot) = self.by_id.get(client_id).copied() {
@@ -197,9 +259,11 @@ impl Shard {
         };
         let (slot, version) = self.restore_session(head)?;
         let entry = self.sessions.get_mut(slot as usize)?;
-        let _ = entry.session.missing(); // what comes from now on keeps its body
+        if is_connecting {
+            let _ = entry.session.missing(); // what comes from now on keeps its body
+        }
         let (after, incarnation) = (entry.session.kept().last_seq, entry.incarnation);
-        self.arrived(slot, after);
+        self.arrived(slot, after, is_connecting);
         Some((slot, incarnation, version))
     }
 
@@ -211,5 +275,15 @@ impl Shard {
         arrival.is_collecting = false;
         let after = arrival.after;
         self.step(slot, |session, limits, _, out| session.arrange(after, limits, out));
+    }
+}
+
+impl Workers {
+    /// Has this node take a session whose owner is gone. Completes when every node routes to it, or it is another's.
+    pub async fn adopt(&self, head: SessionHead) {
+        let worker = self.worker_of(&head.client_id);
+        let (done, is_done) = oneshot::channel();
+        self.boxes.of(worker).post(Mail::Adopt(Box::new(head), done));
+        let _ = is_done.await; // a worker that is gone adopts nobody
     }
 }

@@ -5,7 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use mqtt::message::SharedMessage;
 use parking_lot::Mutex;
+use store::SessionHead;
 use tokio::sync::{Notify, oneshot};
 
 use super::attach::Handover;
@@ -32,6 +34,10 @@ pub(super) enum Mail {
     Superseded(Arc<str>, Loss, oneshot::Sender<()>),
     /// Run this on the worker: for the management API.
     Ask(Box<dyn FnOnce(&mut Shard) + Send>),
+    /// Messages for sessions that came from elsewhere, of a node that is gone; whether they are kept.
+    Rematch(Vec<SharedMessage>, oneshot::Sender<bool>),
+    /// A session whose owner is gone falls to this node; whom to tell, and where its routes are known by then.
+    Adopt(Box<SessionHead>, oneshot::Sender<()>),
     /// Say good-bye to every client, then tell.
     Shutdown(oneshot::Sender<()>),
 }

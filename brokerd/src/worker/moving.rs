@@ -34,6 +34,16 @@ pub(super) struct Arrival {
     seen: HashSet<MessageId, foldhash::fast::RandomState>,
     /// Whether its previous owner still brings what came there.
     pub(super) is_collecting: bool,
+    /// Whether `seen` has what was queued when it came.
+    pub(super) is_read: bool,
+}
+
+impl Arrival {
+    /// This was queued when it came.
+    pub(super) fn has_read(&mut self, queued: Vec<MessageId>) {
+        self.is_read = true;
+        self.seen.extend(queued);
+    }
 }
 
 /// A batch that the store has answered.
@@ -180,15 +190,22 @@ impl Shard {
     }
 
     /// A session has come from elsewhere: for a while a second copy of a message is known.
-    pub(super) fn arrived(&mut self, slot: u32, after: u64) {
+    pub(super) fn arrived(&mut self, slot: u32, after: u64, is_collecting: bool) {
         let Some(entry) = self.sessions.get_mut(slot as usize) else { return };
-        entry.arrival = Some(Box::new(Arrival { after, seen: HashSet::default(), is_collecting: true }));
+        let arrival = Arrival { after, seen: HashSet::default(), is_collecting, is_read: false };
+        entry.arrival = Some(Box::new(arrival));
         let incarnation = entry.incarnation;
         self.later(ARRIVAL, move |shard| {
             if let Some(entry) = shard.entry(slot, incarnation) {
                 entry.arrival = None;
             }
         });
+    }
+
+    /// A session is back with its node: others may hold messages for it.
+    pub(super) fn came_back(&mut self, slot: u32) {
+        let last = self.sessions.get(slot as usize).map(|entry| entry.session.kept().last_seq);
+        self.arrived(slot, last.unwrap_or_default(), false);
     }
 
     /// Whether a session that came from elsewhere has this message already. To be asked once for each copy.

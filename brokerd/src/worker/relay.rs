@@ -5,18 +5,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hashbrown::HashMap;
-use mqtt::ReasonCode;
+use mqtt::message::SharedMessage;
 use mqtt::session::Delivery;
-use store::{Body, Sid};
+use mqtt::{MessageId, ReasonCode};
+use store::{Body, Sid, Store, StoreError};
 use tokio::sync::oneshot;
 
 use super::mailbox::Mail;
 use super::records;
-use super::shard::Shard;
+use super::shard::{Handle, Shard};
 use super::start::Workers;
 use crate::metrics::Metric;
 use crate::registry::{Reception, Relayed};
-use crate::router::{OnDelivered, Outcome};
+use crate::router::{Matches, OnDelivered, Outcome, Subscriber};
 
 impl Shard {
     /// The store says that these sessions are not this node's. Ends them here, and brings what the batch had for them to
@@ -112,7 +113,89 @@ fn read(bytes: &[u8], clock: records::WallClock) -> Option<Delivery> {
     Some(records::delivery(store::Stored { seq: 0, entry, message }, clock))
 }
 
+impl Shard {
+    /// Sessions here that came from elsewhere and get one of these messages, of which it is not known yet what they had
+    /// in their queues when they came.
+    fn unread(&mut self, messages: &[SharedMessage]) -> Vec<(u32, u32, Sid)> {
+        let mut slots: Vec<u32> = Vec::new();
+        for message in messages {
+            let mut matches = Matches::default();
+            self.shared.index.matches(message.topic(), &mut matches);
+            slots.extend(matches.local.iter().filter(|one| one.worker == self.worker).map(|one| one.session));
+        }
+        slots.sort_unstable();
+        slots.dedup();
+        let unread = |slot: u32| {
+            let entry = self.sessions.get(slot as usize)?;
+            let is_unread = entry.arrival.as_ref().is_some_and(|arrival| !arrival.is_read);
+            Some((slot, entry.incarnation, entry.sid?)).filter(|_| is_unread)
+        };
+        slots.into_iter().filter_map(unread).collect()
+    }
+
+    /// Delivers to sessions that came from elsewhere what they have not had.
+    fn rematch(&mut self, messages: &[SharedMessage], done: Arc<OnDelivered>) {
+        self.begin_turn();
+        for message in messages {
+            let mut matches = Matches::default();
+            self.shared.index.matches(message.topic(), &mut matches);
+            let came = |one: &Subscriber| {
+                let entry = self.sessions.get(one.session as usize).filter(|_| one.worker == self.worker);
+                entry.is_some_and(|entry| entry.arrival.is_some())
+            };
+            matches.local.retain(came);
+            matches.local.sort_unstable_by_key(|one| (one.session, one.serial));
+            self.deliver_here(message, &matches.local, None, true);
+        }
+        self.receipt(Some(done));
+    }
+}
+
+/// Messages that a node which is gone was to get. Some of them may have reached it, and be in the store.
+pub(super) async fn rematch(shard: Handle, messages: Vec<SharedMessage>, kept: oneshot::Sender<bool>) {
+    let Some(store) = shard.borrow().shared.store.clone() else { return };
+    let unread = shard.borrow_mut().unread(&messages);
+    for (slot, incarnation, sid) in unread {
+        let Ok(known) = identities(&store, sid).await else { return };
+        if let Some(arrival) = shard.borrow_mut().entry(slot, incarnation).and_then(|entry| entry.arrival.as_mut()) {
+            arrival.has_read(known);
+        }
+    }
+    let done = OnDelivered::new(move |outcome| {
+        let _ = kept.send(outcome == Outcome::Done); // who asked may have given up
+    });
+    shard.borrow_mut().rematch(&messages, done);
+}
+
+/// What is queued of a session.
+async fn identities(store: &Store, sid: Sid) -> Result<Vec<MessageId>, StoreError> {
+    const PAGE: usize = 256;
+    const PAGE_BYTES: usize = 1 << 20;
+    let (mut known, mut after) = (Vec::new(), 0);
+    loop {
+        let page = store.fetch(sid, after, PAGE, PAGE_BYTES).await?;
+        let Some(last) = page.last() else { return Ok(known) };
+        after = last.seq;
+        known.extend(page.iter().map(|stored| stored.message.id));
+    }
+}
+
 impl Workers {
+    /// See [`crate::registry::Owners::rematched`].
+    pub(super) async fn rematch_all(&self, messages: Vec<SharedMessage>) -> bool {
+        let mut waits = Vec::new();
+        for mailbox in self.boxes.iter() {
+            let (kept, is_kept) = oneshot::channel();
+            mailbox.post(Mail::Rematch(messages.clone(), kept));
+            waits.push(is_kept);
+        }
+        let mut is_kept = true;
+        for wait in waits {
+            is_kept &= wait.await.unwrap_or(false);
+        }
+        is_kept
+    }
+
     /// See [`crate::registry::Owners::relayed`].
     pub(super) async fn take_relayed(&self, relayed: Relayed) -> Reception {
         let worker = self.boxes.worker_of(&relayed.client_id);

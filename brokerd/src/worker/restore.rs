@@ -26,7 +26,10 @@ impl Shard {
     pub(super) fn restore(&mut self, restored: Restored) {
         self.begin_turn();
         for head in restored.sessions {
-            self.restore_session(head);
+            let Some((slot, _)) = self.restore_session(head) else { continue };
+            if self.journal.moves.is_shared {
+                self.came_back(slot);
+            }
         }
         restored.delayed.into_iter().for_each(|kept| self.restore_delayed(kept));
         self.flush();

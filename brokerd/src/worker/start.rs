@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use mqtt::codec::Limits;
+use mqtt::message::SharedMessage;
 use mqtt::session::{Capabilities, Priorities, QueueLimits, ServerLimits, SessionLimits, WhenFull};
 use parking_lot::Mutex;
 use store::Store;
@@ -23,7 +24,7 @@ use super::mailbox::{Boxes, Mail};
 use super::restore::Restored;
 use super::rewrite::Rewrite;
 use super::shard::{Handle, Settings, Shard, Shared};
-use super::{attach, flush, greet, timers};
+use super::{attach, flush, following, greet, relay, timers};
 use crate::access::Access;
 use crate::config::{self, Config};
 use crate::listener::{Clients, Connected};
@@ -216,6 +217,10 @@ impl Owners for Workers {
         Box::pin(self.take_relayed(relayed))
     }
 
+    fn rematched(&self, messages: Vec<SharedMessage>) -> Boxed<'_, bool> {
+        Box::pin(self.rematch_all(messages))
+    }
+
     fn end_turns(&self) -> Boxed<'_, ()> {
         Box::pin(self.end_all_turns())
     }
@@ -262,6 +267,12 @@ async fn run(
             match one {
                 Mail::Accepted(accepted) => drop(tokio::task::spawn_local(greet::greet(shard.clone(), accepted))),
                 Mail::Attach(handover) => drop(tokio::task::spawn_local(attach::attach(shard.clone(), *handover))),
+                Mail::Rematch(messages, done) => {
+                    drop(tokio::task::spawn_local(relay::rematch(shard.clone(), messages, done)));
+                }
+                Mail::Adopt(head, done) => {
+                    drop(tokio::task::spawn_local(following::adopt(shard.clone(), *head, done)));
+                }
                 // What came with it is carried out first: dropped, it would be acknowledged to who sent it.
                 Mail::Shutdown(done) => farewell = Some(done),
                 other => shard.borrow_mut().handle(other),
@@ -288,7 +299,11 @@ impl Shard {
             Mail::Uncongested => self.resume_paused(),
             Mail::Superseded(client_id, loss, done) => self.superseded(&client_id, loss, done),
             Mail::Ask(question) => question(self),
-            Mail::Accepted(_) | Mail::Attach(_) | Mail::Shutdown(_) => {} // these need the runtime: see `run`
+            Mail::Accepted(_)
+            | Mail::Attach(_)
+            | Mail::Shutdown(_)
+            | Mail::Rematch(..)
+            | Mail::Adopt(..) => {} // these need the runtime: see `run`
         }
     }
 

@@ -20,6 +20,8 @@ pub(super) struct Turn {
     pub(super) paused: HashSet<(u32, u32), foldhash::fast::RandomState>,
     /// Peers that are up, and those that are to get everything, as of the last socket read.
     pub(super) up: PeerSet,
+    /// Those of `up` that are not gone.
+    pub(super) living: PeerSet,
     pub(super) flood: PeerSet,
     pub(super) matches: Matches,
     pub(super) to_workers: Vec<Vec<router::Delivery>>,
@@ -54,6 +56,7 @@ impl Turn {
             promised: Vec::new(),
             paused: HashSet::default(),
             up: PeerSet::default(),
+            living: PeerSet::default(),
             flood: PeerSet::default(),
             matches: Matches::default(),
             to_workers: (0..workers).map(|_| Vec::new()).collect(),

@@ -27,9 +27,11 @@ impl Line {
         self.is_cut.store(true, Ordering::Release);
     }
 
-    fn far(&self) -> Result<&dyn Backend, StoreError> {
-        let is_cut = self.is_cut.load(Ordering::Acquire);
-        if is_cut { Err(StoreError::Down("its line is cut".into())) } else { Ok(&*self.store) }
+    async fn far(&self) -> &dyn Backend {
+        if self.is_cut.load(Ordering::Acquire) {
+            std::future::pending::<()>().await;
+        }
+        &*self.store
     }
 }
 
@@ -39,13 +41,13 @@ impl Backend for Line {
         self.store.caps()
     }
     async fn apply(&self, batches: &[&[Op]], is_durable: bool) -> Result<Vec<Outcome>, StoreError> {
-        self.far()?.apply(batches, is_durable).await
+        self.far().await.apply(batches, is_durable).await
     }
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
-        self.far()?.claim(claim).await
+        self.far().await.claim(claim).await
     }
     async fn fetch(&self, sid: Sid, after: u64, max_n: usize, max_bytes: usize) -> Result<Vec<Stored>, StoreError> {
-        self.far()?.fetch(sid, after, max_n, max_bytes).await
+        self.far().await.fetch(sid, after, max_n, max_bytes).await
     }
     async fn scan_sessions(
         &self,
@@ -53,23 +55,23 @@ impl Backend for Line {
         limit: usize,
         with_queues: bool,
     ) -> Result<Page<SessionHead, Sid>, StoreError> {
-        self.far()?.scan_sessions(after, limit, with_queues).await
+        self.far().await.scan_sessions(after, limit, with_queues).await
     }
     async fn scan_retained(&self, after: Option<&str>, limit: usize) -> Result<Page<Retained, Box<str>>, StoreError> {
-        self.far()?.scan_retained(after, limit).await
+        self.far().await.scan_retained(after, limit).await
     }
     async fn scan_delayed(
         &self,
         after: Option<MessageId>,
         limit: usize,
     ) -> Result<Page<Delayed, MessageId>, StoreError> {
-        self.far()?.scan_delayed(after, limit).await
+        self.far().await.scan_delayed(after, limit).await
     }
     async fn expire(&self, now: UnixMillis, limit: usize) -> Result<Expired, StoreError> {
-        self.far()?.expire(now, limit).await
+        self.far().await.expire(now, limit).await
     }
     async fn maintain(&self) -> Result<bool, StoreError> {
-        self.far()?.maintain().await
+        self.far().await.maintain().await
     }
     fn stats(&self) -> BackendStats {
         self.store.stats()

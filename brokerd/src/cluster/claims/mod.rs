@@ -120,6 +120,31 @@ impl Claims {
         self.engine.lock().is_complete()
     }
 
+    /// The node that takes a session whose owner is gone.
+    #[must_use]
+    pub fn heir(&self, client_id: &str) -> String {
+        self.engine.lock().view().registrar(client_id).to_owned()
+    }
+
+    /// This node has those sessions of a node that is gone which fall to it, and every node routes to them.
+    pub fn set_adopted(&self, node: &str) {
+        let mut engine = self.engine.lock();
+        if !engine.view().contains(node) {
+            engine.adopted.insert(node.to_owned());
+        }
+    }
+
+    /// Whether [`Claims::set_adopted`] was said of a node since the live nodes changed last.
+    #[must_use]
+    pub fn has_adopted(&self, node: &str) -> bool {
+        self.engine.lock().adopted.contains(node)
+    }
+
+    /// The workers, once they are there.
+    pub(super) fn owners(&self) -> Option<Arc<dyn Owners>> {
+        self.owners.get().cloned()
+    }
+
     /// How many rows this node holds as a registrar.
     #[must_use]
     pub fn rows(&self) -> usize {
@@ -169,6 +194,10 @@ impl Claims {
             request::What::LetGo(pb::LetGo { client_id, epoch }) => {
                 self.on_let_go(&Arc::from(client_id), Epoch(epoch)).await;
                 done
+            }
+            request::What::Adopted(pb::Adopted { node }) => {
+                let held = u64::from(self.engine.lock().adopted.contains(&node));
+                reply::What::Done(Done { held })
             }
             request::What::Drain(pb::Drain { node }) => {
                 self.on_drain(&node).await;

@@ -68,6 +68,25 @@ impl Claims {
         }
     }
 
+    /// Whether every live node, this one too, has taken its part of the sessions of a node that is gone.
+    pub async fn all_have_adopted(&self, node: &str) -> bool {
+        let (is_here, others) = {
+            let engine = self.engine.lock();
+            (engine.adopted.contains(node), engine.others().map(str::to_owned).collect::<Vec<_>>())
+        };
+        if !is_here {
+            return false;
+        }
+        for other in others {
+            let asked = request::What::Adopted(pb::Adopted { node: node.to_owned() });
+            let answer = self.ask(&other, asked, Instant::now() + self.timeout).await;
+            if !matches!(answer, Some(reply::What::Done(pb::Done { held: 1 }))) {
+                return false;
+            }
+        }
+        true
+    }
+
     pub(super) async fn on_relay(&self, relay: pb::Relay) -> reply::What {
         let pb::Relay { client_id, sid, entries } = relay;
         let entries = entries.into_iter().map(Into::into).collect();

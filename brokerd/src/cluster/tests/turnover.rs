@@ -39,6 +39,7 @@ async fn start(node: &str, cluster: &str, secret: &str, seeds: &[&Member]) -> Me
     let remembered = Arc::new(Mutex::new(Vec::new()));
     let (seeds_of_node, generations) = (remembered.clone(), AtomicU64::new(100));
     let inputs = Inputs {
+        sessions_move: false,
         clock: Arc::new(Clock::new(0, settings.max_clock_skew)),
         settings,
         node: node.to_owned(),
