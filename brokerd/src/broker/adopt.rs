@@ -9,6 +9,7 @@ use store::{SessionHead, Store, StoreError};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::pulse::Pulse;
 use crate::cluster::{Cluster, MemberState};
 use crate::worker::Workers;
 
@@ -35,28 +36,30 @@ impl Adopter {
 
     async fn watch(&self) {
         let begun = tokio::time::Instant::now();
-        let (mut looks, mut seen) = (self.cluster.looks(), BTreeSet::new());
-        let (mut is_due, mut was_patient) = (false, false);
+        let own = self.cluster.members().into_iter().find(|member| member.is_self).map(|member| member.name);
+        let mut pulse = Pulse::new(&own.unwrap_or_default());
+        let (mut looks, mut done) = (self.cluster.looks(), None);
         while looks.changed().await.is_ok() {
+            if let Err(error) = pulse.beat(&self.store).await {
+                tracing::debug!(%error, "no signs of life in the store");
+                continue;
+            }
             let live = self.live();
-            // Also who came changes what falls to whom: what another began to take may be left.
-            is_due |= live != seen;
-            seen = live;
+            let dead: BTreeSet<String> = self.gone(&live).into_iter().filter(|node| pulse.is_silent(node)).collect();
             let is_patient = begun.elapsed() >= self.patience;
-            is_due |= is_patient && !was_patient;
-            was_patient = is_patient;
+            // Also who came changes what falls to whom: what another began to take may be left.
+            let now = (live, dead, is_patient);
             let claims = self.cluster.claims();
-            let is_left = |node: &Arc<str>| !seen.contains(&**node) && !claims.has_adopted(node);
-            is_due |= self.cluster.orphaned().iter().any(is_left);
-            if is_due {
-                match self.pass(&seen, is_patient).await {
-                    Ok(()) => is_due = self.live() != seen,
+            let is_left = now.1.iter().any(|node| !claims.has_adopted(node));
+            if is_left || done.as_ref() != Some(&now) {
+                done = match self.pass(&now.0, &now.1, is_patient, &pulse).await {
+                    Ok(()) => Some(now),
                     Err(error) => {
                         tracing::warn!(%error, "sessions of nodes that are gone cannot be taken yet");
                         tokio::time::sleep(PAUSE).await;
-                        continue;
+                        None
                     }
-                }
+                };
             }
             self.release().await;
         }
@@ -69,15 +72,21 @@ impl Adopter {
         members.filter(|member| member.is_self || is_live(member.state)).map(|member| member.name).collect()
     }
 
-    /// Takes what falls to this node of the sessions whose node is down; of one that was never seen once it was
+    /// Takes what falls to this node of the sessions whose node is dead; of one that was never seen once it was
     /// waited for.
-    async fn pass(&self, live: &BTreeSet<String>, is_patient: bool) -> Result<(), StoreError> {
-        let down: BTreeSet<String> = self.gone(live);
+    async fn pass(
+        &self,
+        live: &BTreeSet<String>,
+        dead: &BTreeSet<String>,
+        is_patient: bool,
+        pulse: &Pulse,
+    ) -> Result<(), StoreError> {
         let claims = self.cluster.claims();
         let own = self.cluster.members().into_iter().find(|member| member.is_self).map(|member| member.name);
         let own = own.unwrap_or_default();
         let is_ours = |head: &SessionHead| {
-            let is_orphan = down.contains(&*head.node) || (is_patient && !live.contains(&*head.node));
+            let is_unknown = || is_patient && !live.contains(&*head.node) && pulse.is_silent(&head.node);
+            let is_orphan = dead.contains(&*head.node) || is_unknown();
             is_orphan && head.record.is_some() && claims.heir(&head.client_id) == own
         };
         let (mut after, mut taking, mut count) = (None, JoinSet::new(), 0_u64);
@@ -101,7 +110,7 @@ impl Adopter {
             tracing::info!(sessions = count, "took sessions of nodes that are gone");
         }
         if self.live() == *live {
-            down.iter().for_each(|node| claims.set_adopted(node));
+            dead.iter().for_each(|node| claims.set_adopted(node));
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ mod adopt;
 mod clustered;
 mod glue;
 mod keep;
+mod pulse;
 mod upkeep;
 
 use std::sync::Arc;

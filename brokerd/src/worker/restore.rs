@@ -54,7 +54,7 @@ impl Shard {
             ..ClientView::default()
         };
         let messages = head.queue.into_iter().map(|waiting| message(waiting, clock));
-        let session = Session::restore(client_id.clone(), kept, head.received, messages, clock.now);
+        let session = Session::restore(client_id, kept, head.received, messages, clock.now);
         let slot = self.insert(session, identity, view);
         if let Some(entry) = self.sessions.get_mut(slot as usize) {
             entry.sid = Some(head.sid);
