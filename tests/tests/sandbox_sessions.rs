@@ -183,3 +183,30 @@ async fn a_client_that_comes_back_at_once_after_its_node_died_misses_nothing_tha
     }
     panel.expect_silence().await;
 }
+
+/// Killed and back before anybody took its sessions, then killed for long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_comes_back_has_the_sessions_that_were_left_and_not_those_that_were_taken() {
+    let mut sandbox = Sandbox::start_sharing(2, CUT).await;
+    let mut pump = Raw::connect(sandbox.nodes[0].mqtt, &Connect::v5("pump")).await.patient(SOON * 3);
+    let mut panel = Raw::connect(sandbox.nodes[1].mqtt, &Connect::v5("panel").persistent()).await;
+    panel.subscribe("t", 1).await;
+    panel.abandon();
+    pump.publish("t", b"before", 1).await;
+    sandbox.nodes[1].kill();
+    sandbox.restart(1).await;
+    pump.publish("t", b"after the restart", 1).await;
+    let mut panel = resume(&sandbox, 1, "panel").await;
+    assert_eq!(panel.receive().await.text(), "before");
+    assert_eq!(panel.receive().await.text(), "after the restart");
+    panel.publish("fence", b"", 1).await; // its acknowledgements are kept by then
+    panel.disconnect().await;
+    sandbox.nodes[1].kill();
+    pump.publish("t", b"to who took it", 1).await; // acknowledged once somebody has
+    sandbox.restart(1).await;
+    pump.publish("t", b"after the second restart", 1).await;
+    let mut panel = resume(&sandbox, 1, "panel").await;
+    assert_eq!(panel.receive().await.text(), "to who took it");
+    assert_eq!(panel.receive().await.text(), "after the second restart");
+    panel.expect_silence().await;
+}

@@ -81,6 +81,15 @@ impl Sandbox {
         self.seed = self.seed.or(Some(advertise));
     }
 
+    /// A node that was killed is back, with nothing but its name.
+    pub async fn restart(&mut self, number: usize) {
+        drop(self.nodes.remove(number)); // waits for its end
+        let relay = Relay::open(self.cut.clone()).await;
+        let line = self.store.clone().map(Line::to);
+        let node = Inhabitant::start(number, relay, self.seed, &self.settings, line).await;
+        self.nodes.insert(number, node);
+    }
+
     /// Cuts every link between the nodes.
     pub fn cut(&self) {
         self.cut.set(true);
