@@ -83,7 +83,8 @@ impl Core {
                 continue;
             }
             // Shared groups choose another member, as ever: only at QoS 2 what was sent could be a second copy.
-            let is_for_groups = |outbound: &Outbound| outbound.share.as_ref().is_some_and(|share| !share.serve.is_empty());
+            let is_for_groups =
+                |outbound: &Outbound| outbound.share.as_ref().is_some_and(|share| !share.serve.is_empty());
             let mut released = Released::default();
             for outbound in frame {
                 let (lost, is_plain) = (released.lost, !is_for_groups(&outbound));

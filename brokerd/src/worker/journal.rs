@@ -199,12 +199,7 @@ impl Shard {
     }
 
     /// The store has answered a batch. What it refused because the session is another node's is brought there first.
-    pub(super) fn kept(
-        &mut self,
-        number: u64,
-        result: Result<Outcome, StoreError>,
-        receipts: Vec<Arc<OnDelivered>>,
-    ) {
+    pub(super) fn kept(&mut self, number: u64, result: Result<Outcome, StoreError>, receipts: Vec<Arc<OnDelivered>>) {
         self.begin_turn();
         let failure = match &result {
             Ok(outcome) if outcome.is_full => Some(ReasonCode::QuotaExceeded),

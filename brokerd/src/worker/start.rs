@@ -29,9 +29,7 @@ use crate::access::Access;
 use crate::config::{self, Config};
 use crate::listener::{Clients, Connected};
 use crate::metrics::{Counters, Metrics};
-use crate::registry::{
-    Boxed, Elsewhere, Epoch, Holder, Loss, OwnedPage, Owners, Reception, Relayed, exclusive_filter,
-};
+use crate::registry::{Boxed, Elsewhere, Epoch, Holder, Loss, OwnedPage, Owners, Reception, Relayed, exclusive_filter};
 use crate::retain::Retained;
 use crate::router::{Forward, Index, Mailboxes};
 use crate::transport::StdSocket;
@@ -299,11 +297,7 @@ impl Shard {
             Mail::Uncongested => self.resume_paused(),
             Mail::Superseded(client_id, loss, done) => self.superseded(&client_id, loss, done),
             Mail::Ask(question) => question(self),
-            Mail::Accepted(_)
-            | Mail::Attach(_)
-            | Mail::Shutdown(_)
-            | Mail::Rematch(..)
-            | Mail::Adopt(..) => {} // these need the runtime: see `run`
+            Mail::Accepted(_) | Mail::Attach(_) | Mail::Shutdown(_) | Mail::Rematch(..) | Mail::Adopt(..) => {} // these need the runtime: see `run`
         }
     }
 
