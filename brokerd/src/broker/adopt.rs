@@ -9,7 +9,7 @@ use store::{SessionHead, Store, StoreError};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::pulse::Pulse;
+use super::pulse::{self, Pulse};
 use crate::cluster::{Cluster, MemberState};
 use crate::worker::Workers;
 
@@ -31,16 +31,19 @@ pub(super) struct Adopter {
 impl Adopter {
     /// Runs until `stop`.
     pub(super) async fn run(self, stop: CancellationToken) {
-        let _ = stop.run_until_cancelled(self.watch()).await;
+        let own = self.cluster.members().into_iter().find(|member| member.is_self).map(|member| member.name);
+        let own = own.unwrap_or_default();
+        // Side by side: a node that has much to take is not silent meanwhile.
+        let both = async { tokio::join!(self.watch(&own), pulse::beat(&self.store, &own)) };
+        let _ = stop.run_until_cancelled(both).await;
     }
 
-    async fn watch(&self) {
+    async fn watch(&self, own: &str) {
         let begun = tokio::time::Instant::now();
-        let own = self.cluster.members().into_iter().find(|member| member.is_self).map(|member| member.name);
-        let mut pulse = Pulse::new(&own.unwrap_or_default());
+        let mut pulse = Pulse::default();
         let (mut looks, mut done) = (self.cluster.looks(), None);
         while looks.changed().await.is_ok() {
-            if let Err(error) = pulse.beat(&self.store).await {
+            if let Err(error) = pulse.look(&self.store).await {
                 tracing::debug!(%error, "no signs of life in the store");
                 continue;
             }
@@ -52,7 +55,7 @@ impl Adopter {
             let claims = self.cluster.claims();
             let is_left = now.1.iter().any(|node| !claims.has_adopted(node));
             if is_left || done.as_ref() != Some(&now) {
-                done = match self.pass(&now.0, &now.1, is_patient, &pulse).await {
+                done = match self.pass((own, &now.0), &now.1, is_patient, &pulse).await {
                     Ok(()) => Some(now),
                     Err(error) => {
                         tracing::warn!(%error, "sessions of nodes that are gone cannot be taken yet");
@@ -76,14 +79,12 @@ impl Adopter {
     /// waited for.
     async fn pass(
         &self,
-        live: &BTreeSet<String>,
+        (own, live): (&str, &BTreeSet<String>),
         dead: &BTreeSet<String>,
         is_patient: bool,
         pulse: &Pulse,
     ) -> Result<(), StoreError> {
         let claims = self.cluster.claims();
-        let own = self.cluster.members().into_iter().find(|member| member.is_self).map(|member| member.name);
-        let own = own.unwrap_or_default();
         let is_ours = |head: &SessionHead| {
             let is_unknown = || is_patient && !live.contains(&*head.node) && pulse.is_silent(&head.node);
             let is_orphan = dead.contains(&*head.node) || is_unknown();

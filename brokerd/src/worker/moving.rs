@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hashbrown::HashSet;
@@ -14,7 +15,7 @@ use super::mailbox::Mail;
 use super::shard::Shard;
 use super::start::Workers;
 use crate::metrics::Metric;
-use crate::registry::{Epoch, Loss};
+use crate::registry::{Boxed, Epoch, Loss, exclusive_filter};
 use crate::router::OnDelivered;
 
 /// How long a session that was handed over stays, if its new owner does not say that it may go.
@@ -250,6 +251,27 @@ impl Shard {
 }
 
 impl Workers {
+    /// See [`crate::registry::Owners::superseded`].
+    pub(super) fn supersede(&self, client_id: &Arc<str>, loss: Loss) -> Boxed<'_, ()> {
+        if let Some(filter) = exclusive_filter(client_id) {
+            if let Some(loser) = self.exclusives.superseded(client_id, loss.epoch) {
+                let (worker, filter) = (self.boxes.worker_of(&loser), filter.to_owned());
+                let lose = move |shard: &mut Shard| shard.exclusive_lost(&loser, &filter);
+                self.boxes.of(worker).post(Mail::Ask(Box::new(lose)));
+            }
+            return Box::pin(std::future::ready(()));
+        }
+        let (done, is_done) = oneshot::channel();
+        let worker = self.boxes.worker_of(client_id);
+        self.boxes.of(worker).post(Mail::Superseded(client_id.clone(), loss, done));
+        // Only who hands over what is kept is worth waiting for.
+        if self.hands_over.load(Ordering::Relaxed) {
+            Box::pin(async { drop(is_done.await) }) // a worker that is gone has said why
+        } else {
+            Box::pin(std::future::ready(()))
+        }
+    }
+
     /// Every worker ends its turn: what it has matched is in the queues to workers and peers.
     pub(super) async fn end_all_turns(&self) {
         for worker in 0..self.boxes.iter().len() {

@@ -69,7 +69,7 @@ pub struct Workers {
     delayed: Arc<Budget>,
     pub(super) exclusives: Arc<Exclusives>,
     /// Whether all nodes share the store.
-    hands_over: Arc<AtomicBool>,
+    pub(super) hands_over: Arc<AtomicBool>,
 }
 
 impl Workers {
@@ -196,19 +196,7 @@ impl Clients for Workers {
 
 impl Owners for Workers {
     fn superseded(&self, client_id: &Arc<str>, loss: Loss) -> Boxed<'_, ()> {
-        let (done, is_done) = oneshot::channel();
-        let wait = Box::pin(async { drop(is_done.await) }); // a worker that is gone has said why
-        if let Some(filter) = exclusive_filter(client_id) {
-            let Some(loser) = self.exclusives.superseded(client_id, loss.epoch) else { return wait };
-            let (worker, filter) = (self.boxes.worker_of(&loser), filter.to_owned());
-            let lose = move |shard: &mut Shard| shard.exclusive_lost(&loser, &filter);
-            self.boxes.of(worker).post(Mail::Ask(Box::new(lose)));
-            return Box::pin(std::future::ready(()));
-        }
-        let worker = self.boxes.worker_of(client_id);
-        self.boxes.of(worker).post(Mail::Superseded(client_id.clone(), loss, done));
-        // Only who hands over what is kept is worth waiting for.
-        if self.hands_over.load(Ordering::Relaxed) { wait } else { Box::pin(std::future::ready(())) }
+        self.supersede(client_id, loss)
     }
 
     fn relayed(&self, relayed: Relayed) -> Boxed<'_, Reception> {
