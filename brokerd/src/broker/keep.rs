@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use store::{Backend, Commit, DiskSettings, Settings, Store, StoreError};
+use store::{Backend, Commit, DiskSettings, SessionHead, Settings, Store, StoreError};
 use tokio::runtime::Handle;
 
 use super::Foundation;
@@ -125,7 +125,8 @@ pub(super) async fn restore(base: &Foundation) -> anyhow::Result<Vec<Restored>> 
     let begun = Instant::now();
     sessions(base, store, &mut restored).await?;
     let retained = retained(base, store).await?;
-    let delayed = delayed(store, &mut restored).await?;
+    // Of a shared store every node would publish them: see `adopt`.
+    let delayed = if store.caps().is_shared { 0 } else { delayed(store, &mut restored).await? };
     let sessions: usize = restored.iter().map(|one| one.sessions.len()).sum();
     let millis = begun.elapsed().as_millis();
     tracing::info!(sessions, retained, delayed, millis, "what the store kept is back");
@@ -133,10 +134,13 @@ pub(super) async fn restore(base: &Foundation) -> anyhow::Result<Vec<Restored>> 
 }
 
 async fn sessions(base: &Foundation, store: &Store, restored: &mut [Restored]) -> Result<(), StoreError> {
+    let is_shared = store.caps().is_shared;
     let mut after = None;
     loop {
         let page = store.scan_sessions(after, PAGE, true).await?;
-        for head in page.items {
+        // Where all nodes share the store, what others had is theirs, or comes later: see `adopt`.
+        let is_own = |head: &SessionHead| !is_shared || *head.node == *base.name;
+        for head in page.items.into_iter().filter(is_own) {
             let worker = usize::from(base.workers.worker_of(&head.client_id));
             restored[worker].sessions.push(head);
         }

@@ -1,9 +1,11 @@
 //! The composition root: builds the rooms in order, wires them, and ends them in order. Decides nothing itself.
 
+mod adopt;
 mod clustered;
 mod glue;
 mod import;
 mod keep;
+mod pulse;
 mod upkeep;
 
 use std::sync::Arc;
@@ -44,6 +46,15 @@ pub struct Broker {
     upkeep: CancellationToken,
 }
 
+/// What a node is given beside its configuration.
+#[derive(Default)]
+pub struct Given {
+    /// Mechanisms of enhanced authentication. The program has none yet.
+    pub mechanisms: Vec<Arc<dyn Mechanism>>,
+    /// The store, instead of the one that the configuration names: several nodes of a process can share one.
+    pub store: Option<Arc<Store>>,
+}
+
 /// What the rooms share.
 struct Foundation {
     name: String,
@@ -67,19 +78,15 @@ impl Broker {
     /// # Errors
     /// With the key of what cannot be had.
     pub async fn start(config: &Config, waiting: impl FnOnce(&Self)) -> anyhow::Result<Self> {
-        Self::start_with(config, Vec::new(), waiting).await
+        Self::start_with(config, Given::default(), waiting).await
     }
 
-    /// The same, with mechanisms of enhanced authentication. The program has none yet.
+    /// The same, with what only the library can be given.
     ///
     /// # Errors
     /// As [`Self::start`].
-    pub async fn start_with(
-        config: &Config,
-        mechanisms: Vec<Arc<dyn Mechanism>>,
-        waiting: impl FnOnce(&Self),
-    ) -> anyhow::Result<Self> {
-        let base = Foundation::lay(config, mechanisms).await?;
+    pub async fn start_with(config: &Config, given: Given, waiting: impl FnOnce(&Self)) -> anyhow::Result<Self> {
+        let base = Foundation::lay(config, given).await?;
         let listeners = Arc::new(Listeners::bind(&config.listeners, Arc::new(base.workers.clone()))?);
         let cluster = match config.cluster.secret {
             Some(_) => Some(clustered::start(config, &base).await?),
@@ -100,6 +107,11 @@ impl Broker {
             base.started,
             upkeep.clone(),
         ));
+        if let (Some(cluster), Some(store)) = (&cluster, base.store.clone().filter(|store| store.caps().is_shared)) {
+            let (cluster, workers) = (cluster.clone(), base.workers.clone());
+            let adopter = adopt::Adopter { store, cluster, workers, patience: config.cluster.down_after };
+            tasks.spawn(adopter.run(upkeep.clone()));
+        }
         let (access, workers, metrics, store) = (base.access, base.workers, base.metrics, base.store);
         let broker = Self { listeners, metrics, cluster, admin, access, workers, store, tasks, upkeep };
         if let Some(cluster) = &broker.cluster {
@@ -194,7 +206,7 @@ impl Broker {
 }
 
 impl Foundation {
-    async fn lay(config: &Config, mechanisms: Vec<Arc<dyn Mechanism>>) -> anyhow::Result<Self> {
+    async fn lay(config: &Config, given: Given) -> anyhow::Result<Self> {
         let data = DataDir::open(&config.node.data_dir)?;
         let generation = data.next_generation(wall_nanos())?;
         Ok(Self {
@@ -209,9 +221,12 @@ impl Foundation {
                 max_bytes: config.persistence.max_retained_bytes,
             })),
             system: sys::store(),
-            access: Access::load_with(&config.auth, mechanisms)?,
+            access: Access::load_with(&config.auth, given.mechanisms)?,
             workers: Workers::new(&config.node),
-            store: keep::open(config).await?,
+            store: match given.store {
+                Some(store) => Some(store),
+                None => keep::open(config).await?,
+            },
             started: keep::beginning_of_time(),
         })
     }

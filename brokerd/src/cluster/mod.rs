@@ -17,6 +17,7 @@ mod handshake;
 mod identity;
 mod inbound;
 mod lease;
+mod orphans;
 mod overseer;
 mod peer;
 mod queue;

@@ -164,12 +164,21 @@ impl Overseer {
             if standing.is_lost(now, settings.down_after) {
                 tracing::warn!(peer = %peer.name, "is down");
                 peer.standing.lock().down_since = Some(now);
-                core.drop_peer(peer);
+                if core.parts.sessions_move && core.hot.up().contains(peer.slot) {
+                    core.hot.set_held(peer.slot, true);
+                    core.end_lease(peer);
+                } else {
+                    core.drop_peer(peer);
+                }
             }
             return;
         };
         if now.saturating_duration_since(down_since) < settings.route_grace {
             return;
+        }
+        if core.hot.held().contains(peer.slot) {
+            core.drop_peer(peer);
+            core.give_up(&peer.name);
         }
         if peer.remote.lock().len() > 0 {
             core.clear_rows(peer);
@@ -207,7 +216,8 @@ impl Overseer {
 
     /// The nodes that client ids are shared out among: this one and those that are up.
     fn live(&self) -> Vec<String> {
-        let up = self.core.hot.up();
+        let (up, held) = (self.core.hot.up(), self.core.hot.held());
+        let up = held.iter().fold(up, crate::router::PeerSet::without);
         let peers = self.core.all_peers();
         let names = peers.iter().filter(|peer| up.contains(peer.slot)).map(|peer| peer.name.to_string());
         std::iter::once(self.core.parts.identity.node.clone()).chain(names).collect()

@@ -60,6 +60,8 @@ pub struct Inputs {
     pub max_packet_size: u32,
     /// Version of this software.
     pub version: String,
+    /// Whether all nodes share a store, so that another node takes the sessions of one that is gone.
+    pub sessions_move: bool,
 }
 
 /// Why the cluster did not start.
@@ -137,6 +139,7 @@ impl Cluster {
             index: inputs.index,
             mailboxes: inputs.mailboxes,
             tally: Tally::new(inputs.metrics.block()),
+            sessions_move: inputs.sessions_move,
         };
         let core = Arc::new(Core::new(parts, inputs.generation, address));
         let claims = Claims::new(
@@ -149,6 +152,7 @@ impl Cluster {
             Arc::new(ClaimLinks(Arc::downgrade(&core))),
         );
         core.handlers.write().claims = Arc::downgrade(&claims);
+        core.handlers.write().core = Arc::downgrade(&core);
         let shared = Arc::new(Shared {
             core: core.clone(),
             bound,
@@ -258,6 +262,17 @@ impl Cluster {
     /// Who answers other nodes' management APIs.
     pub fn answer_with(&self, answer: Arc<dyn Answer>) {
         self.shared.core.handlers.write().admin = Some(answer);
+    }
+
+    /// The nodes that are gone and for whose sessions messages are held.
+    #[must_use]
+    pub fn orphaned(&self) -> Vec<Arc<str>> {
+        self.shared.core.orphaned()
+    }
+
+    /// Brings what is held for the sessions of a node that is gone to those who have them now.
+    pub async fn rematch(&self, node: &str) {
+        self.shared.core.rematch(node).await;
     }
 
     /// The registry of client ids: give it the workers by `serve` before waiting for [`Cluster::ready`].

@@ -55,6 +55,9 @@ impl Shard {
                 self.counters.add(Metric::DeliveryDroppedNoLocal, u64::from(from == Some(slot)));
                 continue;
             };
+            if self.is_second_copy(slot, message.id) {
+                continue;
+            }
             self.step(slot, |session, limits, now, out| session.deliver(delivery, limits, now, out));
         }
     }

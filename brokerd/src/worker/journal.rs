@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use super::conn::Conn;
 use super::joint::{self, Joint};
 use super::mailbox::{Boxes, Mail};
+use super::moving::{Answer, Moves};
 use super::records;
 use super::route::receipt;
 use super::shard::Shard;
@@ -51,6 +52,8 @@ pub(super) struct Journal {
     has_failed: bool,
     /// Connections that hold bytes back, by the batch they wait for.
     held: VecDeque<(u64, Vec<(u32, u32)>)>,
+    /// Where all nodes share the store: who has to be told of what happens to it here.
+    pub(super) moves: Moves,
 }
 
 /// A batch that may have to wait.
@@ -63,9 +66,24 @@ struct Ready {
 }
 
 impl Journal {
+    /// Empty; `is_shared` is whether all nodes share the store.
+    pub(super) fn new(is_shared: bool) -> Self {
+        Self { moves: Moves::new(is_shared), ..Self::default() }
+    }
+
     /// Answers the number of the batch that what is written now has to wait for.
     pub(super) fn pending(&self) -> Option<u64> {
         (self.last > self.answered).then_some(self.last)
+    }
+
+    /// The number of the last batch that the store was given, and whether it has answered it.
+    pub(super) const fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Whether the store has answered a batch.
+    pub(super) const fn has_answered(&self, batch: u64) -> bool {
+        self.answered >= batch
     }
 
     /// What is added from here on can be told from what was there.
@@ -133,11 +151,15 @@ impl Shard {
             return self.out.changes.clear();
         };
         let Some(sid) = entry.sid else { return self.out.changes.clear() };
-        let (epoch, ops) = (entry.epoch.0, &mut self.journal.ops);
+        let (epoch, ops, moves) = (entry.epoch.0, &mut self.journal.ops, &mut self.journal.moves);
         for change in self.out.changes.drain(..) {
             match change {
                 Change::Queued { seq, delivery, id } => {
-                    ops.push(Op::Enqueue { sid, epoch, seq, entry: records::entry(delivery, clock) });
+                    let queued = records::entry(delivery, clock);
+                    if moves.is_shared {
+                        moves.copy(sid, entry.session.client_id(), &queued);
+                    }
+                    ops.push(Op::Enqueue { sid, epoch, seq, entry: queued });
                     ops.extend(id.map(|packet_id| Op::Sent { sid, epoch, seq, packet_id }));
                 }
                 Change::Sent { seq, id } => ops.push(Op::Sent { sid, epoch, seq, packet_id: id }),
@@ -182,6 +204,8 @@ impl Shard {
         let Some(entry) = self.sessions.get_mut(slot as usize) else { return };
         let Some(sid) = entry.sid.take() else { return };
         entry.session.keep(false);
+        self.by_sid.remove(&sid);
+        let Some(entry) = self.sessions.get(slot as usize) else { return };
         let (epoch, incarnation) = (entry.epoch.0, entry.incarnation);
         self.journal.unsaved.remove(&(slot, incarnation));
         self.note(Op::DropSession { sid, epoch });
@@ -235,6 +259,7 @@ impl Shard {
         let Ready { number, mut ops, receipts, joints } = ready;
         let Some(store) = self.shared.store.clone() else { return };
         share_bodies(&mut ops);
+        self.journal.moves.submitted(number);
         let (worker, boxes) = (self.worker, self.shared.boxes.clone());
         let done = Box::new(move |result: Result<Outcome, StoreError>| {
             let result = result.map(|outcome| Outcome {
@@ -244,8 +269,10 @@ impl Shard {
             if !matches!(&result, Ok(outcome) if !outcome.is_full) {
                 receipts.iter().for_each(|receipt| receipt.fail());
             }
-            drop(receipts);
-            boxes.of(worker).post(Mail::Kept(number, result));
+            // What the store refused because a session has moved is brought on first.
+            let has_moved = matches!(&result, Ok(outcome) if !outcome.fenced.is_empty());
+            let receipts = if has_moved { receipts } else { Vec::new() };
+            boxes.of(worker).post(Mail::Kept(number, result, receipts));
         });
         if let Err(refused) = store.submit(Batch { ops, done }) {
             (refused.done)(Err(StoreError::Full));
@@ -273,16 +300,35 @@ impl Shard {
         self.turn.promised = promised; // keeps its memory
     }
 
-    /// The store has answered a batch: what waited for it leaves, or, where it is not kept, its connection ends without.
-    pub(super) fn kept(&mut self, number: u64, result: Result<Outcome, StoreError>) {
+    /// The store has answered a batch. What it refused because the session is another node's is brought there first.
+    pub(super) fn kept(&mut self, number: u64, result: Result<Outcome, StoreError>, receipts: Vec<Arc<OnDelivered>>) {
         self.begin_turn();
-        self.journal.answered = number;
         let failure = match &result {
             Ok(outcome) if outcome.is_full => Some(ReasonCode::QuotaExceeded),
             Ok(_) => None,
             Err(StoreError::Full) => Some(ReasonCode::QuotaExceeded),
             Err(_) => Some(ReasonCode::ImplementationSpecificError),
         };
+        let fenced = result.map(|outcome| outcome.fenced).unwrap_or_default();
+        let relays = self.relay_fenced(number, &fenced);
+        self.journal.moves.answered(Answer { number, failure, receipts, relays });
+        self.finish_answers();
+    }
+
+    /// What waited for batches leaves, or, where they are not kept, its connections end without.
+    pub(super) fn finish_answers(&mut self) {
+        while let Some(Answer { number, failure, receipts, .. }) = self.journal.moves.next_answer() {
+            if failure.is_some() {
+                receipts.iter().for_each(|receipt| receipt.fail());
+            }
+            drop(receipts);
+            self.finish(number, failure);
+        }
+    }
+
+    fn finish(&mut self, number: u64, failure: Option<ReasonCode>) {
+        self.journal.answered = number;
+        self.journal.moves.tell_flushed(number);
         self.journal.has_failed = failure.is_some();
         while self.journal.held.front().is_some_and(|(batch, _)| *batch <= number) {
             let held = self.journal.held.pop_front().map(|(_, held)| held).unwrap_or_default();

@@ -59,6 +59,20 @@ pub(super) async fn ready(
     }
 }
 
+/// Reads the messages of a session that is about to get its connection.
+///
+/// # Errors
+/// Where the store does not answer.
+pub(super) async fn load_all(shard: &Handle, store: &Store, negotiated: &Negotiated) -> Result<(), StoreError> {
+    loop {
+        let lacks = shard.borrow_mut().lacks(negotiated);
+        let Lacks::Bodies { slot, incarnation, sid, first } = lacks else { return Ok(()) };
+        store.flush().await?;
+        let page = store.fetch(sid, first.saturating_sub(1), PAGE, PAGE_BYTES).await?;
+        shard.borrow_mut().load(slot, incarnation, first, page);
+    }
+}
+
 async fn claim(shard: &Handle, store: &Store, client_id: &Arc<str>, epoch: Epoch) -> Result<Sid, StoreError> {
     let node = shard.borrow().shared.node.clone();
     let claim = Claim { client_id: (&**client_id).into(), epoch: epoch.0, node: (&*node).into(), is_clean: true };
@@ -71,10 +85,11 @@ impl Shard {
         if !is_wanted {
             self.forget(slot);
         } else if let Some(entry) = self.sessions.get_mut(slot as usize)
-            && place.is_some()
+            && let Some(sid) = place
         {
             entry.sid = place;
             entry.session.keep(true);
+            self.by_sid.insert(sid, slot);
         }
     }
 

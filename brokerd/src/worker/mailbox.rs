@@ -5,14 +5,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use mqtt::message::SharedMessage;
 use parking_lot::Mutex;
+use store::SessionHead;
 use tokio::sync::{Notify, oneshot};
 
 use super::attach::Handover;
 use super::greet::Accepted;
 use super::joint::Joint;
 use super::shard::Shard;
-use crate::registry::Epoch;
+use crate::registry::Loss;
 use crate::router::{Delivery, Mailboxes, OnDelivered, Outcome};
 
 /// What a worker is told.
@@ -30,11 +32,15 @@ pub(super) enum Mail {
     /// Peers' queues and letter boxes have room again.
     Uncongested,
     /// The store has answered the batch of this number.
-    Kept(u64, Result<store::Outcome, store::StoreError>),
-    /// Another node owns the client id from this epoch on.
-    Superseded(Arc<str>, Epoch),
+    Kept(u64, Result<store::Outcome, store::StoreError>, Vec<Arc<OnDelivered>>),
+    /// Another node owns the client id from this epoch on; who waits until what came before is kept.
+    Superseded(Arc<str>, Loss, oneshot::Sender<()>),
     /// Run this on the worker: for the management API.
     Ask(Box<dyn FnOnce(&mut Shard) + Send>),
+    /// Messages for sessions that came from elsewhere, of a node that is gone; whether they are kept.
+    Rematch(Vec<SharedMessage>, oneshot::Sender<bool>),
+    /// A session whose owner is gone falls to this node; whom to tell, and where its routes are known by then.
+    Adopt(Box<SessionHead>, oneshot::Sender<()>),
     /// Say good-bye to every client, then tell.
     Shutdown(oneshot::Sender<()>),
 }

@@ -36,6 +36,8 @@ impl Shard {
     pub(super) fn begin_turn(&mut self) {
         self.refresh_now();
         self.turn.up = self.shared.forward.up();
+        let held = self.shared.forward.held();
+        self.turn.living = held.iter().fold(self.turn.up, PeerSet::without);
         self.turn.flood = if self.turn.up.is_empty() { PeerSet::default() } else { self.shared.forward.flood() };
     }
 
@@ -169,7 +171,7 @@ impl Shard {
         } else if self.shared.boxes.workers() > 1 {
             matches.local.sort_unstable_by_key(|subscriber| subscriber.worker); // one batch a worker
         }
-        let key = self.choose_members(message.topic(), from, self.turn.up, &mut matches.shared);
+        let key = self.choose_members(message.topic(), from, self.turn.living, &mut matches.shared);
         let with_members = matches.shared.iter().fold(PeerSet::default(), |peers, chosen| match chosen.target {
             Target::There(peer) => peers.with(peer),
             Target::Here(_) => peers,
@@ -321,7 +323,7 @@ impl Shard {
                         continue;
                     }
                 }
-                Some(Waiting::Live { .. } | Waiting::Redispatched { .. }) => {}
+                Some(Waiting::Live { .. } | Waiting::Redispatched { .. } | Waiting::Arrived(_)) => {}
                 None => continue,
             }
             match self.turn.waiting.remove(&token) {
@@ -332,6 +334,7 @@ impl Shard {
                     self.settle(slot, incarnation, Some(token), ReasonCode::Success);
                 }
                 Some(Waiting::Live { slot, incarnation, answer }) => self.answer_subscribe(slot, incarnation, *answer),
+                Some(Waiting::Arrived(known)) => drop(known.send(())), // its CONNECT may have been given up
                 Some(Waiting::Redispatched { .. }) | None => {}
             }
         }

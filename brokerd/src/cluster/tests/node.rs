@@ -173,6 +173,7 @@ impl Node {
         let mut settings = settings(plan.cluster, plan.secret);
         (plan.settings)(&mut settings);
         let parts = Parts {
+        sessions_move: false,
             identity: Identity::new(name, plan.cluster, plan.secret).unwrap(),
             clock: Arc::new(Clock::new(0, settings.max_clock_skew)),
             settings,

@@ -50,6 +50,13 @@ pub fn memory() -> Arc<dyn Backend> {
     Arc::new(Embedded::with(Memory::default(), caps, Live::default()))
 }
 
+/// The same, as several nodes of one process have it together: for tests of what nodes do with a store that they share.
+#[must_use]
+pub fn shared_memory() -> Arc<dyn Backend> {
+    let caps = Caps { name: "memory", survives: Survives::Node, is_shared: true, is_atomic: true };
+    Arc::new(Embedded::with(Memory::default(), caps, Live::default()))
+}
+
 /// Opens the store in a directory, and makes it where there is none. Takes as long as the journal is to read.
 ///
 /// # Errors
