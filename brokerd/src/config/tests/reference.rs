@@ -28,7 +28,7 @@ fn documented() -> BTreeMap<String, String> {
 }
 
 fn is_key(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit())
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte == b'.' || byte.is_ascii_digit())
 }
 
 #[test]
