@@ -53,8 +53,8 @@ impl Names {
 
     /// `service` names these nodes from now on, each by a host of its own.
     pub fn set_service(&self, service: &str, nodes: &[SocketAddr]) {
-        let targets = nodes.iter().map(|node| (format!("h{}.{service}", node.port()), node.port()));
-        let targets: Vec<_> = targets.collect();
+        let target = |(at, node): (usize, &SocketAddr)| (format!("h{at}.{service}"), node.port());
+        let targets: Vec<_> = nodes.iter().enumerate().map(target).collect();
         for ((host, _), node) in targets.iter().zip(nodes) {
             self.set_host(host, &[node.ip()]);
         }

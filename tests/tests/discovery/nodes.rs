@@ -22,10 +22,7 @@ pub(crate) fn by_dns(options: NodeOptions, names: &Names) -> NodeOptions {
 }
 
 pub(crate) fn by_etcd(options: NodeOptions, etcd: &Etcd) -> NodeOptions {
-    options
-        .set("cluster.discovery", "etcd")
-        .set("cluster.etcd.endpoints", &etcd.url())
-        .set("cluster.etcd.ttl", "3s")
+    options.set("cluster.discovery", "etcd").set("cluster.etcd.endpoints", &etcd.url()).set("cluster.etcd.ttl", "3s")
 }
 
 pub(crate) fn by_kubernetes(options: NodeOptions, api: &Kubernetes) -> NodeOptions {

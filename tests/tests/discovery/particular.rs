@@ -107,8 +107,7 @@ async fn a_token_that_kubernetes_replaces_is_read_again() {
     api.set_nodes(&[at(2), at(3)]);
     std::fs::write(api.file("rotated"), "expired").unwrap();
     std::fs::write(api.file("namespace"), "mqtt").unwrap();
-    let settings =
-        config::Kubernetes { token_file: api.file("rotated"), namespace: None, ..place::kubernetes(&api) };
+    let settings = config::Kubernetes { token_file: api.file("rotated"), namespace: None, ..place::kubernetes(&api) };
     let mut way = by(&config::Discovery::Kubernetes(settings), &own(at(1))).unwrap();
     assert!(way.look().await.trouble.is_some());
     std::fs::write(api.file("rotated"), tests::discovery::TOKEN).unwrap();
