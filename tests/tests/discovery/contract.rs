@@ -72,6 +72,6 @@ contract! {
     seeds: Place::Seeds(watch::Sender::default());
     dns_addresses: Place::Addresses(Names::start().await);
     dns_services: Place::Services(Names::start().await);
-    etcd: Place::Etcd(Etcd::start().await, Vec::new());
+    etcd: Place::Etcd(Box::new(Etcd::start().await), Vec::new());
     kubernetes: Place::Kubernetes(Kubernetes::start().await);
 }

@@ -26,7 +26,7 @@ pub(crate) enum Place {
     Seeds(watch::Sender<Vec<String>>),
     Addresses(Names),
     Services(Names),
-    Etcd(Etcd, Vec<(SocketAddr, Box<dyn Discovery>)>),
+    Etcd(Box<Etcd>, Vec<(SocketAddr, Box<dyn Discovery>)>),
     Kubernetes(Kubernetes),
 }
 

@@ -32,7 +32,7 @@ fn failed(why: &str) -> Found {
 /// Shows what it was given, the last of it for ever.
 struct Scripted {
     script: Arc<Mutex<VecDeque<Found>>>,
-    looked_tx: mpsc::UnboundedSender<Instant>,
+    looked_tx: mpsc::Sender<Instant>,
     withdrawn: Arc<Mutex<bool>>,
 }
 
@@ -44,7 +44,7 @@ impl Discovery for Scripted {
         PERIOD
     }
     fn look(&mut self) -> Boxed<'_, Found> {
-        let _ = self.looked_tx.send(Instant::now());
+        let _ = self.looked_tx.try_send(Instant::now());
         let mut script = self.script.lock();
         let next = if script.len() > 1 { script.pop_front() } else { script.front().cloned() };
         Box::pin(std::future::ready(next.unwrap()))
@@ -58,14 +58,14 @@ impl Discovery for Scripted {
 struct Bench {
     search: Search,
     joined_tx: watch::Sender<bool>,
-    looked: mpsc::UnboundedReceiver<Instant>,
+    looked: mpsc::Receiver<Instant>,
     contacted: Arc<Mutex<Vec<SocketAddr>>>,
     metrics: Metrics,
     withdrawn: Arc<Mutex<bool>>,
 }
 
 fn start(script: &[Found]) -> Bench {
-    let (looked_tx, looked) = mpsc::unbounded_channel();
+    let (looked_tx, looked) = mpsc::channel(64);
     let (joined_tx, is_joined) = watch::channel(false);
     let (withdrawn, contacted, metrics) = (Arc::default(), Arc::new(Mutex::default()), Metrics::default());
     let way = Scripted {
