@@ -70,10 +70,29 @@ impl Etcd {
         }
     }
 
+    /// From now on it answers only to `root` with this password.
+    pub async fn lock(&self, password: &str) {
+        let steps = [
+            ("role/add", r#"{"name":"root"}"#.to_owned()),
+            ("user/add", format!(r#"{{"name":"root","password":"{password}"}}"#)),
+            ("user/grant", r#"{"user":"root","role":"root"}"#.to_owned()),
+            ("enable", "{}".to_owned()),
+        ];
+        for (step, body) in steps {
+            let head = format!("POST /v3/auth/{step} HTTP/1.0\r\nContent-Length: {}\r\n\r\n", body.len());
+            let answer = self.exchange(&(head + &body)).await.expect("an answer");
+            assert!(answer.starts_with("HTTP/1.0 200"), "{step}: {answer}");
+        }
+    }
+
     async fn health(&self) -> Result<String, String> {
+        self.exchange("GET /health HTTP/1.0\r\n\r\n").await
+    }
+
+    async fn exchange(&self, request: &str) -> Result<String, String> {
         let wrong = |error: std::io::Error| error.to_string();
         let mut stream = TcpStream::connect(self.clients).await.map_err(wrong)?;
-        stream.write_all(b"GET /health HTTP/1.0\r\n\r\n").await.map_err(wrong)?;
+        stream.write_all(request.as_bytes()).await.map_err(wrong)?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.map_err(wrong)?;
         Ok(answer)

@@ -131,3 +131,21 @@ async fn a_lease_expires_when_nobody_keeps_it_alive_and_lives_while_somebody_doe
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_etcd_that_wants_a_password_is_given_the_one_that_is_in_the_file_now() {
+    let etcd = Etcd::start().await;
+    etcd.lock("pw").await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "wrong\n").unwrap();
+    let config::Discovery::Etcd(settings) = place::etcd(vec![etcd.url()]) else { unreachable!() };
+    let login = Some(("root".to_owned(), file.path().to_owned()));
+    let mut way = by(&config::Discovery::Etcd(config::Etcd { login, ..settings.clone() }), &own(at(1))).unwrap();
+    let refused = way.look().await.trouble.expect("a trouble");
+    assert!(refused.contains("authentication failed"), "{refused}");
+    std::fs::write(file.path(), "pw\n").unwrap();
+    assert_eq!(way.look().await.addresses, [at(1)]);
+    assert_eq!(way.look().await.trouble, None, "the lease is kept alive");
+    let without = by(&config::Discovery::Etcd(settings), &own(at(2))).unwrap().look().await;
+    assert!(without.trouble.is_some(), "{without:?}");
+}
