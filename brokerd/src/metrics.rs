@@ -119,6 +119,8 @@ metrics! {
     WebSocketRefused = "listener.websocket.refused",
     SubackTimedOut = "cluster.suback.timed_out",
     GossipRejected = "cluster.gossip.rejected",
+    DiscoveryLooks = "cluster.discovery.looks",
+    DiscoveryFailures = "cluster.discovery.failures",
     PeerRefused = "cluster.peer.refused",
     RowsSent = "cluster.rows.sent",
     RowsReceived = "cluster.rows.received",

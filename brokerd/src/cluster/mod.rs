@@ -7,6 +7,7 @@ mod barrier;
 pub mod claims;
 mod core;
 mod dial;
+pub mod discovery;
 mod fence;
 mod forward;
 mod frames;

@@ -14,6 +14,7 @@ use super::MemberState;
 use super::claims::Claims;
 use super::core::{Core, wall_millis};
 use super::dial;
+use super::discovery::Outlook;
 use super::gossip::{Gossip, Members, PublishedState, RouteHead};
 use super::peer::Peer;
 use super::ready::{self, PeerSight};
@@ -67,6 +68,8 @@ pub(super) struct Overseer {
     pub(super) looked_tx: watch::Sender<u64>,
     /// Whether there is anyone to wait for.
     pub(super) has_seeds: bool,
+    /// Why it may be that nobody was found.
+    pub(super) outlook: Outlook,
     pub(super) began: Instant,
     /// This node has been in sync with all once: from then on what is wrong is said of the peer that it is wrong with.
     pub(super) was_complete: bool,
@@ -198,7 +201,11 @@ impl Overseer {
         let is_routed = missing.as_ref().is_some_and(BTreeSet::is_empty);
         self.was_complete |= is_routed && self.registry.is_in_sync();
         let is_late = now.saturating_duration_since(self.began) >= self.core.parts.settings.join_timeout;
-        let trouble = if self.was_complete || !self.has_seeds || !is_late { String::new() } else { alarm(missing) };
+        let trouble = if self.was_complete || !self.has_seeds || !is_late {
+            String::new()
+        } else {
+            alarm(missing, &self.outlook)
+        };
         let mut own = self.core.own.lock();
         if own.trouble != trouble {
             if !trouble.is_empty() {
@@ -276,9 +283,9 @@ impl Overseer {
 }
 
 /// Why a node serves that is not in sync with all.
-fn alarm(missing: Option<BTreeSet<String>>) -> String {
+fn alarm(missing: Option<BTreeSet<String>>, outlook: &Outlook) -> String {
     match missing {
-        None => "no seed answers: this node serves alone, and keeps trying".to_owned(),
+        None => outlook.alarm().unwrap_or_default(),
         Some(names) if names.is_empty() => {
             "this node serves, though not all peers have announced their client ids".to_owned()
         }

@@ -20,7 +20,7 @@ use super::identity::{Identity, IdentityError};
 use super::overseer::{Overseer, Registry, Voice};
 use super::requests::ClaimLinks;
 use super::secret::Keys;
-use super::{Answer, AskError, Member, MemberState, accept};
+use super::{Answer, AskError, Member, MemberState, accept, discovery};
 use crate::config;
 use crate::metrics::Metrics;
 use crate::registry::Clock;
@@ -325,6 +325,12 @@ impl Shared {
     ) -> Result<Membership, GossipError> {
         let core = &self.core;
         let own = core.own.lock().clone();
+        let identity = &core.parts.identity;
+        let found_as =
+            discovery::Own { cluster: identity.cluster.clone(), node: identity.node.clone(), address: own.address };
+        let discovery = discovery::by(&core.parts.settings.discovery, &found_as);
+        // A node that has only itself for a seed has nobody to wait for.
+        let has_seeds = discovery.is_some() || seeds.iter().any(|seed| *seed != own.address.to_string());
         let gossip = Arc::new(
             Gossip::start(GossipSettings {
                 cluster: core.parts.identity.cluster.clone(),
@@ -332,11 +338,13 @@ impl Shared {
                 generation: own.generation,
                 advertise: own.address,
                 seeds: seeds.clone(),
+                discovery,
                 interval: core.parts.settings.gossip_interval,
                 keys: self.keys.clone(),
                 socket,
                 version: core.parts.version.clone(),
                 counters: self.metrics.block(),
+                metrics: self.metrics.clone(),
             })
             .await?,
         );
@@ -347,8 +355,8 @@ impl Shared {
             registry: self.claims.clone() as Arc<dyn Registry>,
             ready_tx: self.ready_tx.clone(),
             looked_tx: self.looked_tx.clone(),
-            // A node that has only itself for a seed has nobody to wait for.
-            has_seeds: seeds.iter().any(|seed| *seed != own.address.to_string()),
+            has_seeds,
+            outlook: gossip.outlook(),
             began: Instant::now(),
             was_complete: false,
         };

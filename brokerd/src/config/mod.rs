@@ -3,6 +3,7 @@
 //!
 //! Default < file < environment < `--set` < `--node-name`, `--seed`. The later layer wins key by key.
 
+mod discovery;
 mod layers;
 mod listeners;
 mod network;
@@ -21,6 +22,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use discovery::{Discovery, Dns, DnsRecord, Etcd, Kubernetes};
 pub use listeners::{Bind, Kind, Listener, Listeners, Tls};
 pub use network::Network;
 pub use problem::{Problem, Source};

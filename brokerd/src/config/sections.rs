@@ -9,7 +9,7 @@ use super::reader::Reader;
 use super::{
     Admin, Auth, AutoSubscribe, Backend, Cluster, Commit, Config, DefaultPriority, DenyAction, Disk, Endpoint, Log,
     Mqtt, Node, Persistence, QueuePriority, Rewrite, RewriteAction, Secret, SharedStrategy, Sources, Sys, WhenFull,
-    listeners,
+    discovery, listeners,
 };
 
 const KIB: usize = 1 << 10;
@@ -62,7 +62,7 @@ pub(super) fn reserved(key: &str) -> Option<&'static str> {
         ("listeners", _) => {
             Some("this version has the kinds tcp, tls, ws, wss and unix, as in listeners.tcp.default.bind")
         }
-        ("cluster", "discovery") => Some("this version finds its peers by cluster.seeds"),
+        ("cluster", "discovery") => Some("this version says it in one word, as in cluster.discovery = \"dns\""),
         ("admin", "tls" | "tokens") => Some("this version serves admin.listen on a Unix socket or loopback only"),
         _ => None,
     }
@@ -278,6 +278,7 @@ fn cluster(r: &mut Reader) -> Cluster {
         bind: r.text("cluster.bind", ADDRESS, address).unwrap_or(loopback(7946)),
         advertise: r.text("cluster.advertise", peer_address, |text| address(text).filter(reachable)),
         seeds: r.list("cluster.seeds", seed, |text| is_host_and_port(text).then(|| text.to_owned())),
+        discovery: discovery::read(r),
         secret: r.text("cluster.secret", "a text of 16 bytes or more", |text| Some(Secret::new(text.to_owned()))),
         subscribe_timeout: r.duration("cluster.subscribe_timeout", ms(500), ms(1)..=longest_wait),
         claim_timeout: r.duration("cluster.claim_timeout", ms(500), ms(1)..=longest_wait),

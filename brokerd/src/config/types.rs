@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Listeners;
+use super::{Discovery, Listeners};
 
 /// The whole configuration, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -363,6 +363,8 @@ pub struct Cluster {
     pub advertise: Option<SocketAddr>,
     /// `host:port` of any nodes.
     pub seeds: Vec<String>,
+    /// What finds peers besides the seeds.
+    pub discovery: Discovery,
     /// At least 16 bytes. Without one there is no clustering.
     pub secret: Option<Secret>,
     /// The longest a SUBACK waits for peers.

@@ -33,8 +33,8 @@ pub use self::redis::{RedisSettings, redis};
 pub use backend::{
     Backend, Caps, Claim, Claimed, Delayed, Expired, Page, Retained, SessionHead, Stored, Survives, Waiting,
 };
-pub use embedded::{memory, shared_memory};
 pub use embedded::{DiskSettings, disk};
+pub use embedded::{memory, shared_memory};
 pub use error::{State, StoreError};
 pub use front::{Batch, Commit, Done, Settings, Store};
 #[cfg(feature = "mysql")]

@@ -131,11 +131,8 @@ impl Claims {
         if lost.owner == self.node {
             return timeout_at(until, self.supersede_here(&lost.client_id, lost.loss)).await.ok();
         }
-        let superseded = Superseded {
-            client_id: lost.client_id.to_string(),
-            epoch: lost.loss.epoch.0,
-            clean: lost.loss.is_clean,
-        };
+        let superseded =
+            Superseded { client_id: lost.client_id.to_string(), epoch: lost.loss.epoch.0, clean: lost.loss.is_clean };
         match self.ask(&lost.owner, request::What::Superseded(superseded), until).await {
             Some(reply::What::Done(Done { held })) if self.clock.merge(held).is_ok() => Some(Epoch(held)),
             _ => None,

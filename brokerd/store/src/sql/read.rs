@@ -13,8 +13,8 @@ use super::server::{Fault, Server};
 use super::statement::{Row, Statement, Value, int, signed};
 use super::{Sql, rows};
 use crate::backend::{Delayed, Page, Retained, SessionHead, Stored, Waiting};
-use crate::format::{decode_delayed, decode_retained};
 use crate::format;
+use crate::format::{decode_delayed, decode_retained};
 use crate::op::Body;
 use crate::record::Sid;
 
