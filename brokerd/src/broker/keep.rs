@@ -1,12 +1,14 @@
-//! The store of a node: how it is opened, and what is taken from it before anybody connects. Never writes to it.
+//! The store of a node: how it is opened, what is taken from it before anybody connects, and how what peers retain is
+//! written to it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use store::{Commit, DiskSettings, Settings, Store, StoreError};
+use store::{Batch, Commit, DiskSettings, Op, Settings, Stamp, Store, StoreError};
 
 use super::Foundation;
 use crate::config::{self, Config};
+use crate::retain::{self, Change, Keeper, What};
 use crate::worker::Restored;
 
 /// Sessions and messages read at a time.
@@ -42,17 +44,16 @@ pub(super) fn open(config: &Config) -> anyhow::Result<Option<Arc<Store>>> {
     Ok(Some(Arc::new(Store::embedded(backend, settings)?)))
 }
 
-/// What each worker has from the process before. Retained messages are in their store when this returns.
+/// What each worker has from the process before.
 pub(super) async fn restore(base: &Foundation) -> anyhow::Result<Vec<Restored>> {
     let mut restored: Vec<Restored> = (0..base.workers.workers()).map(|_| Restored::default()).collect();
     let Some(store) = &base.store else { return Ok(restored) };
     let begun = Instant::now();
     sessions(base, store, &mut restored).await?;
-    let retained = retained(base, store).await?;
     let delayed = delayed(store, &mut restored).await?;
     let sessions: usize = restored.iter().map(|one| one.sessions.len()).sum();
     let millis = begun.elapsed().as_millis();
-    tracing::info!(sessions, retained, delayed, millis, "what the store kept is back");
+    tracing::info!(sessions, delayed, millis, "what the store kept is back");
     Ok(restored)
 }
 
@@ -71,15 +72,22 @@ async fn sessions(base: &Foundation, store: &Store, restored: &mut [Restored]) -
     }
 }
 
-async fn retained(base: &Foundation, store: &Store) -> Result<usize, StoreError> {
+/// Retained messages and deletions are in their place when this returns: before anybody compares them with this node's.
+pub(super) async fn retained(base: &Foundation) -> Result<usize, StoreError> {
     let (mut after, mut count) = (None, 0);
+    let Some(store) = &base.store else { return Ok(count) };
     loop {
         let page = store.scan_retained(after, PAGE).await?;
         for kept in page.items {
-            let Some(message) = kept.message else { continue };
-            let mut message = Arc::unwrap_or_clone(message);
-            (message.retain, message.expires_at) = (true, kept.expires_at.map(|at| base.time_of(at)));
-            count += usize::from(base.retained.set(Arc::new(message)).is_ok());
+            let what = kept.message.map_or(What::Deleted, |message| {
+                let mut message = Arc::unwrap_or_clone(message);
+                (message.retain, message.expires_at) = (true, kept.expires_at.map(|at| base.time_of(at)));
+                What::Message(Arc::new(message))
+            });
+            let stamp = retain::Stamp { hlc: kept.stamp.hlc, node: kept.stamp.node };
+            let change = Change { topic: (*kept.topic).into(), stamp, what };
+            // As if learned when it was made: so it is forgotten in time, however often the node restarts.
+            count += usize::from(base.retained.merge(&change, stamp.hlc).is_ok_and(|taken| taken.is_some()));
         }
         after = page.next;
         if after.is_none() {
@@ -104,10 +112,52 @@ async fn delayed(store: &Store, restored: &mut [Restored]) -> Result<usize, Stor
     }
 }
 
+/// Writes down what did not come from a session of this node.
+pub(super) struct Shelf {
+    pub(super) store: Arc<Store>,
+    /// The zero of the node's clock.
+    pub(super) started: Instant,
+}
+
+impl Keeper for Shelf {
+    fn keep(&self, changes: Vec<Change>, done: Box<dyn FnOnce(bool) + Send>) {
+        let (now, wall) = (mqtt::Time(millis(self.started.elapsed())), super::wall_nanos() / 1_000_000);
+        let op = |Change { topic, stamp, what }: Change| {
+            let (topic, stamp) = ((*topic).into(), Stamp { hlc: stamp.hlc, node: stamp.node });
+            match what {
+                What::Message(message) => {
+                    let left = |at: mqtt::Time| wall.saturating_add(at.since(now)).saturating_sub(now.since(at));
+                    let expires_at = message.expires_at.map(left);
+                    Op::PutRetained { topic, stamp, message: Some(message), expires_at }
+                }
+                What::Deleted => Op::PutRetained { topic, stamp, message: None, expires_at: None },
+                What::Forgotten => Op::DropRetained { topic, stamp },
+            }
+        };
+        let ops = changes.into_iter().map(op).collect();
+        let done = Box::new(move |result: Result<store::Outcome, StoreError>| {
+            done(result.is_ok_and(|outcome| !outcome.is_full));
+        });
+        if let Err(refused) = self.store.submit(Batch { ops, done }) {
+            (refused.done)(Err(StoreError::Full));
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl Foundation {
+    /// What writes to the store, where there is one.
+    pub(super) fn shelf(&self) -> Option<Arc<dyn Keeper>> {
+        let store = self.store.clone()?;
+        Some(Arc::new(Shelf { store, started: self.started }))
+    }
+
     /// A time of the wall clock on this node's.
     fn time_of(&self, at: store::UnixMillis) -> mqtt::Time {
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now = millis(self.started.elapsed());
         let wall = super::wall_nanos() / 1_000_000;
         mqtt::Time(now.saturating_sub(wall.saturating_sub(at)).saturating_add(at.saturating_sub(wall)))
     }

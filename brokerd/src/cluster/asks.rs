@@ -19,6 +19,7 @@ pub(super) const IN_FLIGHT: usize = 256;
 pub(super) enum Kind {
     Admin = 1,
     Claims = 2,
+    Retained = 3,
 }
 
 /// The questions to one peer.

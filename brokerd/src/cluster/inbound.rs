@@ -35,7 +35,6 @@ pub(super) enum BadMessage {
 pub(super) fn encode(
     messages: &[Outbound],
     now: Time,
-    stamp: u64,
     names: impl Fn(PeerSet) -> Vec<String>,
 ) -> Vec<peer::Message> {
     let parts =
@@ -47,7 +46,7 @@ pub(super) fn encode(
         arena.extend_from_slice(message.payload());
     }
     let (mut arena, nothing) = (arena.freeze(), Share::default());
-    let encode = |Outbound { message, share, .. }: &Outbound| {
+    let encode = |Outbound { message, share, retained_at, .. }: &Outbound| {
         let share = share.as_deref().unwrap_or(&nothing);
         let texts = |groups: &[Arc<str>]| groups.iter().map(ToString::to_string).collect();
         let [topic, properties, payload] = parts(message).map(|length| arena.split_to(length));
@@ -61,7 +60,7 @@ pub(super) fn encode(
             topic,
             properties,
             payload,
-            stamp,
+            stamp: *retained_at,
             served_groups: texts(&share.served),
             epoch: 0,
             serve_groups: texts(&share.serve),
@@ -192,7 +191,7 @@ mod tests {
 
     /// The last of these messages as it is sent.
     fn sent(messages: &[SharedMessage], now: Time, stamp: u64) -> peer::Message {
-        let outbound = |message: &SharedMessage| Outbound { message: message.clone(), ticket: None, share: None };
+        let outbound = |message: &SharedMessage| Outbound { message: message.clone(), ticket: None, share: None, retained_at: 0 };
         let messages: Vec<Outbound> = messages.iter().map(outbound).collect();
         encode(&messages, now, stamp, |_| Vec::new()).pop().unwrap()
     }

@@ -25,6 +25,7 @@ mod ready;
 mod received;
 mod remote;
 mod requests;
+mod retained;
 mod routes;
 pub mod secret;
 mod serve;
@@ -34,6 +35,7 @@ mod start;
 mod tests;
 mod turnover;
 
+pub use retained::RetainedParts;
 pub use start::{Cluster, Inputs, RememberSeeds, StartError};
 
 /// Where a member stands, as `cluster status` prints it.
