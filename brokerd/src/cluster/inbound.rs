@@ -32,11 +32,7 @@ pub(super) enum BadMessage {
 }
 
 /// What is sent for a frame of messages. Their bytes are copied once, into one allocation that all share.
-pub(super) fn encode(
-    messages: &[Outbound],
-    now: Time,
-    names: impl Fn(PeerSet) -> Vec<String>,
-) -> Vec<peer::Message> {
+pub(super) fn encode(messages: &[Outbound], now: Time, names: impl Fn(PeerSet) -> Vec<String>) -> Vec<peer::Message> {
     let parts =
         |message: &SharedMessage| [message.topic_bytes().len(), message.properties().len(), message.payload().len()];
     let mut arena = BytesMut::with_capacity(messages.iter().flat_map(|outbound| parts(&outbound.message)).sum());
@@ -190,10 +186,11 @@ mod tests {
     use super::*;
 
     /// The last of these messages as it is sent.
-    fn sent(messages: &[SharedMessage], now: Time, stamp: u64) -> peer::Message {
-        let outbound = |message: &SharedMessage| Outbound { message: message.clone(), ticket: None, share: None, retained_at: 0 };
+    fn sent(messages: &[SharedMessage], now: Time, retained_at: u64) -> peer::Message {
+        let outbound =
+            |message: &SharedMessage| Outbound { message: message.clone(), ticket: None, share: None, retained_at };
         let messages: Vec<Outbound> = messages.iter().map(outbound).collect();
-        encode(&messages, now, stamp, |_| Vec::new()).pop().unwrap()
+        encode(&messages, now, |_| Vec::new()).pop().unwrap()
     }
 
     #[test]

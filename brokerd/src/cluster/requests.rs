@@ -30,7 +30,9 @@ impl Handlers {
         let work = async {
             match request.kind {
                 kind if kind == Kind::Admin as u32 => Some(self.admin.as_ref()?.answer(request.body).await),
-                kind if kind == Kind::Claims as u32 => Some(self.claims.upgrade()?.handle(&peer.name, request.body).await),
+                kind if kind == Kind::Claims as u32 => {
+                    Some(self.claims.upgrade()?.handle(&peer.name, request.body).await)
+                }
                 kind if kind == Kind::Retained as u32 => retained::answer(core, peer, request.body).await,
                 _ => None,
             }

@@ -267,9 +267,7 @@ impl Inner {
 
     fn behind(&self, after: Option<&str>) -> std::collections::btree_set::Range<'_, Kept> {
         match &after.map(|topic| Probe(topic.as_bytes())) {
-            Some(probe) => {
-                self.topics.range::<dyn Topic, _>((Bound::Excluded(probe as &dyn Topic), Bound::Unbounded))
-            }
+            Some(probe) => self.topics.range::<dyn Topic, _>((Bound::Excluded(probe as &dyn Topic), Bound::Unbounded)),
             None => self.topics.range::<dyn Topic, _>((Bound::Unbounded, Bound::Unbounded)),
         }
     }

@@ -207,3 +207,6 @@ impl Retained {
 fn head(kept: &Kept) -> Head {
     Head { topic: kept.message.topic().into(), stamp: kept.stamp, serial: kept.serial }
 }
+
+#[cfg(test)]
+mod tests;

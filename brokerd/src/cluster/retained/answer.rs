@@ -74,11 +74,7 @@ async fn page(core: &Core, ask: RetainedList) -> Option<RetainedPage> {
                 return Some(RetainedPage { heads, next });
             }
             bytes += head.topic.len() + HEAD;
-            heads.push(RetainedHead {
-                topic: head.topic.to_string(),
-                stamp: head.stamp.hlc,
-                origin: head.stamp.node,
-            });
+            heads.push(RetainedHead { topic: head.topic.to_string(), stamp: head.stamp.hlc, origin: head.stamp.node });
         }
         if after.is_none() {
             break;

@@ -25,9 +25,9 @@ use crate::retain::{Change, Full, Keeper, Retained, Stamp, What};
 use crate::router::OnDelivered;
 
 pub(super) use answer::answer;
-pub(super) use round::run;
 #[cfg(test)]
 pub(super) use round::round;
+pub(super) use round::run;
 
 /// Nodes whose last agreement is remembered: all that a cluster has, and some that it had.
 const AGREEMENTS: usize = 256;

@@ -132,10 +132,10 @@ impl Round<'_> {
             let stamp = |head: &RetainedHead| Stamp { hlc: head.stamp, node: head.origin };
             let theirs: HashMap<Arc<str>, Stamp> =
                 heads.iter().map(|head| (Arc::from(head.topic.as_str()), stamp(head))).collect();
-            let is_later = |head: &RetainedHead| {
-                self.replica.store.stamp(&head.topic).is_none_or(|known| known < stamp(head))
-            };
-            let wanted: Vec<String> = heads.iter().filter(|head| is_later(head)).map(|head| head.topic.clone()).collect();
+            let is_later =
+                |head: &RetainedHead| self.replica.store.stamp(&head.topic).is_none_or(|known| known < stamp(head));
+            let wanted: Vec<String> =
+                heads.iter().filter(|head| is_later(head)).map(|head| head.topic.clone()).collect();
             self.look_beyond(buckets, (after.as_deref(), next.as_deref()), &theirs).await;
             self.fetch(wanted).await?;
             after = next;
@@ -223,7 +223,12 @@ impl Round<'_> {
         Ok(())
     }
 
-    async fn list(&self, buckets: &Buckets, after: Option<String>, deletions: bool) -> Result<RetainedPage, RoundError> {
+    async fn list(
+        &self,
+        buckets: &Buckets,
+        after: Option<String>,
+        deletions: bool,
+    ) -> Result<RetainedPage, RoundError> {
         let buckets = Bytes::copy_from_slice(buckets.as_bytes());
         let list = retained_ask::What::List(RetainedList { buckets, after, deletions });
         match self.ask(list).await? {

@@ -142,7 +142,15 @@ pub(super) struct Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { secret: SECRET, cluster: "c", generation: 1, has_seeds: false, settings: |_| (), max_retained: usize::MAX, tombstone_ttl: Duration::from_secs(3600) }
+        Self {
+            secret: SECRET,
+            cluster: "c",
+            generation: 1,
+            has_seeds: false,
+            settings: |_| (),
+            max_retained: usize::MAX,
+            tombstone_ttl: Duration::from_secs(3600),
+        }
     }
 }
 
@@ -260,7 +268,12 @@ impl Node {
             let mut message = Message::new(topic, &[], b"payload");
             message.id = MessageId { origin: 1, worker: 0, sequence };
             message.qos = Qos::AtLeastOnce;
-            Outbound { message: Arc::new(message), ticket: Some(Ticket { worker: 0, token: sequence }), share: None, retained_at: 0 }
+            Outbound {
+                message: Arc::new(message),
+                ticket: Some(Ticket { worker: 0, token: sequence }),
+                share: None,
+                retained_at: 0,
+            }
         };
         self.core.forward(self.slot(to), &mut sequences.map(outbound).collect());
     }
