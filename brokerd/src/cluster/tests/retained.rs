@@ -115,7 +115,7 @@ async fn a_write_that_comes_late_does_not_replace_a_later_one() {
     let clock = &b.core.parts.clock;
     let later = clock.above(a.core.parts.clock.high_water());
     let mut message = Message::new("x", &[], b"later");
-    message.id.origin = u64::from(b'b');
+    (message.retain, message.id.origin) = (true, u64::from(b'b'));
     b.core.replica.store.set_at(Arc::new(message.clone()), |_| later).unwrap();
     let outbound = Outbound { message: Arc::new(message), ticket: None, share: None, retained_at: later };
     b.core.forward(b.slot(&a), &mut vec![outbound]);
