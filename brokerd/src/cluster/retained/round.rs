@@ -50,6 +50,9 @@ pub(in crate::cluster) async fn run(core: Arc<Core>) {
             let is_linked = peer.standing.lock().gone_since.is_none();
             let is_due = due.get(&peer.name).is_none_or(|at| *at <= Instant::now());
             let is_new = peer.has_new_link.swap(false, Ordering::AcqRel);
+            if !is_linked {
+                due.remove(&peer.name); // the next link wakes this task
+            }
             if !is_linked || !(is_due || is_new) {
                 continue;
             }
@@ -134,8 +137,9 @@ impl Round<'_> {
                 heads.iter().map(|head| (Arc::from(head.topic.as_str()), stamp(head))).collect();
             let is_later =
                 |head: &RetainedHead| self.replica.store.stamp(&head.topic).is_none_or(|known| known < stamp(head));
-            let wanted: Vec<String> =
+            let mut wanted: Vec<String> =
                 heads.iter().filter(|head| is_later(head)).map(|head| head.topic.clone()).collect();
+            self.leave_out_what_has_no_room(&mut wanted);
             self.look_beyond(buckets, (after.as_deref(), next.as_deref()), &theirs).await;
             self.fetch(wanted).await?;
             after = next;
@@ -144,6 +148,16 @@ impl Round<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Where this node is full, new topics would come again and again to be refused.
+    fn leave_out_what_has_no_room(&mut self, wanted: &mut Vec<String>) {
+        let store = &self.replica.store;
+        if self.refused > 0 || store.is_full() {
+            let before = wanted.len();
+            wanted.retain(|topic| store.stamp(topic).is_some());
+            self.refused += before - wanted.len();
+        }
     }
 
     /// Looks at what this node has and the peer lacks. The peer fetches it for itself, unless it was there once and is
@@ -212,9 +226,14 @@ impl Round<'_> {
             let now = core.time();
             let mut changes = Vec::with_capacity(answer.messages.len());
             for sent in &answer.messages {
-                let message = inbound::decode(sent, now, core.parts.max_packet_size);
-                let Ok(message) = message else { return Err(RoundError::Nonsense) };
-                changes.push(change(&Arc::new(message), sent.stamp));
+                match inbound::decode(sent, now, core.parts.max_packet_size) {
+                    Ok(message) => changes.push(change(&Arc::new(message), sent.stamp)),
+                    Err(bad) => {
+                        tracing::debug!(peer = %self.peer.name, "what it retains is not taken: {bad}");
+                        core.parts.tally.add(Metric::DeliveryDroppedTooLarge, 1);
+                        self.refused += 1;
+                    }
+                }
             }
             self.replica.tally.add(Metric::RetainedReceived, changes.len() as u64);
             self.refused += self.replica.take(changes, None).refused;

@@ -138,6 +138,8 @@ pub(super) struct Plan {
     pub(super) settings: fn(&mut config::Cluster),
     pub(super) max_retained: usize,
     pub(super) tombstone_ttl: Duration,
+    /// What an earlier life of it kept, and when that ended.
+    pub(super) earlier: Option<(Arc<Retained>, u64)>,
 }
 
 impl Default for Plan {
@@ -150,6 +152,7 @@ impl Default for Plan {
             settings: |_| (),
             max_retained: usize::MAX,
             tombstone_ttl: Duration::from_secs(3600),
+            earlier: None,
         }
     }
 }
@@ -198,8 +201,11 @@ impl Node {
         };
         let limits = Limits { max_messages: plan.max_retained, max_bytes: 1 << 30 };
         let since = parts.clock.now();
-        let store = Arc::new(Retained::replicated(limits, plan.tombstone_ttl));
-        let retained = RetainedParts { store, keeper: None, since, ended: None };
+        let (store, ended) = match plan.earlier {
+            Some((store, ended)) => (store, Some(ended)),
+            None => (Arc::new(Retained::replicated(limits, plan.tombstone_ttl)), None),
+        };
+        let retained = RetainedParts { store, keeper: None, since, ended };
         let replica = Replica::new(retained, parts.clock.clone(), Tally::new(metrics.block()));
         let core = Arc::new(Core::new(parts, replica, plan.generation, address));
         let members_tx = watch::Sender::new(Members::default());

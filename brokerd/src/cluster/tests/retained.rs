@@ -243,6 +243,31 @@ async fn trap_15_a_node_away_for_longer_than_deletions_live_resurrects_none_and_
 }
 
 #[tokio::test]
+async fn trap_15_a_node_back_from_its_disk_after_longer_than_deletions_live_takes_the_others_set() {
+    let a = Node::start_as("a", Plan { tombstone_ttl: Duration::ZERO, ..Plan::default() }).await;
+    let b = Node::start("b").await;
+    connect(&[&a, &b]).await;
+    for (topic, token) in [("deleted", 1), ("stays", 2)] {
+        write(&a, topic, "before", token);
+        a.until("it is acknowledged", || a.settled().contains(&(token, Outcome::Done))).await;
+    }
+    let ended = b.core.parts.clock.now();
+    let kept = b.core.replica.store.clone();
+    drop(b);
+    a.core.drop_peer(&a.core.peer("b").unwrap());
+    write_apart(&a, "deleted", "");
+    write_apart(&a, "new", "meanwhile");
+    a.core.replica.store.forget_deletions(a.core.parts.clock.now(), |_| ());
+    let b = Node::start_as("b", Plan { generation: 2, earlier: Some((kept, ended)), ..Plan::default() }).await;
+    write_apart(&b, "own", "since it is back");
+    connect(&[&a, &b]).await;
+    compare(&b, &a).await;
+    assert_eq!(held(&b), ["new=meanwhile", "own=since it is back", "stays=before"]);
+    assert!(same(&[&a, &b]), "{:?} {:?}", held(&a), held(&b));
+    assert_eq!((a.count("cluster.retained.buried"), b.count("cluster.retained.buried")), (0, 1));
+}
+
+#[tokio::test]
 async fn the_empty_set_of_a_node_that_has_just_started_deletes_nothing() {
     let (a, b) = (Node::start("a").await, Node::start("b").await);
     connect(&[&a, &b]).await;
