@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::collections::BTreeMap;
+
 use mqtt::topic::matches as naive;
 use proptest::prelude::*;
 
