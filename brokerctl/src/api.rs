@@ -8,7 +8,9 @@ use proto::admin::admin_client::AdminClient;
 use proto::admin::ask_part::Part;
 use proto::admin::node_answer::Answer;
 use proto::admin::node_question::Question;
-use proto::admin::{AskPart, AskRequest, JoinRequest, LeaveRequest, Member, NodeAnswer, NodeQuestion, Silent};
+use proto::admin::{
+    AskPart, AskRequest, ImportReply, JoinRequest, LeaveRequest, Member, NodeAnswer, NodeQuestion, Piece, Silent,
+};
 use proto::endpoint::{self, Endpoint};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
@@ -22,6 +24,8 @@ use crate::failure::Failure;
 
 /// The broker takes up to ten seconds to see itself in its peers' view, and gives up by itself after fifteen.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(16);
+/// An archive of many millions of messages takes as long as the disks do. A broker that is gone is noticed at once.
+const IMPORT_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// A connected broker.
 pub(crate) struct Api {
@@ -116,6 +120,19 @@ impl Api {
         }
     }
 
+    /// Sends an archive, and waits until the node has all of it.
+    pub(crate) async fn import(
+        &mut self,
+        pieces: impl Iterator<Item = Piece> + Send + 'static,
+    ) -> Result<ImportReply, Failure> {
+        let request = self.signed(tokio_stream::iter(pieces));
+        let patience = IMPORT_TIMEOUT.max(self.timeout);
+        match tokio::time::timeout(patience, self.client.import(request)).await {
+            Ok(response) => Ok(response?.into_inner()),
+            Err(_) => Err(slow(&self.endpoint, patience)),
+        }
+    }
+
     fn signed<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         if let Some(token) = &self.token {
@@ -177,7 +194,11 @@ impl Answers {
 }
 
 fn complete(silent: Vec<Silent>) -> Result<(), Failure> {
-    if silent.is_empty() { Ok(()) } else { Err(Failure::Partial(silent)) }
+    match silent.as_slice() {
+        [] => Ok(()),
+        all if all.iter().all(|one| one.refused) => Err(Failure::refused(all)),
+        _ => Err(Failure::Partial(silent)),
+    }
 }
 
 /// The socket of this user's broker. Its directory must be ours: another user could have put a broker of his there.

@@ -29,6 +29,12 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// All who did not do it said why.
+    pub(crate) fn refused(by: &[Silent]) -> Self {
+        let each: Vec<_> = by.iter().map(|one| format!("`{}`: {}", one.node, one.reason)).collect();
+        Self::Failed(each.join("; "))
+    }
+
     pub(crate) const fn code(&self) -> u8 {
         match self {
             Self::Closed => 0,

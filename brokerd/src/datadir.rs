@@ -90,6 +90,12 @@ impl DataDir {
         Ok(dir)
     }
 
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// A generation above every earlier one of this directory: the time, or the last and one, if the clock went back.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use brokerd::access::Mechanism;
-use brokerd::broker::Broker;
+use brokerd::broker::{Broker, Given};
 use brokerd::config::{self, Machine, Sources};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -43,7 +43,7 @@ impl InProcess {
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async move {
-                let started = Broker::start_with(&config, mechanisms, |_| {}).await;
+                let started = Broker::start_with(&config, Given { mechanisms, ..Given::default() }, |_| {}).await;
                 let broker = started.unwrap_or_else(|error| panic!("{error:#}"));
                 let _ = address_tx.send(broker.listeners().iter().find_map(|listener| listener.address()).unwrap());
                 stopping.cancelled().await;

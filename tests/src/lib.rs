@@ -9,6 +9,7 @@ pub mod broker;
 pub mod cluster;
 pub mod codes;
 pub mod ctl;
+pub mod discovery;
 pub mod in_process;
 pub mod malformed;
 pub mod mosquitto;

@@ -36,6 +36,13 @@ impl Raw {
         Self::over(stream, version)
     }
 
+    /// The same, or `None` where nobody listens.
+    pub async fn open_if_there(address: SocketAddr, version: Version) -> Option<Self> {
+        let stream = soon("a TCP connection or a refusal", TcpStream::connect(address)).await.ok()?;
+        stream.set_nodelay(true).expect("a socket option");
+        Some(Self::over(stream, version))
+    }
+
     fn over(stream: TcpStream, version: Version) -> Self {
         let (bytes, inbox) = (vec![], VecDeque::new());
         let (patience, most, reason_string) = (SOON, usize::MAX, None);

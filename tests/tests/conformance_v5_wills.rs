@@ -75,7 +75,8 @@ async fn silence_beyond_the_keep_alive_is_a_failure_and_sends_the_will() {
 
 #[tokio::test]
 async fn a_node_that_stops_sends_the_wills_whose_delay_its_sessions_do_not_outlive() {
-    let mut cluster = Cluster::start(2).await;
+    // In memory: where sessions outlive the process, so do their wills.
+    let mut cluster = Cluster::start_with(2, |options| options.set("persistence.backend", "memory")).await;
     let mut watcher = Raw::connect(cluster.nodes[1].mqtt(), &Connect::v5("watcher")).await;
     watcher.subscribe("will/#", 1).await;
     let delayed = |name: &str| {

@@ -4,8 +4,11 @@ mod auth;
 mod broker;
 mod clients;
 mod cluster;
+mod data;
 mod listeners;
 mod passwd;
+mod retainer;
+mod sessions;
 mod status;
 mod subscriptions;
 mod tls;
@@ -26,9 +29,15 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Clients(clients::Clients),
     #[command(subcommand)]
+    Sessions(sessions::Sessions),
+    #[command(subcommand)]
     Subscriptions(subscriptions::Subscriptions),
     #[command(subcommand)]
     Topics(topics::Topics),
+    #[command(subcommand)]
+    Retainer(retainer::Retainer),
+    #[command(subcommand)]
+    Data(data::Data),
     Listeners(listeners::Listeners),
     #[command(subcommand)]
     Tls(tls::Tls),
@@ -44,8 +53,11 @@ impl Command {
             Self::Broker(broker) => broker.run(session).await,
             Self::Cluster(cluster) => cluster.run(session).await,
             Self::Clients(clients) => clients.run(session).await,
+            Self::Sessions(sessions) => sessions.run(session).await,
             Self::Subscriptions(subscriptions) => subscriptions.run(session).await,
             Self::Topics(topics) => topics.run(session).await,
+            Self::Retainer(retainer) => retainer.run(session).await,
+            Self::Data(data) => data.run(session).await,
             Self::Listeners(listeners) => listeners.run(session).await,
             Self::Tls(tls) => tls.run(session).await,
             Self::Auth(auth) => auth.run(session).await,

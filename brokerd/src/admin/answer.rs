@@ -11,6 +11,8 @@ use proto::admin::node_question::Question;
 use proto::admin::{ListQuestion, NodeAnswer, NodeQuestion, PageCursor};
 
 use super::convert;
+use super::import::Import;
+use super::keeping::Keeping;
 use super::local::Local;
 use super::nodes::Nodes;
 use super::page::Wanted;
@@ -39,13 +41,24 @@ pub struct ThisNode {
     /// Weak, for the cluster holds this node as its [`crate::cluster::Answer`].
     nodes: OnceLock<Weak<dyn Nodes>>,
     topics: Topics,
+    keeping: Option<Keeping>,
 }
 
 impl ThisNode {
     /// A node that does not know others yet.
     #[must_use]
     pub fn new(info: NodeInfo, local: Arc<dyn Local>) -> Self {
-        Self { info, local, nodes: OnceLock::new(), topics: Topics::default() }
+        Self { info, local, nodes: OnceLock::new(), topics: Topics::default(), keeping: None }
+    }
+
+    /// The same, knowing what it keeps.
+    #[must_use]
+    pub fn keeping(self, keeping: Keeping) -> Self {
+        Self { keeping: Some(keeping), ..self }
+    }
+
+    pub(super) fn import(&self) -> Option<&Arc<dyn Import>> {
+        self.keeping.as_ref().map(|keeping| &keeping.import)
     }
 
     /// Lets it know the others; once.
@@ -88,7 +101,7 @@ impl ThisNode {
         match question {
             Question::Node(_) => whole(Answer::Node(self.info())),
             Question::Stats(_) => whole(Answer::Numbers(convert::numbers(self.stats().await))),
-            Question::Metrics(_) => whole(Answer::Numbers(convert::numbers(self.local.metrics()))),
+            Question::Metrics(_) => whole(Answer::Numbers(convert::numbers(self.metrics()))),
             Question::Count(_) => {
                 let count = self.local.count().await;
                 whole(Answer::Count(wire::Count { total: count.total, connected: count.connected }))
@@ -130,6 +143,10 @@ impl ThisNode {
                 whole(Answer::AuthReloaded(wire::Reloaded { error, numbers }))
             }
             Question::Kick(client_id) => whole(Answer::Kicked(self.local.kick(&client_id).await)),
+            about_what_is_kept => match &self.keeping {
+                Some(keeping) => keeping.reply(about_what_is_kept).await,
+                None => refusal("this node keeps nothing"),
+            },
         }
     }
 
@@ -147,7 +164,13 @@ impl ThisNode {
             state: state.into(),
             started_at: self.info.started_at,
             now: now(),
+            store: self.keeping.as_ref().map(Keeping::state),
         }
+    }
+
+    fn metrics(&self) -> Vec<(&'static str, u64)> {
+        let of_store = self.keeping.iter().flat_map(Keeping::counters);
+        self.local.metrics().into_iter().chain(of_store).collect()
     }
 
     /// Names of the nodes that are up, this one included.
@@ -170,6 +193,7 @@ impl ThisNode {
             ("routes.count", routes),
         ];
         stats.extend(self.local.gauges());
+        stats.extend(self.keeping.iter().flat_map(Keeping::gauges));
         stats
     }
 
@@ -250,11 +274,11 @@ fn certificates(result: Result<Vec<Certificate>, String>) -> Answer {
 }
 
 /// An answer without a further page.
-fn whole(answer: Answer) -> NodeAnswer {
+pub(super) fn whole(answer: Answer) -> NodeAnswer {
     NodeAnswer { answer: Some(answer), ..NodeAnswer::default() }
 }
 
-fn refusal(why: &str) -> NodeAnswer {
+pub(super) fn refusal(why: &str) -> NodeAnswer {
     whole(Answer::Error(why.into()))
 }
 

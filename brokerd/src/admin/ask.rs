@@ -120,7 +120,7 @@ impl Walk {
                 Err(error) => return Some(self.silent(error.to_string())),
             };
             if let Some(Answer::Error(why)) = &answer.answer {
-                return Some(self.silent(why.clone()));
+                return Some(Silent { refused: true, ..self.silent(why.clone()) });
             }
             let next = std::mem::take(&mut answer.next);
             let rows = rows(&answer);
@@ -132,9 +132,7 @@ impl Walk {
             if next.is_empty() || self.left == Some(0) {
                 return None;
             }
-            if let Some(list) = list(&mut question) {
-                list.cursor = next;
-            }
+            go_on(&mut question, next);
             is_first = false;
         }
     }
@@ -165,14 +163,24 @@ impl Walk {
     }
 
     fn silent(&self, reason: String) -> Silent {
-        Silent { node: self.member.name.clone(), reason }
+        Silent { node: self.member.name.clone(), reason, refused: false }
     }
 }
 
 fn list(question: &mut NodeQuestion) -> Option<&mut ListQuestion> {
     match question.question.as_mut()? {
         Question::Clients(list) | Question::Subscriptions(list) | Question::Topics(list) => Some(list),
+        Question::Retained(list) | Question::RetainerClean(list) => Some(list),
         _ => None,
+    }
+}
+
+/// Has the next page begin where the last one ended.
+fn go_on(question: &mut NodeQuestion, cursor: Vec<u8>) {
+    if let Some(Question::Export(export)) = &mut question.question {
+        export.cursor = cursor;
+    } else if let Some(list) = list(question) {
+        list.cursor = cursor;
     }
 }
 

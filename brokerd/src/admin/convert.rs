@@ -30,6 +30,8 @@ pub(super) fn client(view: ClientView) -> wire::Client {
         connected_at: view.connected_at,
         disconnected_at: view.disconnected_at,
         epoch: view.epoch,
+        kept: view.kept.into(),
+        expires_in: view.expires_in,
     }
 }
 

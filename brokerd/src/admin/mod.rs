@@ -5,12 +5,16 @@ mod answer;
 mod ask;
 mod caller;
 mod convert;
+mod export;
+mod import;
 mod incoming;
+mod keeping;
 mod local;
 mod nodes;
 mod page;
 mod service;
 mod socket;
+mod store_state;
 mod topics;
 
 use std::path::PathBuf;
@@ -25,6 +29,9 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 
 pub use answer::{NodeInfo, ThisNode};
+pub use export::Rest;
+pub use import::{Import, Imported, Spool};
+pub use keeping::Keeping;
 pub use local::{Gauge, Listener, ListenersView, Local, LocalParts, Order, ReloadAccess};
 pub use nodes::Nodes;
 pub use socket::StartError;

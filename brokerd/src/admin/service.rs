@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::admin::admin_server::Admin;
-use proto::admin::{AskPart, AskRequest, JoinReply, JoinRequest, LeaveReply, LeaveRequest};
+use proto::admin::{AskPart, AskRequest, ImportReply, JoinReply, JoinRequest, LeaveReply, LeaveRequest, Piece};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::answer::ThisNode;
 use super::ask::Plan;
 use super::convert;
+use super::import;
 use super::nodes::Nodes;
 use crate::cluster::JoinError;
 
@@ -61,6 +62,13 @@ impl Admin for Service {
             Ok(Err(error)) => Err(refused(&error)),
             Err(_) => Err(Status::aborted(format!("joining by `{seed}` came to no end"))),
         }
+    }
+
+    async fn import(&self, request: Request<Streaming<Piece>>) -> Result<Response<ImportReply>, Status> {
+        let Some(to) = self.this.import() else {
+            return Err(Status::failed_precondition("this node keeps nothing"));
+        };
+        import::import(to, request.into_inner()).await.map(Response::new)
     }
 
     async fn leave(&self, _: Request<LeaveRequest>) -> Result<Response<LeaveReply>, Status> {

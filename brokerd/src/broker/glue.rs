@@ -6,9 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
+use super::import::Importer;
 use super::{Foundation, VERSION};
 use crate::access::Access;
-use crate::admin::{self, LocalParts, NodeInfo, Nodes, ThisNode};
+use crate::admin::{self, Keeping, LocalParts, NodeInfo, Nodes, ThisNode};
 use crate::cluster::{AskError, Cluster, JoinError, Member};
 use crate::listener::{Listener, Listeners, State};
 use crate::registry::Boxed;
@@ -89,6 +90,19 @@ pub(super) fn local(base: &Foundation, listeners: &Arc<Listeners>) -> LocalParts
             ("delayed.count", Box::new(move || delaying.delayed() as u64)),
             ("subscriptions.shared.count", Box::new(move || index.groups().members() as u64)),
         ],
+    }
+}
+
+/// What it keeps, for the same.
+pub(super) fn keeping(base: &Foundation, cluster: Option<&Cluster>) -> Keeping {
+    Keeping {
+        workers: base.workers.clone(),
+        retained: base.retained.clone(),
+        store: base.store.clone(),
+        started: base.started,
+        node: base.name.clone(),
+        rest: admin::Rest::default(),
+        import: Arc::new(Importer::new(base, cluster)),
     }
 }
 

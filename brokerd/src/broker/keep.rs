@@ -4,11 +4,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use store::{Batch, Commit, DiskSettings, Op, Settings, Stamp, Store, StoreError};
+use store::{Backend, Batch, Commit, DiskSettings, Op, SessionHead, Settings, Stamp, Store, StoreError};
+use tokio::runtime::Handle;
 
 use super::Foundation;
 use crate::config::{self, Config};
-use crate::retain::{self, Change, Keeper, What};
+use crate::limits;
+use crate::retain::{self, Change, Keeper, Retained, What};
 use crate::worker::Restored;
 
 /// Sessions and messages read at a time.
@@ -23,25 +25,98 @@ pub(super) fn beginning_of_time() -> Instant {
 }
 
 /// Opens the store, if the configuration asks for one.
-pub(super) fn open(config: &Config) -> anyhow::Result<Option<Arc<Store>>> {
+pub(super) async fn open(config: &Config) -> anyhow::Result<Option<Arc<Store>>> {
     let persistence = &config.persistence;
-    if persistence.backend == config::Backend::Memory {
-        return Ok(None);
-    }
-    let disk = DiskSettings {
-        reserve: persistence.disk.reserve,
-        cache: persistence.disk.cache,
-        journal: persistence.disk.journal,
-        ..DiskSettings::new(config.node.data_dir.join("store"))
-    };
     let commit = match persistence.commit {
         config::Commit::Group => Commit::Group,
         config::Commit::Every => Commit::Every,
         config::Commit::None => Commit::None,
     };
     let settings = Settings { commit, max_bytes: persistence.pending_bytes, ..Settings::default() };
-    let backend = store::disk(&disk).map_err(|error| anyhow::anyhow!("persistence.backend: {error}"))?;
-    Ok(Some(Arc::new(Store::embedded(backend, settings)?)))
+    let store = match persistence.backend {
+        config::Backend::Memory => return Ok(None),
+        config::Backend::Disk => Store::embedded(disk(config)?, settings)?,
+        config::Backend::Redis => Store::remote(redis(&persistence.redis).await?, settings, &Handle::current()),
+        config::Backend::Postgres => {
+            Store::remote(postgres(&persistence.postgres).await?, settings, &Handle::current())
+        }
+        config::Backend::Mysql => Store::remote(mysql(&persistence.mysql).await?, settings, &Handle::current()),
+    };
+    Ok(Some(Arc::new(store)))
+}
+
+fn disk(config: &Config) -> anyhow::Result<Arc<dyn Backend>> {
+    let persistence = &config.persistence;
+    let disk = &persistence.disk;
+    let bounds = disk.cache.saturating_add(persistence.pending_bytes as u64);
+    for advice in limits::memory_advice(bounds.saturating_add(persistence.max_retained_bytes as u64)) {
+        tracing::warn!("{advice}");
+    }
+    let settings = DiskSettings {
+        reserve: disk.reserve,
+        cache: disk.cache,
+        journal: disk.journal,
+        ..DiskSettings::new(config.node.data_dir.join("store"))
+    };
+    store::disk(&settings).map_err(|error| anyhow::anyhow!("persistence.backend: {error}"))
+}
+
+#[cfg(feature = "redis")]
+async fn redis(redis: &config::Redis) -> anyhow::Result<Arc<dyn Backend>> {
+    let read = |path: &std::path::PathBuf| {
+        std::fs::read(path).map_err(|error| anyhow::anyhow!("persistence.redis.tls_ca: {}: {error}", path.display()))
+    };
+    let settings = store::RedisSettings {
+        address: redis.address.clone(),
+        user: redis.user.clone(),
+        password: redis.password.as_ref().map(|password| password.expose().to_owned()),
+        database: redis.database,
+        prefix: redis.prefix.clone(),
+        timeout: redis.timeout,
+        authorities: redis.tls_ca.as_ref().map(read).transpose()?,
+    };
+    store::redis(&settings).await.map_err(|error| anyhow::anyhow!("persistence.redis.address: {error}"))
+}
+
+#[cfg(not(feature = "redis"))]
+async fn redis(_: &config::Redis) -> anyhow::Result<Arc<dyn Backend>> {
+    anyhow::bail!("persistence.backend: this program was built without redis")
+}
+
+#[cfg(feature = "postgres")]
+async fn postgres(server: &config::SqlServer) -> anyhow::Result<Arc<dyn Backend>> {
+    let opened = store::postgres(&sql(server)).await;
+    opened.map_err(|error| anyhow::anyhow!("persistence.postgres.address: {error}"))
+}
+
+#[cfg(not(feature = "postgres"))]
+async fn postgres(_: &config::SqlServer) -> anyhow::Result<Arc<dyn Backend>> {
+    anyhow::bail!("persistence.backend: this program was built without postgres")
+}
+
+#[cfg(feature = "mysql")]
+async fn mysql(server: &config::SqlServer) -> anyhow::Result<Arc<dyn Backend>> {
+    let opened = store::mysql(&sql(server)).await;
+    opened.map_err(|error| anyhow::anyhow!("persistence.mysql.address: {error}"))
+}
+
+#[cfg(not(feature = "mysql"))]
+async fn mysql(_: &config::SqlServer) -> anyhow::Result<Arc<dyn Backend>> {
+    anyhow::bail!("persistence.backend: this program was built without mysql")
+}
+
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+fn sql(server: &config::SqlServer) -> store::ServerSettings {
+    let tls = if server.is_encrypted() { store::Tls::Verified(server.tls_ca.clone()) } else { store::Tls::Off };
+    store::ServerSettings {
+        database: server.database.clone(),
+        user: server.user.clone(),
+        password: server.password.as_ref().map(|password| password.expose().to_owned()).unwrap_or_default(),
+        tls,
+        readers: server.readers,
+        timeout: server.timeout,
+        ..store::ServerSettings::new(server.address.clone())
+    }
 }
 
 /// What each worker has from the process before.
@@ -50,7 +125,8 @@ pub(super) async fn restore(base: &Foundation) -> anyhow::Result<Vec<Restored>> 
     let Some(store) = &base.store else { return Ok(restored) };
     let begun = Instant::now();
     sessions(base, store, &mut restored).await?;
-    let delayed = delayed(store, &mut restored).await?;
+    // Of a shared store every node would publish them: see `adopt`.
+    let delayed = if store.caps().is_shared { 0 } else { delayed(store, &mut restored).await? };
     let sessions: usize = restored.iter().map(|one| one.sessions.len()).sum();
     let millis = begun.elapsed().as_millis();
     tracing::info!(sessions, delayed, millis, "what the store kept is back");
@@ -58,10 +134,13 @@ pub(super) async fn restore(base: &Foundation) -> anyhow::Result<Vec<Restored>> 
 }
 
 async fn sessions(base: &Foundation, store: &Store, restored: &mut [Restored]) -> Result<(), StoreError> {
+    let is_shared = store.caps().is_shared;
     let mut after = None;
     loop {
         let page = store.scan_sessions(after, PAGE, true).await?;
-        for head in page.items {
+        // Where all nodes share the store, what others had is theirs, or comes later: see `adopt`.
+        let is_own = |head: &SessionHead| !is_shared || *head.node == *base.name;
+        for head in page.items.into_iter().filter(is_own) {
             let worker = usize::from(base.workers.worker_of(&head.client_id));
             restored[worker].sessions.push(head);
         }
@@ -79,15 +158,7 @@ pub(super) async fn retained(base: &Foundation) -> Result<usize, StoreError> {
     loop {
         let page = store.scan_retained(after, PAGE).await?;
         for kept in page.items {
-            let what = kept.message.map_or(What::Deleted, |message| {
-                let mut message = Arc::unwrap_or_clone(message);
-                (message.retain, message.expires_at) = (true, kept.expires_at.map(|at| base.time_of(at)));
-                What::Message(Arc::new(message))
-            });
-            let stamp = retain::Stamp { hlc: kept.stamp.hlc, node: kept.stamp.node };
-            let change = Change { topic: (*kept.topic).into(), stamp, what };
-            // As if learned when it was made: so it is forgotten in time, however often the node restarts.
-            count += usize::from(base.retained.merge(&change, stamp.hlc).is_ok_and(|taken| taken.is_some()));
+            count += usize::from(retain(&base.retained, base.started, kept));
         }
         after = page.next;
         if after.is_none() {
@@ -110,6 +181,29 @@ async fn delayed(store: &Store, restored: &mut [Restored]) -> Result<usize, Stor
             return Ok(count);
         }
     }
+}
+
+/// Takes up what was retained, or deleted; whether it is news, and has room.
+pub(super) fn retain(into: &Retained, started: Instant, kept: store::Retained) -> bool {
+    if kept.topic.contains(['+', '#']) {
+        return false; // no topic: a sign of life, see `pulse`
+    }
+    let what = kept.message.map_or(What::Deleted, |message| {
+        let mut message = Arc::unwrap_or_clone(message);
+        (message.retain, message.expires_at) = (true, kept.expires_at.map(|at| time_of(started, at)));
+        What::Message(Arc::new(message))
+    });
+    let stamp = retain::Stamp { hlc: kept.stamp.hlc, node: kept.stamp.node };
+    let change = Change { topic: (*kept.topic).into(), stamp, what };
+    // As if learned when it was made: so it is forgotten in time, however often the node restarts.
+    into.merge(&change, stamp.hlc).is_ok_and(|taken| taken.is_some())
+}
+
+/// A time of the wall clock on this node's.
+fn time_of(started: Instant, at: store::UnixMillis) -> mqtt::Time {
+    let now = millis(started.elapsed());
+    let wall = super::wall_nanos() / 1_000_000;
+    mqtt::Time(now.saturating_sub(wall.saturating_sub(at)).saturating_add(at.saturating_sub(wall)))
 }
 
 /// Writes down what did not come from a session of this node.
@@ -153,12 +247,5 @@ impl Foundation {
     pub(super) fn shelf(&self) -> Option<Arc<dyn Keeper>> {
         let store = self.store.clone()?;
         Some(Arc::new(Shelf { store, started: self.started }))
-    }
-
-    /// A time of the wall clock on this node's.
-    fn time_of(&self, at: store::UnixMillis) -> mqtt::Time {
-        let now = millis(self.started.elapsed());
-        let wall = super::wall_nanos() / 1_000_000;
-        mqtt::Time(now.saturating_sub(wall.saturating_sub(at)).saturating_add(at.saturating_sub(wall)))
     }
 }

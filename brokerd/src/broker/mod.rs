@@ -1,8 +1,11 @@
 //! The composition root: builds the rooms in order, wires them, and ends them in order. Decides nothing itself.
 
+mod adopt;
 mod clustered;
 mod glue;
+mod import;
 mod keep;
+mod pulse;
 mod upkeep;
 
 use std::sync::Arc;
@@ -38,8 +41,18 @@ pub struct Broker {
     admin: Admin,
     access: Access,
     workers: Workers,
+    store: Option<Arc<Store>>,
     tasks: TaskTracker,
     upkeep: CancellationToken,
+}
+
+/// What a node is given beside its configuration.
+#[derive(Default)]
+pub struct Given {
+    /// Mechanisms of enhanced authentication. The program has none yet.
+    pub mechanisms: Vec<Arc<dyn Mechanism>>,
+    /// The store, instead of the one that the configuration names: several nodes of a process can share one.
+    pub store: Option<Arc<Store>>,
 }
 
 /// What the rooms share.
@@ -65,34 +78,37 @@ impl Broker {
     /// # Errors
     /// With the key of what cannot be had.
     pub async fn start(config: &Config, waiting: impl FnOnce(&Self)) -> anyhow::Result<Self> {
-        Self::start_with(config, Vec::new(), waiting).await
+        Self::start_with(config, Given::default(), waiting).await
     }
 
-    /// The same, with mechanisms of enhanced authentication. The program has none yet.
+    /// The same, with what only the library can be given.
     ///
     /// # Errors
     /// As [`Self::start`].
-    pub async fn start_with(
-        config: &Config,
-        mechanisms: Vec<Arc<dyn Mechanism>>,
-        waiting: impl FnOnce(&Self),
-    ) -> anyhow::Result<Self> {
-        let base = Foundation::lay(config, mechanisms)?;
+    pub async fn start_with(config: &Config, given: Given, waiting: impl FnOnce(&Self)) -> anyhow::Result<Self> {
+        let base = Foundation::lay(config, given).await?;
         let listeners = Arc::new(Listeners::bind(&config.listeners, Arc::new(base.workers.clone()))?);
         let retained = keep::retained(&base).await?;
         let cluster = match config.cluster.secret {
             Some(_) => Some(clustered::start(config, &base, retained > 0).await?),
             None => None,
         };
+        import::finish(&base).await?;
         let restored = keep::restore(&base).await?;
         base.start_workers(config, cluster.as_ref(), restored).await?;
-        let this_node = Arc::new(ThisNode::new(glue::info(&base), Arc::new(glue::local(&base, &listeners))));
+        let this_node = ThisNode::new(glue::info(&base), Arc::new(glue::local(&base, &listeners)));
+        let this_node = Arc::new(this_node.keeping(glue::keeping(&base, cluster.as_ref())));
         let admin = base.serve_admin(config, cluster.as_ref(), &this_node).await?;
         let sys = glue::sys(&base, this_node);
         let (tasks, upkeep) = (TaskTracker::new(), CancellationToken::new());
         tasks.spawn(upkeep::run(upkeep::Upkeep::new(&base, cluster.clone()), upkeep.clone()));
-        let (access, workers, metrics) = (base.access, base.workers, base.metrics);
-        let broker = Self { listeners, metrics, cluster, admin, access, workers, tasks, upkeep };
+        if let (Some(cluster), Some(store)) = (&cluster, base.store.clone().filter(|store| store.caps().is_shared)) {
+            let (cluster, workers) = (cluster.clone(), base.workers.clone());
+            let adopter = adopt::Adopter { store, cluster, workers, patience: config.cluster.down_after };
+            tasks.spawn(adopter.run(upkeep.clone()));
+        }
+        let (access, workers, metrics, store) = (base.access, base.workers, base.metrics, base.store);
+        let broker = Self { listeners, metrics, cluster, admin, access, workers, store, tasks, upkeep };
         if let Some(cluster) = &broker.cluster {
             waiting(&broker);
             cluster.ready().await;
@@ -168,6 +184,11 @@ impl Broker {
             self.listeners.close().await;
             self.tasks.wait().await;
             self.workers.stop().await;
+            if let Some(store) = &self.store
+                && let Err(error) = store.flush().await
+            {
+                tracing::warn!(%error, "the store does not have the last changes");
+            }
             if let Some(cluster) = &self.cluster {
                 cluster.stop().await;
             }
@@ -180,7 +201,7 @@ impl Broker {
 }
 
 impl Foundation {
-    fn lay(config: &Config, mechanisms: Vec<Arc<dyn Mechanism>>) -> anyhow::Result<Self> {
+    async fn lay(config: &Config, given: Given) -> anyhow::Result<Self> {
         let data = DataDir::open(&config.node.data_dir)?;
         let generation = data.next_generation(wall_nanos())?;
         Ok(Self {
@@ -192,9 +213,12 @@ impl Foundation {
             index: Arc::new(Index::new(strategy(config.mqtt.shared_strategy))),
             retained: Arc::new(retained(config)),
             system: sys::store(),
-            access: Access::load_with(&config.auth, mechanisms)?,
+            access: Access::load_with(&config.auth, given.mechanisms)?,
             workers: Workers::new(&config.node),
-            store: keep::open(config)?,
+            store: match given.store {
+                Some(store) => Some(store),
+                None => keep::open(config).await?,
+            },
             started: keep::beginning_of_time(),
         })
     }

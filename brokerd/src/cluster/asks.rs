@@ -20,6 +20,7 @@ pub(super) enum Kind {
     Admin = 1,
     Claims = 2,
     Retained = 3,
+    Rematch = 4,
 }
 
 /// The questions to one peer.

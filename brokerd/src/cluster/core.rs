@@ -16,6 +16,7 @@ use super::barrier::Barrier;
 use super::forward::{Hot, Tally};
 use super::gossip::PublishedState;
 use super::identity::Identity;
+use super::orphans::Orphans;
 use super::peer::Peer;
 use super::quiet::Quiet;
 use super::requests::Handlers;
@@ -51,6 +52,8 @@ pub(super) struct Parts {
     pub(super) index: Arc<Index>,
     pub(super) mailboxes: Arc<dyn Mailboxes>,
     pub(super) tally: Tally,
+    /// Whether sessions of a node that is gone come back elsewhere.
+    pub(super) sessions_move: bool,
 }
 
 /// Shared by all of the cluster's tasks and by the workers.
@@ -69,6 +72,8 @@ pub(super) struct Core {
     /// The live members as this node tells its peers.
     pub(super) list_tx: watch::Sender<Arc<Vec<MemberRow>>>,
     pub(super) handlers: RwLock<Handlers>,
+    /// What nodes that are gone were to get, until their sessions are elsewhere.
+    pub(super) orphans: Mutex<Orphans>,
     session: AtomicU64,
     said_full: Quiet,
 }
@@ -108,6 +113,7 @@ impl Core {
             changed: Notify::new(),
             list_tx: watch::Sender::default(),
             handlers: RwLock::default(),
+            orphans: Mutex::default(),
             session: AtomicU64::new(0),
             said_full: Quiet::default(),
         }
@@ -238,9 +244,17 @@ impl Core {
     /// Masks a peer: it gets nothing more, and whoever waits for it waits no longer.
     pub(super) fn drop_peer(&self, peer: &Peer) {
         self.hot.set_up(peer.slot, false);
+        self.hot.set_held(peer.slot, false);
         self.end_lease(peer);
-        let (released, is_relieved) = self.hot.with_queue(peer.slot, super::queue::Queue::release);
-        self.give_back(released);
+        let is_relieved = if self.parts.sessions_move {
+            let (left, is_relieved) = self.hot.with_queue(peer.slot, super::queue::Queue::take);
+            self.orphan(&peer.name, left);
+            is_relieved
+        } else {
+            let (released, is_relieved) = self.hot.with_queue(peer.slot, super::queue::Queue::release);
+            self.give_back(released);
+            is_relieved
+        };
         if is_relieved {
             self.parts.mailboxes.uncongested();
         }
@@ -283,6 +297,7 @@ impl Core {
         peer.has_new_link.store(true, Ordering::Release);
         self.replica.wake.notify_one();
         if was_down {
+            self.hot.set_held(peer.slot, false);
             self.hot.set_up(peer.slot, true);
             tracing::info!(peer = %peer.name, "is back");
         }

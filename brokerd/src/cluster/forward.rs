@@ -35,6 +35,8 @@ impl Tally {
 pub(super) struct Hot {
     started: Instant,
     up: AtomicU64,
+    /// Those of `up` that are gone, and whose sessions another node is about to take: they get what matches.
+    held: AtomicU64,
     congested: AtomicU64,
     /// Nanoseconds after `started` until which this node is in sync with the peer.
     leases: [AtomicU64; PeerSet::CAPACITY],
@@ -47,6 +49,7 @@ impl Hot {
         Self {
             started,
             up: AtomicU64::new(0),
+            held: AtomicU64::new(0),
             congested: AtomicU64::new(0),
             leases: std::array::from_fn(|_| AtomicU64::new(0)),
             queues: std::array::from_fn(|_| Mutex::new(Queue::new(bound))),
@@ -63,6 +66,18 @@ impl Hot {
             self.up.fetch_or(bit, Ordering::AcqRel);
         } else {
             self.up.fetch_and(!bit, Ordering::AcqRel);
+        }
+    }
+
+    pub(super) fn held(&self) -> PeerSet {
+        PeerSet(self.held.load(Ordering::Acquire))
+    }
+    pub(super) fn set_held(&self, slot: PeerSlot, is_held: bool) {
+        let bit = PeerSet::default().with(slot).0;
+        if is_held {
+            self.held.fetch_or(bit, Ordering::AcqRel);
+        } else {
+            self.held.fetch_and(!bit, Ordering::AcqRel);
         }
     }
 
@@ -158,12 +173,17 @@ impl Forward for Core {
         self.hot.up()
     }
 
+    fn held(&self) -> PeerSet {
+        self.hot.held()
+    }
+
     fn flood(&self) -> PeerSet {
         let up = self.hot.up();
         if up.is_empty() {
             return up;
         }
         let now = Instant::now();
+        let up = self.hot.held().iter().fold(up, PeerSet::without);
         let synced = up.iter().filter(|slot| self.hot.is_in_sync(*slot, now));
         synced.fold(up, PeerSet::without)
     }
@@ -173,6 +193,9 @@ impl Forward for Core {
         // Whether it is up is looked at under the queue's lock: what went down has been released, and stays empty.
         let (dropped, _) = self.hot.with_queue(peer, |queue| self.hot.up().contains(peer).then(|| queue.push(batch)));
         let Some(dropped) = dropped else {
+            if self.parts.sessions_move {
+                return self.orphan_at(peer, std::mem::take(batch));
+            }
             let mut released = Released::default();
             batch.drain(..).for_each(|outbound| released.add(outbound, mqtt::Qos::ExactlyOnce));
             self.give_back(released);

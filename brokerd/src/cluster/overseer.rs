@@ -14,6 +14,7 @@ use super::MemberState;
 use super::claims::Claims;
 use super::core::{Core, wall_millis};
 use super::dial;
+use super::discovery::Outlook;
 use super::gossip::{Gossip, Members, PublishedState, RouteHead};
 use super::peer::Peer;
 use super::ready::{self, PeerSight};
@@ -67,6 +68,8 @@ pub(super) struct Overseer {
     pub(super) looked_tx: watch::Sender<u64>,
     /// Whether there is anyone to wait for.
     pub(super) has_seeds: bool,
+    /// Why it may be that nobody was found.
+    pub(super) outlook: Outlook,
     pub(super) began: Instant,
     /// This node has been in sync with all once: from then on what is wrong is said of the peer that it is wrong with.
     pub(super) was_complete: bool,
@@ -164,12 +167,21 @@ impl Overseer {
             if standing.is_lost(now, settings.down_after) {
                 tracing::warn!(peer = %peer.name, "is down");
                 peer.standing.lock().down_since = Some(now);
-                core.drop_peer(peer);
+                if core.parts.sessions_move && core.hot.up().contains(peer.slot) {
+                    core.hot.set_held(peer.slot, true);
+                    core.end_lease(peer);
+                } else {
+                    core.drop_peer(peer);
+                }
             }
             return;
         };
         if now.saturating_duration_since(down_since) < settings.route_grace {
             return;
+        }
+        if core.hot.held().contains(peer.slot) {
+            core.drop_peer(peer);
+            core.give_up(&peer.name);
         }
         if peer.remote.lock().len() > 0 {
             core.clear_rows(peer);
@@ -189,7 +201,11 @@ impl Overseer {
         let is_routed = missing.as_ref().is_some_and(BTreeSet::is_empty);
         self.was_complete |= is_routed && self.registry.is_in_sync() && self.has_compared();
         let is_late = now.saturating_duration_since(self.began) >= self.core.parts.settings.join_timeout;
-        let trouble = if self.was_complete || !self.has_seeds || !is_late { String::new() } else { alarm(missing) };
+        let trouble = if self.was_complete || !self.has_seeds || !is_late {
+            String::new()
+        } else {
+            alarm(missing, &self.outlook)
+        };
         let mut own = self.core.own.lock();
         if own.trouble != trouble {
             if !trouble.is_empty() {
@@ -207,7 +223,8 @@ impl Overseer {
 
     /// The nodes that client ids are shared out among: this one and those that are up.
     fn live(&self) -> Vec<String> {
-        let up = self.core.hot.up();
+        let (up, held) = (self.core.hot.up(), self.core.hot.held());
+        let up = held.iter().fold(up, crate::router::PeerSet::without);
         let peers = self.core.all_peers();
         let names = peers.iter().filter(|peer| up.contains(peer.slot)).map(|peer| peer.name.to_string());
         std::iter::once(self.core.parts.identity.node.clone()).chain(names).collect()
@@ -273,9 +290,9 @@ impl Overseer {
 }
 
 /// Why a node serves that is not in sync with all.
-fn alarm(missing: Option<BTreeSet<String>>) -> String {
+fn alarm(missing: Option<BTreeSet<String>>, outlook: &Outlook) -> String {
     match missing {
-        None => "no seed answers: this node serves alone, and keeps trying".to_owned(),
+        None => outlook.alarm().unwrap_or_default(),
         Some(names) if names.is_empty() => {
             "this node serves, though not all peers have announced their client ids and what they retain".to_owned()
         }

@@ -65,6 +65,15 @@ impl Queue {
         self.bytes == 0
     }
 
+    /// A frame that comes after everything that is in the queue now.
+    pub(super) fn mark(&self) -> u64 {
+        self.number + self.waiting.len() as u64
+    }
+    /// Whether everything up to a mark has been acknowledged.
+    pub(super) fn is_past(&self, mark: u64) -> bool {
+        self.is_empty() || self.sent.iter().find(|sent| !sent.is_done).is_some_and(|first| first.number > mark)
+    }
+
     /// Whether everything has been handed to the link at least once.
     #[cfg(test)]
     pub(super) fn is_all_sent(&self) -> bool {
@@ -135,6 +144,16 @@ impl Queue {
         }
         while self.sent.pop_front_if(|sent| sent.is_done).is_some() {}
         settled
+    }
+
+    /// Everything that is not acknowledged, in order, because the peer is gone; QoS 0 goes with it.
+    pub(super) fn take(&mut self) -> Vec<Outbound> {
+        let sent = self.sent.drain(..).filter(|sent| !sent.is_done).flat_map(|sent| sent.messages);
+        let left = sent.chain(self.waiting.drain(..)).filter(|outbound| outbound.message.qos != Qos::AtMostOnce);
+        let left = left.collect();
+        self.bytes = 0;
+        self.resend_after = None;
+        left
     }
 
     /// Gives everything up, because the peer is gone.

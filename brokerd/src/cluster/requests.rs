@@ -21,6 +21,8 @@ pub(super) struct Handlers {
     pub(super) admin: Option<Arc<dyn Answer>>,
     /// Weak: the claims ask through the same core that answers for them.
     pub(super) claims: Weak<Claims>,
+    /// Weak: it holds this.
+    pub(super) core: Weak<Core>,
 }
 
 impl Handlers {
@@ -34,6 +36,7 @@ impl Handlers {
                     Some(self.claims.upgrade()?.handle(&peer.name, request.body).await)
                 }
                 kind if kind == Kind::Retained as u32 => retained::answer(core, peer, request.body).await,
+                kind if kind == Kind::Rematch as u32 => Some(self.core.upgrade()?.on_rematch(request.body).await),
                 _ => None,
             }
         };
@@ -55,6 +58,19 @@ impl claims::Peers for ClaimLinks {
             match peer {
                 Some(peer) => peer.asks.ask(&node, Kind::Claims, body, deadline).await,
                 None => Err(AskError::NotUp(node)),
+            }
+        })
+    }
+
+    fn drained(&self, node: &str) -> Boxed<'_, ()> {
+        /// Between two looks at the queue.
+        const LOOK: Duration = Duration::from_millis(2);
+        let Some(core) = self.0.upgrade() else { return Box::pin(std::future::ready(())) };
+        let Some(peer) = core.peer(node) else { return Box::pin(std::future::ready(())) };
+        Box::pin(async move {
+            let mark = core.hot.with_queue(peer.slot, |queue| queue.mark()).0;
+            while !core.hot.with_queue(peer.slot, |queue| queue.is_past(mark)).0 {
+                tokio::time::sleep(LOOK).await;
             }
         })
     }

@@ -21,7 +21,7 @@ use super::overseer::{Overseer, Registry, Voice};
 use super::requests::ClaimLinks;
 use super::retained::{self, Replica, RetainedParts};
 use super::secret::Keys;
-use super::{Answer, AskError, Member, MemberState, accept};
+use super::{Answer, AskError, Member, MemberState, accept, discovery};
 use crate::config;
 use crate::metrics::Metrics;
 use crate::registry::Clock;
@@ -63,6 +63,8 @@ pub struct Inputs {
     pub max_packet_size: u32,
     /// Version of this software.
     pub version: String,
+    /// Whether all nodes share a store, so that another node takes the sessions of one that is gone.
+    pub sessions_move: bool,
 }
 
 /// Why the cluster did not start.
@@ -140,6 +142,7 @@ impl Cluster {
             index: inputs.index,
             mailboxes: inputs.mailboxes,
             tally: Tally::new(inputs.metrics.block()),
+            sessions_move: inputs.sessions_move,
         };
         let tally = Tally::new(inputs.metrics.block());
         let replica = Replica::new(inputs.retained, parts.clock.clone(), tally);
@@ -154,6 +157,7 @@ impl Cluster {
             Arc::new(ClaimLinks(Arc::downgrade(&core))),
         );
         core.handlers.write().claims = Arc::downgrade(&claims);
+        core.handlers.write().core = Arc::downgrade(&core);
         let shared = Arc::new(Shared {
             core: core.clone(),
             bound,
@@ -272,6 +276,17 @@ impl Cluster {
         self.shared.core.handlers.write().admin = Some(answer);
     }
 
+    /// The nodes that are gone and for whose sessions messages are held.
+    #[must_use]
+    pub fn orphaned(&self) -> Vec<Arc<str>> {
+        self.shared.core.orphaned()
+    }
+
+    /// Brings what is held for the sessions of a node that is gone to those who have them now.
+    pub async fn rematch(&self, node: &str) {
+        self.shared.core.rematch(node).await;
+    }
+
     /// The registry of client ids: give it the workers by `serve` before waiting for [`Cluster::ready`].
     #[must_use]
     pub fn claims(&self) -> Arc<Claims> {
@@ -322,6 +337,12 @@ impl Shared {
     ) -> Result<Membership, GossipError> {
         let core = &self.core;
         let own = core.own.lock().clone();
+        let identity = &core.parts.identity;
+        let found_as =
+            discovery::Own { cluster: identity.cluster.clone(), node: identity.node.clone(), address: own.address };
+        let discovery = discovery::by(&core.parts.settings.discovery, &found_as);
+        // A node that has only itself for a seed has nobody to wait for.
+        let has_seeds = discovery.is_some() || seeds.iter().any(|seed| *seed != own.address.to_string());
         let gossip = Arc::new(
             Gossip::start(GossipSettings {
                 cluster: core.parts.identity.cluster.clone(),
@@ -329,11 +350,13 @@ impl Shared {
                 generation: own.generation,
                 advertise: own.address,
                 seeds: seeds.clone(),
+                discovery,
                 interval: core.parts.settings.gossip_interval,
                 keys: self.keys.clone(),
                 socket,
                 version: core.parts.version.clone(),
                 counters: self.metrics.block(),
+                metrics: self.metrics.clone(),
             })
             .await?,
         );
@@ -344,8 +367,8 @@ impl Shared {
             registry: self.claims.clone() as Arc<dyn Registry>,
             ready_tx: self.ready_tx.clone(),
             looked_tx: self.looked_tx.clone(),
-            // A node that has only itself for a seed has nobody to wait for.
-            has_seeds: seeds.iter().any(|seed| *seed != own.address.to_string()),
+            has_seeds,
+            outlook: gossip.outlook(),
             began: Instant::now(),
             was_complete: false,
         };

@@ -136,6 +136,7 @@ impl Cluster {
         let heard = async { while !self.is_unlinked() && looked_rx.changed().await.is_ok() {} };
         tokio::time::timeout(FAREWELL, heard).await.ok();
         tokio::time::sleep(shared.core.parts.settings.gossip_interval * 2).await;
+        left.gossip.withdraw().await;
         left.tasks.shutdown().await;
         // The task that watched it is gone, so this is the last handle.
         if let Ok(gossip) = Arc::try_unwrap(left.gossip) {

@@ -1,31 +1,36 @@
-//! What the operator decided. Owns every key, its default and its check; reads the file that `cluster.secret_file`
-//! names, and never opens or starts anything else.
+//! What the operator decided. Owns every key, its default and its check; reads the files that `cluster.secret_file`
+//! and `password_file` name, and never opens or starts anything else.
 //!
 //! Default < file < environment < `--set` < `--node-name`, `--seed`. The later layer wins key by key.
 
+mod discovery;
 mod layers;
 mod listeners;
 mod network;
 mod notation;
 mod problem;
 mod reader;
+mod redis;
 mod rows;
 mod rules;
 mod sections;
 mod sources;
+mod sql;
 mod types;
 mod value;
 
 #[cfg(test)]
 mod tests;
 
+pub use discovery::{Discovery, Dns, DnsRecord, Etcd, Kubernetes};
 pub use listeners::{Bind, Kind, Listener, Listeners, Tls};
 pub use network::Network;
 pub use problem::{Problem, Source};
 pub use sources::{FileText, Machine, Sources};
 pub use types::{
     Admin, Auth, AutoSubscribe, Backend, Cluster, Commit, Config, DefaultPriority, DenyAction, Disk, Endpoint, Log,
-    Mqtt, Node, Persistence, QueuePriority, Rewrite, RewriteAction, Secret, SharedStrategy, Sys, WhenFull,
+    Mqtt, Node, Persistence, QueuePriority, Redis, Rewrite, RewriteAction, Secret, SharedStrategy, SqlServer, SqlTls,
+    Sys, WhenFull,
 };
 
 use reader::Reader;

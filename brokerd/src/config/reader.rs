@@ -155,7 +155,8 @@ impl Reader {
     pub(super) fn refuse(&mut self, key: &str, why: impl Into<String>) {
         let entry = self.entries.get(key);
         let source = entry.map_or(Source::Default, |entry| entry.source.clone());
-        let value = entry.map(|entry| if is_secret(key) { "(not shown)".into() } else { entry.value.to_string() });
+        let value = entry
+            .map(|entry| if is_secret(key, &entry.value) { "(not shown)".into() } else { entry.value.to_string() });
         self.problems.push(Problem { key: key.to_owned(), value, source, why: why.into() });
     }
 
@@ -209,8 +210,11 @@ impl Reader {
     }
 }
 
-fn is_secret(key: &str) -> bool {
+/// An address with an `@` has a password, where it may have none.
+fn is_secret(key: &str, value: &Value) -> bool {
     key == "cluster.secret"
+        || key.ends_with(".password")
+        || (key.ends_with(".address") && value.to_string().contains('@'))
 }
 
 fn in_range<T: Number>(number: u64, range: &RangeInclusive<T>) -> Option<T> {

@@ -8,18 +8,22 @@ use std::path::{Path, PathBuf};
 
 use super::notation::is_path;
 use super::reader::Reader;
-use super::{Bind, Config, Endpoint, Secret};
+use super::{Bind, Config, Discovery, Endpoint, Secret, discovery};
 
 /// Of `cluster.secret`, for an attacker may try it offline against one sealed datagram.
 const SHORTEST_SECRET: usize = 16;
 /// One that answers is enough to join; all are asked at every attempt.
 const MOST_SEEDS: usize = 64;
+const NO_SECRET: &str = "there is no clustering without a secret: set cluster.secret_file or cluster.secret to what \
+                         `brokerctl cluster keygen` prints";
 /// A secret file is a line; what is larger is another file.
 const LARGEST_SECRET_FILE: u64 = 64 * 1024;
 
 /// Checks, and fills in what one key decides for another.
 pub(super) fn check(reader: &mut Reader, config: &mut Config) {
     secret(reader, config);
+    super::redis::check(reader, &mut config.persistence.redis);
+    super::sql::check(reader, &mut config.persistence);
     listeners(reader, config);
     cluster(reader, config);
     addresses(reader, config);
@@ -49,7 +53,7 @@ fn secret(r: &mut Reader, config: &mut Config) {
     }
 }
 
-fn read_secret(path: &Path) -> Result<String, String> {
+pub(super) fn read_secret(path: &Path) -> Result<String, String> {
     let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
     // Before the open, because opening a pipe waits for its writer.
     if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
@@ -89,10 +93,12 @@ fn cluster(r: &mut Reader, config: &Config) {
     let cluster = &config.cluster;
     let has_secret = r.is_set("cluster.secret") || r.is_set("cluster.secret_file");
     if !cluster.seeds.is_empty() && !has_secret {
-        let why = "there is no clustering without a secret: set cluster.secret_file or cluster.secret to what \
-                   `brokerctl cluster keygen` prints";
-        r.refuse("cluster.seeds", why);
+        r.refuse("cluster.seeds", NO_SECRET);
     }
+    if cluster.discovery != Discovery::Static && !has_secret {
+        r.refuse("cluster.discovery", NO_SECRET);
+    }
+    discovery::check(r, &cluster.discovery);
     if cluster.seeds.len() > MOST_SEEDS {
         r.refuse("cluster.seeds", format!("has {} addresses, allowed are {MOST_SEEDS}", cluster.seeds.len()));
     }

@@ -9,7 +9,7 @@ use super::reader::Reader;
 use super::{
     Admin, Auth, AutoSubscribe, Backend, Cluster, Commit, Config, DefaultPriority, DenyAction, Disk, Endpoint, Log,
     Mqtt, Node, Persistence, QueuePriority, Rewrite, RewriteAction, Secret, SharedStrategy, Sources, Sys, WhenFull,
-    listeners,
+    discovery, listeners,
 };
 
 const KIB: usize = 1 << 10;
@@ -62,8 +62,7 @@ pub(super) fn reserved(key: &str) -> Option<&'static str> {
         ("listeners", _) => {
             Some("this version has the kinds tcp, tls, ws, wss and unix, as in listeners.tcp.default.bind")
         }
-        ("cluster", "discovery") => Some("this version finds its peers by cluster.seeds"),
-        ("persistence", "redis" | "postgres" | "mysql") => Some("this version keeps sessions in memory or on disk"),
+        ("cluster", "discovery") => Some("this version says it in one word, as in cluster.discovery = \"dns\""),
         ("admin", "tls" | "tokens") => Some("this version serves admin.listen on a Unix socket or loopback only"),
         _ => None,
     }
@@ -183,6 +182,9 @@ fn persistence(r: &mut Reader) -> Persistence {
     let backend = |text: &str| match text {
         "memory" => Some(Backend::Memory),
         "disk" => Some(Backend::Disk),
+        "redis" => Some(Backend::Redis),
+        "postgres" => Some(Backend::Postgres),
+        "mysql" => Some(Backend::Mysql),
         _ => None,
     };
     let commit = |text: &str| match text {
@@ -192,7 +194,9 @@ fn persistence(r: &mut Reader) -> Persistence {
         _ => None,
     };
     Persistence {
-        backend: r.text("persistence.backend", "memory or disk", backend).unwrap_or(Backend::Memory),
+        backend: r
+            .text("persistence.backend", "memory, disk, redis, postgres or mysql", backend)
+            .unwrap_or(Backend::Memory),
         commit: r.text("persistence.commit", "group, every or none", commit).unwrap_or(Commit::Group),
         pending_bytes: r.size("persistence.pending_bytes", 64 * MIB, MIB..=TIB),
         disk: Disk {
@@ -200,6 +204,9 @@ fn persistence(r: &mut Reader) -> Persistence {
             cache: r.size("persistence.disk.cache", 16 * MIB, MIB..=TIB) as u64,
             journal: r.size("persistence.disk.journal", 64 * MIB, 64 * MIB..=TIB) as u64,
         },
+        redis: super::redis::read(r),
+        postgres: super::sql::read(r, "persistence.postgres", 5432),
+        mysql: super::sql::read(r, "persistence.mysql", 3306),
         queue_depth: r.integer("persistence.queue_depth", 1000, 1..=BILLION),
         queue_bytes: r.size("persistence.queue_bytes", 8 * MIB, KIB..=TIB),
         when_full: r
@@ -271,6 +278,7 @@ fn cluster(r: &mut Reader) -> Cluster {
         bind: r.text("cluster.bind", ADDRESS, address).unwrap_or(loopback(7946)),
         advertise: r.text("cluster.advertise", peer_address, |text| address(text).filter(reachable)),
         seeds: r.list("cluster.seeds", seed, |text| is_host_and_port(text).then(|| text.to_owned())),
+        discovery: discovery::read(r),
         secret: r.text("cluster.secret", "a text of 16 bytes or more", |text| Some(Secret::new(text.to_owned()))),
         subscribe_timeout: r.duration("cluster.subscribe_timeout", ms(500), ms(1)..=longest_wait),
         claim_timeout: r.duration("cluster.claim_timeout", ms(500), ms(1)..=longest_wait),

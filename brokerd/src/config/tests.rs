@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Bind, Config, Endpoint, FileText, Kind, Machine, Sources, WhenFull, load};
+use super::{Bind, Config, Discovery, DnsRecord, Endpoint, FileText, Kind, Machine, Sources, WhenFull, load};
 
 mod reference;
 mod refusals;

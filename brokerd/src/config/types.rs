@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Listeners;
+use super::{Discovery, Listeners};
 
 /// The whole configuration, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -163,6 +163,12 @@ pub struct Persistence {
     pub pending_bytes: usize,
     /// `[persistence.disk]`
     pub disk: Disk,
+    /// `[persistence.redis]`
+    pub redis: Redis,
+    /// `[persistence.postgres]`
+    pub postgres: SqlServer,
+    /// `[persistence.mysql]`
+    pub mysql: SqlServer,
     /// Messages that a session queues.
     pub queue_depth: usize,
     /// Bytes that a session queues.
@@ -188,6 +194,12 @@ pub enum Backend {
     Memory,
     /// In the data directory.
     Disk,
+    /// In a Redis server.
+    Redis,
+    /// In a PostgreSQL server.
+    Postgres,
+    /// In a MySQL or MariaDB server.
+    Mysql,
 }
 
 /// When what clients are promised is kept.
@@ -210,6 +222,61 @@ pub struct Disk {
     pub cache: u64,
     /// Bytes of the journal, which is read again at start.
     pub journal: u64,
+}
+
+/// `[persistence.redis]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redis {
+    /// Where the server is.
+    pub address: String,
+    /// Who we are to it.
+    pub user: Option<String>,
+    /// What proves it.
+    pub password: Option<Secret>,
+    /// The file that has it.
+    pub password_file: Option<PathBuf>,
+    /// Number of the database.
+    pub database: u32,
+    /// What all keys begin with.
+    pub prefix: String,
+    /// How long an answer is waited for.
+    pub timeout: Duration,
+    /// The certificates that vouch for the server, if not those of the machine.
+    pub tls_ca: Option<PathBuf>,
+}
+
+/// `[persistence.postgres]` and `[persistence.mysql]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqlServer {
+    /// Where the server is: host and port, or a Unix socket.
+    pub address: String,
+    /// The database.
+    pub database: String,
+    /// Who we are to it.
+    pub user: String,
+    /// What proves it.
+    pub password: Option<Secret>,
+    /// The file that has it.
+    pub password_file: Option<PathBuf>,
+    /// Whether it is encrypted.
+    pub tls: SqlTls,
+    /// The certificates that vouch for the server.
+    pub tls_ca: PathBuf,
+    /// Connections for reads.
+    pub readers: usize,
+    /// How long an answer is waited for.
+    pub timeout: Duration,
+}
+
+/// Whether a connection to a server is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SqlTls {
+    /// Where it leaves the machine.
+    Auto,
+    /// It is.
+    On,
+    /// It is not.
+    Off,
 }
 
 /// Drop policy.
@@ -296,6 +363,8 @@ pub struct Cluster {
     pub advertise: Option<SocketAddr>,
     /// `host:port` of any nodes.
     pub seeds: Vec<String>,
+    /// What finds peers besides the seeds.
+    pub discovery: Discovery,
     /// At least 16 bytes. Without one there is no clustering.
     pub secret: Option<Secret>,
     /// The longest a SUBACK waits for peers.

@@ -82,6 +82,47 @@ pub trait Elsewhere: Send + Sync {
     fn claim(&self, claim: Claim) -> Boxed<'_, Result<Grant, Refusal>>;
     /// The session of the id ended on this node, at this epoch: its row goes.
     fn release(&self, client_id: &Arc<str>, epoch: Epoch);
+    /// Messages for a kept session that another node owns by now: brings them to its owner. Answers whether they need
+    /// no more care: they are kept there, or the session is gone.
+    fn relay(&self, _: Relayed) -> Boxed<'_, bool> {
+        Box::pin(std::future::ready(false))
+    }
+    /// A kept session came from another node, and every node routes to this one: completes when all that had reached
+    /// that one before is here, or after a while.
+    fn collect(&self, _: String, _: Arc<str>, _: Epoch) -> Boxed<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// Messages for a session that has moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relayed {
+    /// Of this client.
+    pub client_id: Arc<str>,
+    /// The session's number in the store that the nodes share: a later session of the client is another one.
+    pub sid: u64,
+    /// As the store writes them.
+    pub entries: Vec<bytes::Bytes>,
+}
+
+/// What a node says to messages for a session that has moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reception {
+    /// They are kept.
+    Kept,
+    /// The session is no more.
+    Gone,
+    /// It is not here, or not yet.
+    NotHere,
+}
+
+/// Another node owns an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// From this epoch on.
+    pub epoch: Epoch,
+    /// It lets what was there end, and begins anew.
+    pub is_clean: bool,
 }
 
 /// The owner's side: what the cluster asks of this node's sessions. The workers implement it.
@@ -90,12 +131,31 @@ pub trait Owners: Send + Sync {
     /// and dropped, its will sent by the rules of a takeover.
     /// May come while a claim of the id is under way here, or granted and its session not yet made: a session that is
     /// then made with a lower epoch has lost already.
-    fn superseded(&self, client_id: &Arc<str>, epoch: Epoch);
+    /// Where all nodes share a store a kept session is handed over: this completes when the store has what came so far.
+    fn superseded(&self, client_id: &Arc<str>, loss: Loss) -> Boxed<'_, ()>;
     /// All that is owned here: for announcing them to new registrars. Pages of at most
     /// `limit`, a worker at a time, `cursor` from 0 until `None` comes back.
     fn owned(&self, cursor: u64, limit: usize) -> Boxed<'_, OwnedPage>;
     /// By which epoch and for whom an id is owned here, if it is.
     fn owned_one(&self, client_id: &Arc<str>) -> Boxed<'_, Option<(Epoch, Holder)>>;
+    /// Messages for a session that moved here.
+    fn relayed(&self, _: Relayed) -> Boxed<'_, Reception> {
+        Box::pin(std::future::ready(Reception::NotHere))
+    }
+    /// Messages that a node which is gone was to get: for those sessions here that have come from elsewhere. Answers
+    /// whether they are kept.
+    fn rematched(&self, _: Vec<mqtt::message::SharedMessage>) -> Boxed<'_, bool> {
+        Box::pin(std::future::ready(false))
+    }
+    /// What the workers have matched so far is in the queues to the peers when this completes.
+    fn end_turns(&self) -> Boxed<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+    /// The session that was handed over is not routed to here any more: completes when all that came for it is with
+    /// its new owner, and forgets it.
+    fn let_go(&self, _: &Arc<str>, _: Epoch) -> Boxed<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 pub mod hlc;

@@ -25,7 +25,7 @@ pub use replica::{Head, List};
 
 use graves::Graves;
 use inner::Inner;
-use order::{Probe, Topic};
+use order::{Kept, Probe, Topic};
 use seek::{Seeker, Verdict};
 
 /// How many topics a page looks at before it ends: a lookup that finds little holds the lock no longer than one that
@@ -212,6 +212,27 @@ impl Retained {
             }
         }
         Page { messages, next: None }
+    }
+
+    /// At most `limit` (but one at least) of all messages, whatever their topics begin with, from behind `after` on.
+    #[must_use]
+    pub fn all(&self, after: Option<&str>, limit: usize, now: Time) -> Page {
+        let inner = self.inner.read();
+        let range = inner.topics.range::<dyn Topic, _>(match &after.map(|topic| Probe(topic.as_bytes())) {
+            Some(probe) => (Bound::Excluded(probe as &dyn Topic), Bound::Unbounded),
+            None => (Bound::Unbounded, Bound::Unbounded),
+        });
+        let looked_at: Vec<&Kept> = range.take(limit.max(1)).collect();
+        let live = looked_at.iter().filter(|kept| kept.is_live(now));
+        let messages = live.map(|kept| Arc::clone(&kept.message)).collect();
+        let last = if looked_at.len() < limit.max(1) { None } else { looked_at.last() };
+        Page { messages, next: last.map(|kept| kept.message.topic().to_owned()) }
+    }
+
+    /// How much may be.
+    #[must_use]
+    pub const fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// Removes what has expired, in chunks, each of which is told. `clock` is the hybrid clock's time. Answers how many

@@ -178,6 +178,10 @@ pub trait Forward: Send + Sync {
     fn when_live(&self, version: u64, ticket: Ticket) -> bool;
     /// The peers that are up. Rows of others are masked.
     fn up(&self) -> PeerSet;
+    /// Those of them that are gone, and whose sessions are about to be another's: shared groups choose none of them.
+    fn held(&self) -> PeerSet {
+        PeerSet::default()
+    }
     /// The peers that are up and that this node is not in sync with at this moment: they get everything.
     /// Reads a clock: call it after the socket read that brought the PUBLISH, once a turn.
     fn flood(&self) -> PeerSet;

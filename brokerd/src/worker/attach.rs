@@ -10,13 +10,14 @@ use mqtt::{ReasonCode, Version, codec};
 use store::{Sid, StoreError};
 
 use super::conn::{Conn, drive};
+use super::following;
 use super::refusal::{Refusal, refuse};
 use super::shard::{Handle, Shard};
 use super::view::ClientView;
 use crate::access::Identity;
 use crate::listener::Connected;
 use crate::metrics::Metric;
-use crate::registry::Epoch;
+use crate::registry::{Claim, Epoch, Grant};
 use crate::transport::{Detached, Transport};
 
 /// A connection whose CONNECT is understood, on its way to the session's worker.
@@ -51,9 +52,9 @@ pub(super) async fn attach(shard: Handle, handover: Handover) {
         (shard.shared.clone(), shard.claim(&negotiated, &identity))
     };
     shard.borrow_mut().pending_claims.begin(&client_id);
-    let granted = shared.elsewhere.claim(claim).await;
-    let place = match &granted {
-        Ok(grant) => settle(&shard, &negotiated, grant.epoch).await,
+    let mut granted = shared.elsewhere.claim(claim.clone()).await;
+    let place = match &mut granted {
+        Ok(grant) => settle(&shard, &negotiated, claim, grant).await,
         Err(_) => Ok(None),
     };
     let superseded = shard.borrow_mut().pending_claims.end(&client_id);
@@ -99,10 +100,16 @@ pub(super) async fn attach(shard: Handle, handover: Handover) {
 }
 
 /// Has the store ready for the session that this CONNECT begins or resumes.
-async fn settle(shard: &Handle, negotiated: &Negotiated, epoch: Epoch) -> Result<Option<Sid>, StoreError> {
+async fn settle(
+    shard: &Handle,
+    negotiated: &Negotiated,
+    claim: Claim,
+    grant: &mut Grant,
+) -> Result<Option<Sid>, StoreError> {
     let store = shard.borrow().shared.store.clone();
     match store {
-        Some(store) => super::keeping::ready(shard, &store, negotiated, epoch).await,
+        Some(store) if store.caps().is_shared => following::ready(shard, &store, negotiated, claim, grant).await,
+        Some(store) => super::keeping::ready(shard, &store, negotiated, grant.epoch).await,
         None => Ok(None),
     }
 }
@@ -319,7 +326,7 @@ impl Shard {
     /// A session's timer has run out.
     pub(super) fn session_due(&mut self, slot: u32) {
         let now = self.turn.now;
-        let Some(entry) = self.sessions.get_mut(slot as usize) else {
+        let Some(entry) = self.sessions.get_mut(slot as usize).filter(|entry| !entry.is_departing) else {
             return;
         };
         match entry.session.due(now) {
@@ -335,26 +342,6 @@ impl Shard {
             }
             Due::Expired => self.end(slot, Metric::SessionTerminated),
         }
-    }
-
-    /// Another node owns the client id from `epoch` on.
-    pub(super) fn superseded(&mut self, client_id: &str, epoch: Epoch) {
-        self.begin_turn();
-        self.pending_claims.superseded(client_id, epoch);
-        let Some(slot) = self.by_id.get(client_id).copied() else {
-            return;
-        };
-        let Some(entry) = self.sessions.get(slot as usize) else {
-            return;
-        };
-        if entry.epoch >= epoch {
-            return;
-        }
-        if entry.conn.is_some() {
-            self.counters.inc(Metric::SessionTakenover);
-            self.say_and_drop(slot, ReasonCode::SessionTakenOver);
-        }
-        self.end(slot, Metric::SessionDiscarded);
     }
 
     pub(super) fn client_id(&self, slot: u32) -> Arc<str> {

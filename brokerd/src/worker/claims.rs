@@ -38,6 +38,11 @@ impl PendingClaims {
         superseded
     }
 
+    /// Whether an id is being claimed.
+    pub(super) fn has(&self, client_id: &str) -> bool {
+        self.0.contains_key(client_id)
+    }
+
     pub(super) fn superseded(&mut self, client_id: &str, epoch: Epoch) {
         if let Some(pending) = self.0.get_mut(client_id) {
             pending.superseded = pending.superseded.max(epoch);

@@ -7,13 +7,20 @@ use mqtt::Qos;
 use mqtt::message::SharedMessage;
 use mqtt::session::{Delivery, Session};
 
+use super::joint::Joint;
 use super::shard::Shard;
 use crate::metrics::Metric;
 use crate::router::{self, OnDelivered, Subscriber};
 
 impl Shard {
     /// Deliveries that came through another worker or from a peer.
-    pub(super) fn delivered(&mut self, batch: Vec<router::Delivery>, done: Option<Arc<OnDelivered>>) {
+    pub(super) fn delivered(
+        &mut self,
+        batch: Vec<router::Delivery>,
+        done: Option<Arc<OnDelivered>>,
+        joint: Option<Arc<Joint>>,
+    ) {
+        let mark = self.journal.mark();
         for delivery in batch {
             match &delivery.shared {
                 None => self.deliver_here(&delivery.message, &delivery.subscribers, None, true),
@@ -22,6 +29,10 @@ impl Shard {
                     self.deliver_to_member(&delivery.message, member, shared, done.as_ref());
                 }
             }
+        }
+        if let Some(joint) = joint {
+            self.journal.join(joint, self.worker, mark);
+            self.dirty_notify.notify_one();
         }
         self.receipt(done);
     }
@@ -44,6 +55,9 @@ impl Shard {
                 self.counters.add(Metric::DeliveryDroppedNoLocal, u64::from(from == Some(slot)));
                 continue;
             };
+            if self.is_second_copy(slot, message.id) {
+                continue;
+            }
             self.step(slot, |session, limits, now, out| session.deliver(delivery, limits, now, out));
         }
     }

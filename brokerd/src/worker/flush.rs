@@ -16,9 +16,8 @@ pub(super) async fn run(shard: Handle) {
 impl Shard {
     pub(super) fn flush(&mut self) {
         self.refresh_now();
-        let was_dirty = self.journal.is_dirty();
         self.submit();
-        self.hold_promises(was_dirty);
+        self.hold_promises();
         self.post_to_workers();
         self.forward_to_peers();
         let mut dirty = std::mem::take(&mut self.turn.dirty);

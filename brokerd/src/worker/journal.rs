@@ -8,11 +8,15 @@ use hashbrown::{HashMap, HashSet};
 use mqtt::message::SharedMessage;
 use mqtt::session::{Change, Closing};
 use mqtt::{MessageId, ReasonCode};
-use store::{Batch, Body, Entry, Op, Outcome, Stamp, State, StoreError};
+use store::{Batch, Body, Entry, Op, Outcome, Stamp, State, Store, StoreError};
+use tokio::sync::oneshot;
 
 use super::conn::Conn;
-use super::mailbox::Mail;
+use super::joint::{self, Joint};
+use super::mailbox::{Boxes, Mail};
+use super::moving::{Answer, Moves};
 use super::records;
+use super::route::receipt;
 use super::shard::Shard;
 use crate::retain::{self, What};
 use crate::router::OnDelivered;
@@ -31,23 +35,105 @@ pub(super) struct Journal {
     /// The number of the last batch that the store was given, and of the last that it has answered.
     last: u64,
     answered: u64,
+    /// Whether what this turn adds is kept with what it adds at other workers.
+    pub(super) is_joint: bool,
+    /// The joint of this turn.
+    opened: Option<Arc<Joint>>,
+    /// Joints that the next batch has to come after.
+    joined: Vec<Arc<Joint>>,
+    /// Batches that wait for what they joined, which is as long as another worker takes to read its mail.
+    ready: VecDeque<Ready>,
+    /// Who waits until a batch was handed to the store.
+    waiting: Vec<(u64, oneshot::Sender<()>)>,
+    /// Whether this turn has made a batch.
+    has_submitted: bool,
     /// Whether the store is behind: publishers are not read.
     pub(super) is_congested: bool,
     /// Whether the store did not keep the last batch.
     has_failed: bool,
     /// Connections that hold bytes back, by the batch they wait for.
     held: VecDeque<(u64, Vec<(u32, u32)>)>,
+    /// Where all nodes share the store: who has to be told of what happens to it here.
+    pub(super) moves: Moves,
+}
+
+/// A batch that may have to wait.
+struct Ready {
+    number: u64,
+    ops: Vec<Op>,
+    receipts: Vec<Arc<OnDelivered>>,
+    /// Joints it comes after, and is kept with.
+    joints: Vec<Arc<Joint>>,
 }
 
 impl Journal {
+    /// Empty; `is_shared` is whether all nodes share the store.
+    pub(super) fn new(is_shared: bool) -> Self {
+        Self { moves: Moves::new(is_shared), ..Self::default() }
+    }
+
     /// Answers the number of the batch that what is written now has to wait for.
     pub(super) fn pending(&self) -> Option<u64> {
         (self.last > self.answered).then_some(self.last)
     }
 
-    /// Whether this turn has changed anything.
-    pub(super) fn is_dirty(&self) -> bool {
-        !self.ops.is_empty() || !self.unsaved.is_empty()
+    /// The number of the last batch that the store was given, and whether it has answered it.
+    pub(super) const fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Whether the store has answered a batch.
+    pub(super) const fn has_answered(&self, batch: u64) -> bool {
+        self.answered >= batch
+    }
+
+    /// What is added from here on can be told from what was there.
+    pub(super) const fn mark(&self) -> usize {
+        self.ops.len()
+    }
+
+    /// What was added since the mark is kept with a joint of another worker.
+    pub(super) fn join(&mut self, joint: Arc<Joint>, worker: u16, mark: usize) {
+        joint.join(worker, joint::split_added(&mut self.ops, mark));
+        self.joined.push(joint);
+    }
+
+    /// What this turn has added is kept with what it adds at other workers.
+    fn split_joint(&mut self, store: &Arc<Store>, boxes: &Arc<Boxes>) {
+        if self.is_joint {
+            let joint = self.opened.get_or_insert_with(|| Joint::open(store.clone(), boxes.clone()));
+            joint.add(joint::split_added(&mut self.ops, 0));
+            self.joined.push(joint.clone());
+        }
+    }
+
+    /// The joint of this turn.
+    pub(super) const fn joint(&self) -> Option<&Arc<Joint>> {
+        self.opened.as_ref()
+    }
+
+    /// The turn ends: everybody who is to join was invited. Answers whether there was a joint.
+    pub(super) fn close_joint(&mut self, worker: u16) -> bool {
+        self.is_joint = false;
+        let joint = self.opened.take();
+        if let Some(joint) = &joint {
+            joint.join(worker, Vec::new());
+        }
+        joint.is_some()
+    }
+
+    /// Tells when all that was changed so far was handed to the store; `None` if it was.
+    pub(super) fn when_submitted(&mut self) -> Option<oneshot::Receiver<()>> {
+        let last = self.ready.back()?.number;
+        let (tell, told) = oneshot::channel();
+        self.waiting.push((last, tell));
+        Some(told)
+    }
+
+    fn submitted(&mut self, number: u64) {
+        for (_, tell) in self.waiting.extract_if(.., |(up_to, _)| *up_to <= number) {
+            let _ = tell.send(()); // who asked may be gone
+        }
     }
 
     fn hold(&mut self, batch: u64, connection: (u32, u32)) {
@@ -66,11 +152,15 @@ impl Shard {
             return self.out.changes.clear();
         };
         let Some(sid) = entry.sid else { return self.out.changes.clear() };
-        let (epoch, ops) = (entry.epoch.0, &mut self.journal.ops);
+        let (epoch, ops, moves) = (entry.epoch.0, &mut self.journal.ops, &mut self.journal.moves);
         for change in self.out.changes.drain(..) {
             match change {
                 Change::Queued { seq, delivery, id } => {
-                    ops.push(Op::Enqueue { sid, epoch, seq, entry: records::entry(delivery, clock) });
+                    let queued = records::entry(delivery, clock);
+                    if moves.is_shared {
+                        moves.copy(sid, entry.session.client_id(), &queued);
+                    }
+                    ops.push(Op::Enqueue { sid, epoch, seq, entry: queued });
                     ops.extend(id.map(|packet_id| Op::Sent { sid, epoch, seq, packet_id }));
                 }
                 Change::Sent { seq, id } => ops.push(Op::Sent { sid, epoch, seq, packet_id: id }),
@@ -114,6 +204,8 @@ impl Shard {
         let Some(entry) = self.sessions.get_mut(slot as usize) else { return };
         let Some(sid) = entry.sid.take() else { return };
         entry.session.keep(false);
+        self.by_sid.remove(&sid);
+        let Some(entry) = self.sessions.get(slot as usize) else { return };
         let (epoch, incarnation) = (entry.epoch.0, entry.incarnation);
         self.journal.unsaved.remove(&(slot, incarnation));
         self.note(Op::DropSession { sid, epoch });
@@ -131,30 +223,67 @@ impl Shard {
             let op = Op::SaveSession { sid, epoch: entry.epoch.0, record: Box::new(records::record(entry, clock)) };
             self.journal.ops.push(op);
         }
-        let receipts = std::mem::take(&mut self.journal.receipts);
-        if self.journal.ops.is_empty() {
+        let tickets = std::mem::take(&mut self.turn.receipts[usize::from(self.worker)]);
+        if !tickets.is_empty() {
+            self.journal.receipts.push(receipt(&self.shared.boxes, tickets));
+        }
+        self.journal.split_joint(&store, &self.shared.boxes);
+        let journal = &mut self.journal;
+        let receipts = std::mem::take(&mut journal.receipts);
+        if journal.ops.is_empty() && journal.joined.is_empty() {
             return; // what came from elsewhere changed nothing that is kept
         }
-        let mut ops = std::mem::take(&mut self.journal.ops);
+        journal.last += 1;
+        journal.has_submitted = true;
+        let (ops, joints) = (std::mem::take(&mut journal.ops), std::mem::take(&mut journal.joined));
+        journal.ready.push_back(Ready { number: journal.last, ops, receipts, joints });
+        self.submit_ready();
+    }
+
+    /// Hands over what may go: in order, and each after what it joined.
+    pub(super) fn submit_ready(&mut self) {
+        let may_go = |ready: &mut Ready| ready.joints.iter().all(|joint| joint.is_submitted());
+        while let Some(ready) = self.journal.ready.pop_front_if(may_go) {
+            self.submit_one(ready);
+        }
+    }
+
+    /// Hands over everything: the worker ends. What it joined and others never will is not kept, nor acknowledged.
+    pub(super) fn submit_all(&mut self) {
+        while let Some(ready) = self.journal.ready.pop_front() {
+            self.submit_one(ready);
+        }
+    }
+
+    fn submit_one(&mut self, ready: Ready) {
+        let Ready { number, mut ops, receipts, joints } = ready;
+        let Some(store) = self.shared.store.clone() else { return };
         share_bodies(&mut ops);
-        self.journal.last += 1;
-        let (number, worker, boxes) = (self.journal.last, self.worker, self.shared.boxes.clone());
+        self.journal.moves.submitted(number);
+        let (worker, boxes) = (self.worker, self.shared.boxes.clone());
         let done = Box::new(move |result: Result<Outcome, StoreError>| {
-            let is_kept = matches!(&result, Ok(outcome) if !outcome.is_full);
-            if !is_kept {
+            let result = result.map(|outcome| Outcome {
+                is_full: outcome.is_full || !joints.iter().all(|joint| joint.is_kept()),
+                ..outcome
+            });
+            if !matches!(&result, Ok(outcome) if !outcome.is_full) {
                 receipts.iter().for_each(|receipt| receipt.fail());
             }
-            drop(receipts);
-            boxes.of(worker).post(Mail::Kept(number, result));
+            // What the store refused because a session has moved is brought on first.
+            let has_moved = matches!(&result, Ok(outcome) if !outcome.fenced.is_empty());
+            let receipts = if has_moved { receipts } else { Vec::new() };
+            boxes.of(worker).post(Mail::Kept(number, result, receipts));
         });
         if let Err(refused) = store.submit(Batch { ops, done }) {
             (refused.done)(Err(StoreError::Full));
         }
+        self.journal.submitted(number);
         self.journal.is_congested = store.is_full();
     }
 
     /// Keeps back what connections were promised in the turn that ends, until the store has answered.
-    pub(super) fn hold_promises(&mut self, was_dirty: bool) {
+    pub(super) fn hold_promises(&mut self) {
+        let was_dirty = std::mem::take(&mut self.journal.has_submitted);
         let pending = self.journal.pending();
         let mut promised = std::mem::take(&mut self.turn.promised);
         for (slot, incarnation) in promised.drain(..) {
@@ -171,16 +300,35 @@ impl Shard {
         self.turn.promised = promised; // keeps its memory
     }
 
-    /// The store has answered a batch: what waited for it leaves, or, where it is not kept, its connection ends without.
-    pub(super) fn kept(&mut self, number: u64, result: Result<Outcome, StoreError>) {
+    /// The store has answered a batch. What it refused because the session is another node's is brought there first.
+    pub(super) fn kept(&mut self, number: u64, result: Result<Outcome, StoreError>, receipts: Vec<Arc<OnDelivered>>) {
         self.begin_turn();
-        self.journal.answered = number;
         let failure = match &result {
             Ok(outcome) if outcome.is_full => Some(ReasonCode::QuotaExceeded),
             Ok(_) => None,
             Err(StoreError::Full) => Some(ReasonCode::QuotaExceeded),
             Err(_) => Some(ReasonCode::ImplementationSpecificError),
         };
+        let fenced = result.map(|outcome| outcome.fenced).unwrap_or_default();
+        let relays = self.relay_fenced(number, &fenced);
+        self.journal.moves.answered(Answer { number, failure, receipts, relays });
+        self.finish_answers();
+    }
+
+    /// What waited for batches leaves, or, where they are not kept, its connections end without.
+    pub(super) fn finish_answers(&mut self) {
+        while let Some(Answer { number, failure, receipts, .. }) = self.journal.moves.next_answer() {
+            if failure.is_some() {
+                receipts.iter().for_each(|receipt| receipt.fail());
+            }
+            drop(receipts);
+            self.finish(number, failure);
+        }
+    }
+
+    fn finish(&mut self, number: u64, failure: Option<ReasonCode>) {
+        self.journal.answered = number;
+        self.journal.moves.tell_flushed(number);
         self.journal.has_failed = failure.is_some();
         while self.journal.held.front().is_some_and(|(batch, _)| *batch <= number) {
             let held = self.journal.held.pop_front().map(|(_, held)| held).unwrap_or_default();
@@ -212,9 +360,15 @@ impl Shard {
         }
     }
 
-    /// Why nothing that is to be kept can be taken now, if so. Asked of the store only after it has failed.
+    /// Why nothing that is to be kept can be taken now, if so.
     pub(super) fn store_trouble(&mut self) -> Option<ReasonCode> {
-        let store = self.shared.store.as_ref().filter(|_| self.journal.has_failed)?;
+        let store = self.shared.store.as_ref()?;
+        if store.is_out_of_room() {
+            return Some(ReasonCode::QuotaExceeded); // before a worker's whole turn is refused
+        }
+        if !self.journal.has_failed {
+            return None;
+        }
         match store.state() {
             State::Ok => {
                 self.journal.has_failed = false;
@@ -235,7 +389,7 @@ impl Shard {
 }
 
 /// Has a message that several sessions wait for kept once.
-fn share_bodies(ops: &mut Vec<Op>) {
+pub(super) fn share_bodies(ops: &mut Vec<Op>) {
     let mut copies: HashMap<MessageId, usize, foldhash::fast::RandomState> = HashMap::default();
     for op in &*ops {
         if let Some(message) = shareable(op) {

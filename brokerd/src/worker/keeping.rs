@@ -47,11 +47,29 @@ pub(super) async fn ready(
             Lacks::Nothing => return Ok(None),
             Lacks::Place => return claim(shard, store, &negotiated.client_id, epoch).await.map(Some),
             Lacks::Bodies { slot, incarnation, sid, first } => {
+                let submitted = shard.borrow_mut().journal.when_submitted();
+                if let Some(submitted) = submitted {
+                    let _ = submitted.await; // the worker is there for as long as this is
+                }
                 store.flush().await?; // what is read is what was committed
                 let page = store.fetch(sid, first.saturating_sub(1), PAGE, PAGE_BYTES).await?;
                 shard.borrow_mut().load(slot, incarnation, first, page);
             }
         }
+    }
+}
+
+/// Reads the messages of a session that is about to get its connection.
+///
+/// # Errors
+/// Where the store does not answer.
+pub(super) async fn load_all(shard: &Handle, store: &Store, negotiated: &Negotiated) -> Result<(), StoreError> {
+    loop {
+        let lacks = shard.borrow_mut().lacks(negotiated);
+        let Lacks::Bodies { slot, incarnation, sid, first } = lacks else { return Ok(()) };
+        store.flush().await?;
+        let page = store.fetch(sid, first.saturating_sub(1), PAGE, PAGE_BYTES).await?;
+        shard.borrow_mut().load(slot, incarnation, first, page);
     }
 }
 
@@ -67,10 +85,11 @@ impl Shard {
         if !is_wanted {
             self.forget(slot);
         } else if let Some(entry) = self.sessions.get_mut(slot as usize)
-            && place.is_some()
+            && let Some(sid) = place
         {
             entry.sid = place;
             entry.session.keep(true);
+            self.by_sid.insert(sid, slot);
         }
     }
 

@@ -5,13 +5,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use mqtt::message::SharedMessage;
 use parking_lot::Mutex;
+use store::SessionHead;
 use tokio::sync::{Notify, oneshot};
 
 use super::attach::Handover;
 use super::greet::Accepted;
+use super::joint::Joint;
 use super::shard::Shard;
-use crate::registry::Epoch;
+use crate::registry::Loss;
 use crate::router::{Delivery, Mailboxes, OnDelivered, Outcome};
 
 /// What a worker is told.
@@ -21,17 +24,23 @@ pub(super) enum Mail {
     /// A socket whose CONNECT names a session of this worker.
     Attach(Box<Handover>),
     /// Messages for sessions of this worker.
-    Deliver(Vec<Delivery>, Option<Arc<OnDelivered>>),
+    Deliver(Vec<Delivery>, Option<Arc<OnDelivered>>, Option<Arc<Joint>>),
+    /// A joint that this worker has joined was handed to the store.
+    Joined,
     /// Tickets of this worker that are settled.
     Settled(Vec<(u64, Outcome)>),
     /// Peers' queues and letter boxes have room again.
     Uncongested,
     /// The store has answered the batch of this number.
-    Kept(u64, Result<store::Outcome, store::StoreError>),
-    /// Another node owns the client id from this epoch on.
-    Superseded(Arc<str>, Epoch),
+    Kept(u64, Result<store::Outcome, store::StoreError>, Vec<Arc<OnDelivered>>),
+    /// Another node owns the client id from this epoch on; who waits until what came before is kept.
+    Superseded(Arc<str>, Loss, oneshot::Sender<()>),
     /// Run this on the worker: for the management API.
     Ask(Box<dyn FnOnce(&mut Shard) + Send>),
+    /// Messages for sessions that came from elsewhere, of a node that is gone; whether they are kept.
+    Rematch(Vec<SharedMessage>, oneshot::Sender<bool>),
+    /// A session whose owner is gone falls to this node; whom to tell, and where its routes are known by then.
+    Adopt(Box<SessionHead>, oneshot::Sender<()>),
     /// Say good-bye to every client, then tell.
     Shutdown(oneshot::Sender<()>),
 }
@@ -102,7 +111,23 @@ impl Boxes {
         for byte in client_id.bytes() {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
-        u16::try_from((hash >> 16) % self.boxes.len() as u64).unwrap_or(0)
+        // Names that differ in their last letter only differ in the low bits.
+        let mixed = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        u16::try_from(mixed % self.boxes.len() as u64).unwrap_or(0)
+    }
+
+    /// Hands deliveries to a worker. What they change is kept with `joint`, if there is one.
+    pub(super) fn deliver_jointly(
+        &self,
+        worker: u16,
+        batch: Vec<Delivery>,
+        done: Option<Arc<OnDelivered>>,
+        joint: Option<Arc<Joint>>,
+    ) {
+        let mailbox = self.of(worker);
+        let bytes: usize = batch.iter().map(|delivery| delivery.message.heap_size()).sum();
+        mailbox.bytes.fetch_add(bytes, Ordering::AcqRel);
+        mailbox.post(Mail::Deliver(batch, done, joint));
     }
 
     /// A worker has emptied a box that was full.
@@ -118,10 +143,7 @@ impl Mailboxes for Boxes {
     }
 
     fn deliver(&self, worker: u16, batch: Vec<Delivery>, done: Option<Arc<OnDelivered>>) {
-        let mailbox = self.of(worker);
-        let bytes: usize = batch.iter().map(|delivery| delivery.message.heap_size()).sum();
-        mailbox.bytes.fetch_add(bytes, Ordering::AcqRel);
-        mailbox.post(Mail::Deliver(batch, done));
+        self.deliver_jointly(worker, batch, done, None);
     }
 
     fn settled(&self, worker: u16, tickets: Vec<(u64, Outcome)>) {
@@ -149,6 +171,24 @@ impl Mailboxes for Boxes {
     fn uncongested(&self) {
         for mailbox in &self.boxes {
             mailbox.post(Mail::Uncongested);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Boxes;
+
+    #[test]
+    fn clients_with_like_names_are_spread_over_the_workers() {
+        for workers in 2..5 {
+            let boxes = Boxes::new(workers, 0);
+            let mut counts = vec![0; workers];
+            (0..100).for_each(|number| counts[usize::from(boxes.worker_of(&format!("sensor-{number}")))] += 1);
+            assert!(counts.iter().all(|count| *count > 100 / workers / 2), "{counts:?}");
+            let first: std::collections::BTreeSet<u16> =
+                (0..8).map(|n| boxes.worker_of(&format!("pump-{n}"))).collect();
+            assert!(first.len() > 1, "eight pumps are all on one of {workers} workers");
         }
     }
 }

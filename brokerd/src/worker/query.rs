@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
+use store::Store;
 use tokio::sync::oneshot;
 
+use super::attach::wall_millis;
 use super::claims::holder_of;
 use super::mailbox::Mail;
 use super::shard::{Entry, Shard};
@@ -40,12 +42,12 @@ impl Workers {
 
     /// A page of clients, at most `limit` rows.
     pub async fn clients(&self, from: Option<Cursor>, limit: usize) -> Page<ClientView> {
-        self.page(from, limit, |entry, rows| rows.push(client_view(entry))).await
+        self.page(from, limit, |entry, store, rows| rows.push(client_view(entry, store))).await
     }
 
     /// A page of subscriptions: whole clients, of at most `limit` clients.
     pub async fn subscriptions(&self, from: Option<Cursor>, limit: usize) -> Page<SubscriptionView> {
-        self.page(from, limit, |entry, rows| rows.extend(subscription_views(entry))).await
+        self.page(from, limit, |entry, _, rows| rows.extend(subscription_views(entry))).await
     }
 
     /// Rows of one worker's next `limit` clients. Worker numbers that do not exist (a cursor comes from outside) have
@@ -54,7 +56,7 @@ impl Workers {
         &self,
         from: Option<Cursor>,
         limit: usize,
-        rows_of: fn(&Entry, &mut Vec<T>),
+        rows_of: fn(&Entry, Option<&Store>, &mut Vec<T>),
     ) -> Page<T> {
         let Cursor { worker, place } = from.unwrap_or_default();
         if usize::from(worker) >= self.boxes.iter().len() {
@@ -62,7 +64,8 @@ impl Workers {
         }
         let question = move |shard: &mut Shard| {
             let mut rows = Vec::new();
-            let next = shard.walk(place, limit, |_, entry| rows_of(entry, &mut rows));
+            let store = shard.shared.store.as_deref();
+            let next = shard.walk(place, limit, |_, entry| rows_of(entry, store, &mut rows));
             (rows, next)
         };
         let (rows, next) = self.ask(worker, question).await.unwrap_or_default();
@@ -76,7 +79,10 @@ impl Workers {
 
     /// One client.
     pub async fn client(&self, client_id: &str) -> Option<ClientView> {
-        self.on_session(client_id, |shard, slot| shard.sessions.get(slot as usize).map(client_view)).await?
+        let view = |shard: &mut Shard, slot: u32| {
+            shard.sessions.get(slot as usize).map(|entry| client_view(entry, shard.shared.store.as_deref()))
+        };
+        self.on_session(client_id, view).await?
     }
 
     /// The subscriptions of one client; `None` if there is no such client.
@@ -143,7 +149,7 @@ impl Workers {
             let (rows, next) = self.exclusives.page(place as usize, limit);
             return (rows, next.map(|next| to_cursor(workers as u64, next as u64)));
         }
-        let row = |entry: &Entry, rows: &mut Vec<_>| {
+        let row = |entry: &Entry, _: Option<&Store>, rows: &mut Vec<_>| {
             let holder = holder_of(&entry.identity.principal);
             rows.push(Owned { client_id: entry.session.client_id().clone(), epoch: entry.epoch, holder });
         };
@@ -171,9 +177,13 @@ impl Shard {
     }
 }
 
-fn client_view(entry: &Entry) -> ClientView {
+fn client_view(entry: &Entry, store: Option<&Store>) -> ClientView {
     let (in_flight, awaiting_release, queued, queued_bytes) = entry.session.depths();
+    let ends_at = (entry.conn.is_none() && entry.session.expiry() != u32::MAX)
+        .then(|| entry.view.disconnected_at.saturating_add(u64::from(entry.session.expiry()) * 1000));
     ClientView {
+        kept: entry.sid.and(store).map_or("memory", |store| store.caps().name),
+        expires_in: ends_at.map(|at| at.saturating_sub(wall_millis()).div_ceil(1000)),
         session_expiry_interval: entry.session.expiry(),
         inflight: in_flight as u64,
         awaiting_rel: awaiting_release as u64,

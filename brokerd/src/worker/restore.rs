@@ -22,19 +22,30 @@ pub struct Restored {
 }
 
 impl Shard {
-    /// Takes everything up, before anybody connects.
+    /// Takes everything up: at the start before anybody connects, and after an import.
     pub(super) fn restore(&mut self, restored: Restored) {
         self.begin_turn();
-        restored.sessions.into_iter().for_each(|head| self.restore_session(head));
+        for head in restored.sessions {
+            let Some((slot, _)) = self.restore_session(head) else { continue };
+            if self.journal.moves.is_shared {
+                self.came_back(slot);
+            }
+        }
         restored.delayed.into_iter().for_each(|kept| self.restore_delayed(kept));
+        self.timers.earlier.notify_one();
         self.flush();
     }
 
     /// Takes a session up. Its subscriptions are in the index when this returns; its will and its end have their timers.
-    fn restore_session(&mut self, head: SessionHead) {
-        let Some(record) = head.record else { return }; // it was never saved: nobody was told of it
+    /// Answers its place, and the version of the routes that has its subscriptions.
+    pub(super) fn restore_session(&mut self, head: SessionHead) -> Option<(u32, u64)> {
+        let record = head.record?; // else it was never saved: nobody was told of it
         let clock = self.shared.clock();
         let client_id: Arc<str> = (*head.client_id).into();
+        if self.by_id.contains_key(&client_id) {
+            return None; // after an import: whoever came meanwhile has a session
+        }
+        let detached_at = record.detached_at.unwrap_or(clock.wall);
         let (identity, kept) = records::kept(record, clock);
         let view = ClientView {
             client_id: client_id.clone(),
@@ -45,28 +56,31 @@ impl Shard {
             subscriptions: kept.subscriptions.len() as u64,
             session_expiry_interval: kept.expiry,
             epoch: head.epoch,
+            disconnected_at: detached_at,
             ..ClientView::default()
         };
         let messages = head.queue.into_iter().map(|waiting| message(waiting, clock));
-        let session = Session::restore(client_id.clone(), kept, head.received, messages, clock.now);
+        let session = Session::restore(client_id, kept, head.received, messages, clock.now);
         let slot = self.insert(session, identity, view);
         if let Some(entry) = self.sessions.get_mut(slot as usize) {
             entry.sid = Some(head.sid);
             entry.epoch = Epoch(head.epoch);
+            self.by_sid.insert(head.sid, slot);
         }
         self.offline += 1;
         self.counters.inc(Metric::SessionRestored);
-        self.index_all(slot);
+        let version = self.index_all(slot);
         self.save(slot); // it has no connection now, if it had one
         self.arm(slot);
+        Some((slot, version))
     }
 
-    fn index_all(&mut self, slot: u32) {
+    fn index_all(&mut self, slot: u32) -> u64 {
         let granted = |entry: &Entry| entry.session.subscriptions().cloned().collect::<Vec<_>>();
-        for granted in self.sessions.get(slot as usize).map(granted).unwrap_or_default() {
-            self.index(slot, &granted);
-        }
+        let granted = self.sessions.get(slot as usize).map(granted).unwrap_or_default();
+        let version = granted.iter().map(|granted| self.index(slot, granted)).max();
         self.members_away(slot);
+        version.unwrap_or(0)
     }
 }
 

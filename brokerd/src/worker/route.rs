@@ -19,6 +19,14 @@ use crate::router::{
     Ticket,
 };
 
+/// Where a message went.
+struct Routed {
+    /// Whether its acknowledgement waits for somebody.
+    is_waiting: bool,
+    /// Whether all who get it are this node's, and none as a member of a group, who might pass it on.
+    is_all_here: bool,
+}
+
 impl Shard {
     pub(super) fn refresh_now(&mut self) {
         self.turn.now = self.shared.now();
@@ -29,6 +37,8 @@ impl Shard {
     pub(super) fn begin_turn(&mut self) {
         self.refresh_now();
         self.turn.up = self.shared.forward.up();
+        let held = self.shared.forward.held();
+        self.turn.living = held.iter().fold(self.turn.up, PeerSet::without);
         self.turn.flood = if self.turn.up.is_empty() { PeerSet::default() } else { self.shared.forward.flood() };
     }
 
@@ -63,11 +73,14 @@ impl Shard {
             })
         };
         // Whoever cannot be told that it is not retained gets it delivered at least to those who are there.
-        let is_waiting = self.route(&message, retained_at.unwrap_or(0), Some(slot), ticket);
+        let routed = self.route(&message, retained_at.unwrap_or(0), Some(slot), ticket);
+        if let Some(token) = token.filter(|_| routed.is_all_here) {
+            self.step(slot, |session, _, _, out| session.received(token, out));
+        }
         if self.journal.is_congested {
             self.turn.under_pressure = Some(slot);
         }
-        if !is_waiting {
+        if !routed.is_waiting {
             self.settle(slot, incarnation, token, ReasonCode::Success);
         }
     }
@@ -150,15 +163,16 @@ impl Shard {
     }
 
     /// Sends a message to all who are subscribed, and, where it is retained (since `retained_at`, else 0), to all peers
-    /// that are up: those that come up later get it by comparing what they retain with this node. `ticket` makes the name by which the peers' answers are awaited, and
-    /// is called only where there are such peers; answers whether it was.
+    /// that are up: those that come up later get it by comparing what they retain with this node. `ticket` makes the name
+    /// by which the answers of peers, workers and the store are awaited, and is called only where there is somebody to
+    /// wait for.
     fn route(
         &mut self,
         message: &SharedMessage,
         retained_at: u64,
         from: Option<u32>,
         ticket: impl FnOnce(&mut Self, u32) -> Option<Ticket>,
-    ) -> bool {
+    ) -> Routed {
         let mut matches = std::mem::take(&mut self.turn.matches);
         matches.clear();
         self.shared.index.matches(message.topic(), &mut matches);
@@ -167,7 +181,7 @@ impl Shard {
         } else if self.shared.boxes.workers() > 1 {
             matches.local.sort_unstable_by_key(|subscriber| subscriber.worker); // one batch a worker
         }
-        let key = self.choose_members(message.topic(), from, self.turn.up, &mut matches.shared);
+        let key = self.choose_members(message.topic(), from, self.turn.living, &mut matches.shared);
         let with_members = matches.shared.iter().fold(PeerSet::default(), |peers, chosen| match chosen.target {
             Target::There(peer) => peers.with(peer),
             Target::Here(_) => peers,
@@ -180,7 +194,13 @@ impl Shard {
         }
         // Asked after it is retained here: who is not up yet compares later.
         let peers = if retained_at == 0 { peers } else { peers.union(self.shared.forward.up()) };
-        let count = peers.0.count_ones() + self.kept_elsewhere(&matches);
+        let is_all_here = peers.is_empty() && matches.shared.is_empty();
+        let elsewhere = self.kept_elsewhere(&matches);
+        if is_all_here && elsewhere > 0 && message.qos == Qos::ExactlyOnce {
+            self.journal.is_joint = true;
+        }
+        let count = peers.0.count_ones() + elsewhere;
+        let count = count + u32::from(self.waits_for_itself(from, count));
         let ticket = if count == 0 || message.qos == Qos::AtMostOnce { None } else { ticket(self, count) };
         for of_worker in matches.local.chunk_by(|a, b| a.worker == b.worker) {
             let worker = of_worker[0].worker;
@@ -195,8 +215,18 @@ impl Shard {
             let share = |peer, flooded| share(peer, plain, flooded, &matches.shared, key);
             self.hand_to_peers(message, retained_at, peers, ticket, from, share);
         }
+        if count > peers.0.count_ones() + elsewhere {
+            self.turn.receipts[usize::from(self.worker)].extend(ticket);
+        }
         self.turn.matches = matches;
-        ticket.is_some()
+        Routed { is_waiting: ticket.is_some(), is_all_here }
+    }
+
+    /// Whether an acknowledgement has to be told that this worker's own part is kept: one that leaves in this turn
+    /// stands behind it anyway, one that waits for others, or behind one that does, leaves in a later one.
+    fn waits_for_itself(&self, from: Option<u32>, others: u32) -> bool {
+        let owed = || from.and_then(|slot| self.sessions.get(slot as usize)).map_or(0, |entry| entry.session.owed());
+        self.shared.store.is_some() && (others > 0 || owed() > 1)
     }
 
     /// How often this message is handed to another worker that has to say that it is kept.
@@ -256,11 +286,15 @@ impl Shard {
     pub(super) fn post_to_workers(&mut self) {
         for (worker, batch) in self.turn.to_workers.iter_mut().enumerate() {
             if !batch.is_empty() {
+                let joint = self.journal.joint().inspect(|joint| joint.invite()).cloned();
                 let tickets = std::mem::take(&mut self.turn.receipts[worker]);
                 let done = (!tickets.is_empty()).then(|| receipt(&self.shared.boxes, tickets));
                 let worker = u16::try_from(worker).unwrap_or(0);
-                self.shared.boxes.deliver(worker, std::mem::take(batch), done);
+                self.shared.boxes.deliver_jointly(worker, std::mem::take(batch), done, joint);
             }
+        }
+        if self.journal.close_joint(self.worker) {
+            self.submit_ready(); // where nobody was invited, or all were faster
         }
     }
 
@@ -303,7 +337,7 @@ impl Shard {
                         continue;
                     }
                 }
-                Some(Waiting::Live { .. } | Waiting::Redispatched { .. }) => {}
+                Some(Waiting::Live { .. } | Waiting::Redispatched { .. } | Waiting::Arrived(_)) => {}
                 None => continue,
             }
             match self.turn.waiting.remove(&token) {
@@ -314,6 +348,7 @@ impl Shard {
                     self.settle(slot, incarnation, Some(token), ReasonCode::Success);
                 }
                 Some(Waiting::Live { slot, incarnation, answer }) => self.answer_subscribe(slot, incarnation, *answer),
+                Some(Waiting::Arrived(known)) => drop(known.send(())), // its CONNECT may have been given up
                 Some(Waiting::Redispatched { .. }) | None => {}
             }
         }
@@ -332,7 +367,7 @@ impl Shard {
 }
 
 /// Tells the workers that wait once what they handed over is kept.
-fn receipt(boxes: &Arc<Boxes>, tickets: Vec<Ticket>) -> Arc<OnDelivered> {
+pub(super) fn receipt(boxes: &Arc<Boxes>, tickets: Vec<Ticket>) -> Arc<OnDelivered> {
     let boxes = boxes.clone();
     OnDelivered::new(move |outcome| {
         let Some(worker) = tickets.first().map(|ticket| ticket.worker) else { return }; // they are all of one worker

@@ -21,6 +21,7 @@ use super::delayed::{Budget, DelayLimits, Delayed};
 use super::exclusive::Exclusives;
 use super::journal::Journal;
 use super::mailbox::Boxes;
+use super::moving::Arrival;
 use super::partials::Partials;
 use super::records::WallClock;
 use super::rewrite::Rewrite;
@@ -113,6 +114,10 @@ pub(super) struct Entry {
     pub(super) view: Box<ClientView>,
     /// The earliest timer that is set for it.
     pub(super) armed: Option<Time>,
+    /// Whether another node has it by now, and this one brings it what still comes here.
+    pub(super) is_departing: bool,
+    /// While messages for it may come by two ways, for it came from another node.
+    pub(super) arrival: Option<Box<Arrival>>,
 }
 
 /// The shard.
@@ -124,6 +129,8 @@ pub(crate) struct Shard {
     pub(super) rules: Arc<Rules>,
     pub(super) sessions: Slab<Entry>,
     pub(super) by_id: HashMap<Arc<str>, u32, foldhash::fast::RandomState>,
+    /// Kept sessions by their names in the store.
+    pub(super) by_sid: HashMap<Sid, u32, foldhash::fast::RandomState>,
     pub(super) offline: usize,
     pub(super) pending_claims: PendingClaims,
     pub(super) timers: Timers,
@@ -163,12 +170,13 @@ impl Shard {
             rules: shared.access.rules(),
             sessions: Slab::new(),
             by_id: HashMap::default(),
+            by_sid: HashMap::default(),
             offline: 0,
             pending_claims: PendingClaims::default(),
             timers: Timers::default(),
             delayed: Delayed::default(),
             turn: Turn::new(workers),
-            journal: Journal::default(),
+            journal: Journal::new(shared.store.as_ref().is_some_and(|store| store.caps().is_shared)),
             out: Outputs::default(),
             read_buffer: vec![0; READ_BUFFER].into_boxed_slice(),
             partials: Rc::new(RefCell::new(Partials::new(shared.settings.max_partial_bytes / workers))),
@@ -208,6 +216,8 @@ impl Shard {
             replays: super::subscribe::Replays::default(),
             view: Box::new(view),
             armed: None,
+            is_departing: false,
+            arrival: None,
         });
         let slot = u32::try_from(slot).unwrap_or(u32::MAX);
         self.by_id.insert(client_id, slot);

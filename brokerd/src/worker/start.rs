@@ -4,10 +4,12 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use mqtt::codec::Limits;
+use mqtt::message::SharedMessage;
 use mqtt::session::{Capabilities, Priorities, QueueLimits, ServerLimits, SessionLimits, WhenFull};
 use parking_lot::Mutex;
 use store::Store;
@@ -22,12 +24,14 @@ use super::mailbox::{Boxes, Mail};
 use super::restore::Restored;
 use super::rewrite::Rewrite;
 use super::shard::{Handle, Settings, Shard, Shared};
-use super::{attach, flush, greet, timers};
+use super::{attach, flush, following, greet, relay, sweep, timers};
 use crate::access::Access;
 use crate::config::{self, Config};
 use crate::listener::{Clients, Connected};
 use crate::metrics::{Counters, Metrics};
-use crate::registry::{Boxed, Clock, Elsewhere, Epoch, Holder, OwnedPage, Owners, exclusive_filter};
+use crate::registry::{
+    Boxed, Clock, Elsewhere, Epoch, Holder, Loss, OwnedPage, Owners, Reception, Relayed, exclusive_filter,
+};
 use crate::retain::Retained;
 use crate::router::{Forward, Index, Mailboxes};
 use crate::transport::StdSocket;
@@ -68,6 +72,8 @@ pub struct Workers {
     next: Arc<std::sync::atomic::AtomicUsize>,
     delayed: Arc<Budget>,
     pub(super) exclusives: Arc<Exclusives>,
+    /// Whether all nodes share the store.
+    pub(super) hands_over: Arc<AtomicBool>,
 }
 
 impl Workers {
@@ -82,6 +88,7 @@ impl Workers {
             next: Arc::default(),
             delayed: Arc::default(),
             exclusives: Arc::default(),
+            hands_over: Arc::default(),
         }
     }
 
@@ -115,6 +122,8 @@ impl Workers {
     /// If a thread or its runtime cannot be made.
     pub async fn start(&self, config: &Config, parts: Parts, restored: Vec<Restored>) -> std::io::Result<()> {
         let settings = settings(config);
+        let is_shared = parts.store.as_ref().is_some_and(|store| store.caps().is_shared);
+        self.hands_over.store(is_shared, Ordering::Relaxed);
         let shared = Arc::new(Shared {
             boxes: self.boxes.clone(),
             index: parts.index,
@@ -174,7 +183,7 @@ impl Workers {
 impl Clients for Workers {
     /// The workers take sockets in turn.
     fn accept(&self, socket: StdSocket, connected: Connected) {
-        let turn = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let worker = u16::try_from(turn % self.boxes.iter().len()).unwrap_or(0);
         self.boxes.of(worker).post(Mail::Accepted(Accepted { socket, connected }));
     }
@@ -190,15 +199,24 @@ impl Clients for Workers {
 }
 
 impl Owners for Workers {
-    fn superseded(&self, client_id: &Arc<str>, epoch: Epoch) {
-        if let Some(filter) = exclusive_filter(client_id) {
-            let Some(loser) = self.exclusives.superseded(client_id, epoch) else { return };
-            let (worker, filter) = (self.boxes.worker_of(&loser), filter.to_owned());
-            let lose = move |shard: &mut Shard| shard.exclusive_lost(&loser, &filter);
-            return self.boxes.of(worker).post(Mail::Ask(Box::new(lose)));
-        }
-        let worker = self.boxes.worker_of(client_id);
-        self.boxes.of(worker).post(Mail::Superseded(client_id.clone(), epoch));
+    fn superseded(&self, client_id: &Arc<str>, loss: Loss) -> Boxed<'_, ()> {
+        self.supersede(client_id, loss)
+    }
+
+    fn relayed(&self, relayed: Relayed) -> Boxed<'_, Reception> {
+        Box::pin(self.take_relayed(relayed))
+    }
+
+    fn rematched(&self, messages: Vec<SharedMessage>) -> Boxed<'_, bool> {
+        Box::pin(self.rematch_all(messages))
+    }
+
+    fn end_turns(&self) -> Boxed<'_, ()> {
+        Box::pin(self.end_all_turns())
+    }
+
+    fn let_go(&self, client_id: &Arc<str>, epoch: Epoch) -> Boxed<'_, ()> {
+        Box::pin(self.let_go_of(client_id.clone(), epoch))
     }
 
     fn owned(&self, cursor: u64, limit: usize) -> Boxed<'_, OwnedPage> {
@@ -229,6 +247,7 @@ async fn run(
     let _ = ready.send(()); // whoever started it may be gone
     tokio::task::spawn_local(flush::run(shard.clone()));
     tokio::task::spawn_local(timers::run(shard.clone()));
+    tokio::task::spawn_local(sweep::run(shard.clone()));
     let mailbox = shared.boxes.of(worker);
     let mut mail = Vec::new();
     loop {
@@ -239,6 +258,12 @@ async fn run(
             match one {
                 Mail::Accepted(accepted) => drop(tokio::task::spawn_local(greet::greet(shard.clone(), accepted))),
                 Mail::Attach(handover) => drop(tokio::task::spawn_local(attach::attach(shard.clone(), *handover))),
+                Mail::Rematch(messages, done) => {
+                    drop(tokio::task::spawn_local(relay::rematch(shard.clone(), messages, done)));
+                }
+                Mail::Adopt(head, done) => {
+                    drop(tokio::task::spawn_local(following::adopt(shard.clone(), *head, done)));
+                }
                 // What came with it is carried out first: dropped, it would be acknowledged to who sent it.
                 Mail::Shutdown(done) => farewell = Some(done),
                 other => shard.borrow_mut().handle(other),
@@ -259,13 +284,14 @@ impl Shard {
     fn handle(&mut self, mail: Mail) {
         self.refresh_now();
         match mail {
-            Mail::Deliver(batch, done) => self.delivered(batch, done),
+            Mail::Deliver(batch, done, joint) => self.delivered(batch, done, joint),
+            Mail::Joined => self.submit_ready(),
             Mail::Settled(tickets) => self.settled(tickets),
-            Mail::Kept(number, result) => self.kept(number, result),
+            Mail::Kept(number, result, receipts) => self.kept(number, result, receipts),
             Mail::Uncongested => self.resume_paused(),
-            Mail::Superseded(client_id, epoch) => self.superseded(&client_id, epoch),
+            Mail::Superseded(client_id, loss, done) => self.superseded(&client_id, loss, done),
             Mail::Ask(question) => question(self),
-            Mail::Accepted(_) | Mail::Attach(_) | Mail::Shutdown(_) => {} // these need the runtime: see `run`
+            Mail::Accepted(_) | Mail::Attach(_) | Mail::Shutdown(_) | Mail::Rematch(..) | Mail::Adopt(..) => {} // these need the runtime: see `run`
         }
     }
 
@@ -290,6 +316,7 @@ impl Shard {
             self.send_last_will(slot);
         }
         self.flush();
+        self.submit_all(); // nobody waits for anybody any more
     }
 
     /// A session in memory ends with the process, and so does the delay of its will [MQTT-3.1.2-8].

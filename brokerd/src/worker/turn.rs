@@ -20,6 +20,8 @@ pub(super) struct Turn {
     pub(super) paused: HashSet<(u32, u32), foldhash::fast::RandomState>,
     /// Peers that are up, and those that are to get everything, as of the last socket read.
     pub(super) up: PeerSet,
+    /// Those of `up` that are not gone.
+    pub(super) living: PeerSet,
     pub(super) flood: PeerSet,
     pub(super) matches: Matches,
     pub(super) to_workers: Vec<Vec<router::Delivery>>,
@@ -40,6 +42,8 @@ pub(super) enum Waiting {
     Routed { slot: u32, incarnation: u32, token: u64, remaining: u32, is_refused: bool },
     /// A SUBSCRIBE.
     Live { slot: u32, incarnation: u32, answer: Box<super::subscribe::Answer> },
+    /// A session that came from another node: its routes are not known everywhere yet.
+    Arrived(tokio::sync::oneshot::Sender<()>),
     /// A message of a shared group that is on its way to another member; whoever sent it waits with it.
     Redispatched { _done: Option<Arc<OnDelivered>> },
 }
@@ -52,6 +56,7 @@ impl Turn {
             promised: Vec::new(),
             paused: HashSet::default(),
             up: PeerSet::default(),
+            living: PeerSet::default(),
             flood: PeerSet::default(),
             matches: Matches::default(),
             to_workers: (0..workers).map(|_| Vec::new()).collect(),

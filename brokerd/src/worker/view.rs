@@ -47,6 +47,10 @@ pub struct ClientView {
     pub disconnected_at: u64,
     /// Fencing epoch.
     pub epoch: u64,
+    /// Where its session is: `memory`, or the backend that keeps it beyond the process.
+    pub kept: &'static str,
+    /// Seconds until its session ends; none while it is connected, and where it never does.
+    pub expires_in: Option<u64>,
 }
 
 /// A subscription as `brokerctl subscriptions` shows it.

@@ -1,5 +1,8 @@
-//! Measures a store in a directory: `measure DIRECTORY write|recover|drain|fanout|groups|every|none [MESSAGES] [SESSIONS] [BATCH]`.
+//! Measures a store in a directory, or in Redis where that is an address as in the configuration:
+//! `measure PLACE write|recover|drain|fanout|groups|every|none [MESSAGES] [SESSIONS] [BATCH]`.
 //! Phases run one process each, so that a recovery is one. Not part of the broker.
+//!
+//! With `postgres` or `mariadb` as directory: a server of its own, from Debian's packages, gone with the process.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::sync::Arc;
@@ -7,7 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use mqtt::{Message, MessageId, Qos, Version};
-use store::{Batch, Body, Claim, Commit, DiskSettings, Entry, Op, SessionRecord, Settings, Sid, Store};
+use store::contract::servers::{Kind, Server};
+use store::{
+    Backend, Batch, Body, Claim, Commit, DiskSettings, Entry, Op, ServerSettings, SessionRecord, Settings, Sid, Store,
+};
 
 const PAYLOAD: usize = 256;
 
@@ -16,15 +22,20 @@ fn main() {
     let number = |at: usize, default: u64| arguments.get(at).map_or(default, |text| text.parse().unwrap());
     let (directory, phase) = (arguments[1].clone(), arguments[2].as_str());
     let (messages, sessions) = (number(3, 1_000_000), number(4, 100_000));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let begin = Instant::now();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let commit = match phase {
         "none" => Commit::None,
         "every" => Commit::Every,
         _ => Commit::Group,
     };
-    let backend = store::disk(&settings(&directory)).unwrap();
-    let store = Store::embedded(backend, Settings { commit, ..Settings::default() }).unwrap();
+    let server = server(&directory);
+    let begin = Instant::now();
+    let front = Settings { commit, ..Settings::default() };
+    let store = match &server {
+        None if directory.contains("://") => in_redis(&directory, front),
+        None => Store::embedded(store::disk(&settings(&directory)).unwrap(), front).unwrap(),
+        Some(server) => Store::remote(runtime.block_on(remote(server)), front, runtime.handle()),
+    };
     println!("open {:.2} s, {}", begin.elapsed().as_secs_f64(), memory());
     runtime.block_on(async {
         match phase {
@@ -42,6 +53,37 @@ fn main() {
     let begin = Instant::now();
     drop(store);
     println!("close {:.2} s", begin.elapsed().as_secs_f64());
+}
+
+/// On a thread of its own, as on the broker's control runtime.
+fn in_redis(address: &str, front: Settings) -> Store {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut settings = store::RedisSettings::new(address.to_owned());
+    settings.timeout = Duration::from_secs(30);
+    let backend = runtime.block_on(store::redis(&settings)).unwrap();
+    let store = Store::remote(backend, front, runtime.handle());
+    std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
+    store
+}
+
+fn server(directory: &str) -> Option<Server> {
+    match directory {
+        "postgres" => Some(Server::start(Kind::Postgres)),
+        "mariadb" => Some(Server::start(Kind::Mariadb)),
+        _ => None,
+    }
+}
+
+async fn remote(server: &Server) -> Arc<dyn Backend> {
+    let settings = ServerSettings {
+        database: server.database(),
+        user: server.user().into(),
+        ..ServerSettings::new(server.address())
+    };
+    match server.user() {
+        "root" => store::mysql(&settings).await.unwrap(),
+        _ => store::postgres(&settings).await.unwrap(),
+    }
 }
 
 fn settings(directory: &str) -> DiskSettings {

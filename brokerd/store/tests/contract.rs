@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use store::contract::{CHECKS, Check, Place};
+use store::contract::{Place, run_side_by_side};
 use store::{Backend, DiskSettings};
 
 struct InMemory;
@@ -25,32 +25,12 @@ impl Place for OnDisk {
     }
 }
 
-/// All checks side by side: they wait for the disk most of the time.
-fn check(make: impl Fn() -> Box<dyn Place> + Sync) {
-    std::thread::scope(|scope| {
-        let start = |(name, check): &'static Check| {
-            let (place, thread) = (make(), std::thread::Builder::new().name((*name).into()));
-            thread.spawn_scoped(scope, move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-                runtime.block_on(check(place));
-            })
-        };
-        let threads: Vec<_> = CHECKS.iter().map(start).collect();
-        let failed: Vec<&str> = CHECKS
-            .iter()
-            .zip(threads)
-            .filter_map(|((name, _), thread)| thread.unwrap().join().is_err().then_some(*name))
-            .collect();
-        assert!(failed.is_empty(), "not kept: {failed:?}");
-    });
-}
-
 #[test]
 fn memory_keeps_the_contract() {
-    check(|| Box::new(InMemory));
+    run_side_by_side(|| Box::new(InMemory));
 }
 
 #[test]
 fn disk_keeps_the_contract() {
-    check(|| Box::new(OnDisk(tempfile::tempdir().unwrap())));
+    run_side_by_side(|| Box::new(OnDisk(tempfile::tempdir().unwrap())));
 }

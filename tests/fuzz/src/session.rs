@@ -262,7 +262,7 @@ impl World<'_> {
         let serial = self.session.shared_subscriptions().next().map(|granted| granted.serial);
         if let Some(serial) = serial {
             let in_flight = self.choices.byte() & 1 == 0 && self.session.connection().is_none();
-            self.reclaimed += self.session.reclaim(serial, in_flight).len() as u64;
+            self.reclaimed += self.session.reclaim(serial, in_flight, &mut self.out).len() as u64;
         }
     }
 

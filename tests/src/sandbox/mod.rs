@@ -1,6 +1,7 @@
 //! Real nodes in this process, each on threads of its own, and what happens to them as a value: a scenario that fails
 //! prints as a story. Owns the nodes and their links; never looks inside a node but as its clients do.
 
+mod line;
 mod relay;
 mod story;
 
@@ -8,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use brokerd::broker::Broker;
+use brokerd::broker::{Broker, Given};
 use brokerd::config::{self, Config, Machine, Sources};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +18,7 @@ pub use story::{Step, play};
 
 use crate::node::SECRET;
 use crate::wait::soon;
+use line::Line;
 use relay::Relay;
 
 /// Nodes of one cluster.
@@ -25,6 +27,10 @@ pub struct Sandbox {
     /// By number, from 0; the first is everybody's seed.
     pub nodes: Vec<Inhabitant>,
     cut: Arc<relay::Switch>,
+    /// The store that all share, if they share one.
+    store: Option<Arc<dyn store::Backend>>,
+    settings: Vec<String>,
+    seed: Option<SocketAddr>,
 }
 
 /// A node in this process.
@@ -36,6 +42,7 @@ pub struct Inhabitant {
     thread: Option<JoinHandle<()>>,
     _directory: tempfile::TempDir,
     _relay: Relay,
+    line: Option<Arc<Line>>,
 }
 
 impl Sandbox {
@@ -46,16 +53,41 @@ impl Sandbox {
 
     /// The same with settings of the test's own, each `key=value`.
     pub async fn start_with(size: usize, settings: &[&str]) -> Self {
-        let cut = Arc::new(relay::Switch::default());
-        let mut nodes: Vec<Inhabitant> = Vec::new();
-        let mut seed = None;
-        for number in 0..size {
-            let relay = Relay::open(cut.clone()).await;
-            let advertise = relay.address();
-            nodes.push(Inhabitant::start(number, relay, seed, settings).await);
-            seed = seed.or(Some(advertise));
+        Self::start_on(size, settings, None).await
+    }
+
+    /// Nodes that share a store, in memory.
+    pub async fn start_sharing(size: usize, settings: &[&str]) -> Self {
+        Self::start_on(size, settings, Some(store::shared_memory())).await
+    }
+
+    async fn start_on(size: usize, settings: &[&str], store: Option<Arc<dyn store::Backend>>) -> Self {
+        let settings = settings.iter().map(ToString::to_string).collect();
+        let mut sandbox = Self { nodes: Vec::new(), cut: Arc::default(), store, settings, seed: None };
+        for _ in 0..size {
+            sandbox.join().await;
         }
-        Self { nodes, cut }
+        sandbox
+    }
+
+    /// One node more.
+    pub async fn join(&mut self) {
+        let number = self.nodes.len();
+        let relay = Relay::open(self.cut.clone()).await;
+        let advertise = relay.address();
+        let line = self.store.clone().map(Line::to);
+        let node = Inhabitant::start(number, relay, self.seed, &self.settings, line).await;
+        self.nodes.push(node);
+        self.seed = self.seed.or(Some(advertise));
+    }
+
+    /// A node that was killed is back, with nothing but its name.
+    pub async fn restart(&mut self, number: usize) {
+        drop(self.nodes.remove(number)); // waits for its end
+        let relay = Relay::open(self.cut.clone()).await;
+        let line = self.store.clone().map(Line::to);
+        let node = Inhabitant::start(number, relay, self.seed, &self.settings, line).await;
+        self.nodes.insert(number, node);
     }
 
     /// Cuts every link between the nodes.
@@ -70,17 +102,36 @@ impl Sandbox {
 }
 
 impl Inhabitant {
-    async fn start(number: usize, relay: Relay, seed: Option<SocketAddr>, settings: &[&str]) -> Self {
+    /// As good as killed for the others: it cannot write any more, and its links close. A node that is killed could not
+    /// say good-bye to its clients, which this one does.
+    pub fn kill(&mut self) {
+        if let Some(line) = &self.line {
+            line.cut();
+        }
+        self.stop.cancel();
+    }
+
+    async fn start(
+        number: usize,
+        relay: Relay,
+        seed: Option<SocketAddr>,
+        settings: &[String],
+        line: Option<Arc<Line>>,
+    ) -> Self {
         let directory = tempfile::Builder::new().prefix("brokerd-sandbox").tempdir().expect("a directory");
         let config = configuration(number, directory.path(), relay.address(), seed, settings);
         let (addresses_tx, addresses) = oneshot::channel();
         let (stop, stopped) = (CancellationToken::new(), CancellationToken::new());
         let stopping = stop.clone();
         let upstream = relay.upstream();
+        let backend = line.clone();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async move {
-                let started = Broker::start(&config, |broker| upstream.set(broker.cluster_address()));
+                let here = tokio::runtime::Handle::current();
+                let store = backend.map(|line| Arc::new(store::Store::remote(line, store::Settings::default(), &here)));
+                let given = Given { store, ..Given::default() };
+                let started = Broker::start_with(&config, given, |broker| upstream.set(broker.cluster_address()));
                 let broker = started.await.unwrap_or_else(|error| panic!("node {number}: {error:#}"));
                 let _ = addresses_tx.send(broker.listeners().iter().find_map(|listener| listener.address()).unwrap());
                 stopping.cancelled().await;
@@ -89,7 +140,7 @@ impl Inhabitant {
             stopped.cancel();
         });
         let mqtt = soon("the node is ready", addresses).await.expect("the node started");
-        Self { mqtt, stop, thread: Some(thread), _directory: directory, _relay: relay }
+        Self { mqtt, stop, thread: Some(thread), _directory: directory, _relay: relay, line }
     }
 }
 
@@ -107,7 +158,7 @@ fn configuration(
     directory: &std::path::Path,
     advertise: SocketAddr,
     seed: Option<SocketAddr>,
-    settings: &[&str],
+    settings: &[String],
 ) -> Config {
     let own = [
         format!("node.data_dir={}", directory.join("data").display()),
@@ -121,10 +172,12 @@ fn configuration(
         "cluster.peer_timeout=1s".into(),
     ];
     let sources = Sources {
-        set: own.into_iter().chain(settings.iter().map(ToString::to_string)).collect(),
+        set: own.into_iter().chain(settings.iter().cloned()).collect(),
         node_name: Some(format!("s{number}")),
         seeds: seed.iter().map(ToString::to_string).collect(),
         machine: Machine::here(),
+        // As for nodes in processes of their own: tests/run chooses where sessions are kept.
+        environment: std::env::vars_os().filter(|(name, _)| name == "BROKERD_PERSISTENCE__BACKEND").collect(),
         ..Sources::default()
     };
     config::load(&sources).unwrap_or_else(|problems| panic!("{problems:?}"))

@@ -3,33 +3,59 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex};
 
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// Whether the links are cut.
+/// Whether the links are cut, and how many connections still pass.
 #[derive(Debug)]
-pub(super) struct Switch(watch::Sender<bool>);
+pub(super) struct Switch {
+    is_cut: watch::Sender<bool>,
+    passing: Mutex<usize>,
+    ended: Condvar,
+}
 
 impl Default for Switch {
     fn default() -> Self {
-        Self(watch::Sender::new(false))
+        Self { is_cut: watch::Sender::new(false), passing: Mutex::default(), ended: Condvar::new() }
     }
 }
 
 impl Switch {
+    /// Nothing passes any more when a cut returns.
     pub(super) fn set(&self, is_cut: bool) {
-        self.0.send_replace(is_cut);
+        self.is_cut.send_replace(is_cut);
+        if is_cut {
+            tokio::task::block_in_place(|| {
+                let passing = self.passing.lock().expect("nobody panicked with it");
+                drop(self.ended.wait_while(passing, |passing| *passing > 0).expect("nobody panicked with it"));
+            });
+        }
     }
 
     fn is_cut(&self) -> bool {
-        *self.0.borrow()
+        *self.is_cut.borrow()
     }
 
     async fn is_cut_now(&self) {
-        let _ = self.0.subscribe().wait_for(|is_cut| *is_cut).await;
+        let _ = self.is_cut.subscribe().wait_for(|is_cut| *is_cut).await;
+    }
+
+    /// Counts one connection for as long as it is held.
+    fn pass(self: &Arc<Self>) -> Passing {
+        *self.passing.lock().expect("nobody panicked with it") += 1;
+        Passing(self.clone())
+    }
+}
+
+struct Passing(Arc<Switch>);
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        *self.0.passing.lock().expect("nobody panicked with it") -= 1;
+        self.0.ended.notify_all();
     }
 }
 
@@ -90,15 +116,20 @@ async fn bind() -> (TcpListener, UdpSocket) {
 async fn streams(listener: TcpListener, upstream: Upstream, switch: Arc<Switch>) {
     let mut passing = JoinSet::new();
     while let Ok((mut near, _)) = listener.accept().await {
+        let passes = switch.pass();
         if switch.is_cut() {
             continue; // dropped: closed
         }
         let (upstream, switch) = (upstream.clone(), switch.clone());
         passing.spawn(async move {
-            let Ok(mut far) = TcpStream::connect(upstream.get().await).await else { return };
-            let _ = (near.set_nodelay(true), far.set_nodelay(true));
+            let _passes = passes;
+            let pass = async {
+                let Ok(mut far) = TcpStream::connect(upstream.get().await).await else { return };
+                let _ = (near.set_nodelay(true), far.set_nodelay(true));
+                let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await; // its end is all there is to know
+            };
             tokio::select! {
-                _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                () = pass => {}
                 () = switch.is_cut_now() => {}
             }
         });

@@ -27,6 +27,8 @@ fn rows() -> Vec<ClientRow> {
         connected_at: 1_684_736_435_155,
         disconnected_at: 0,
         epoch: 9,
+        kept: "memory".into(),
+        expires_in: None,
     };
     let away = Client {
         client_id: "valve\u{1b}[31m".into(),

@@ -32,6 +32,8 @@ struct Owed {
     qos: Qos,
     /// `None` while the router works on it.
     answer: Option<ReasonCode>,
+    /// Whether [`Change::Received`] was said already.
+    is_noted: bool,
     /// False where the connection that sent it ended: the answer is kept, but is given only if asked again.
     is_asked: bool,
 }
@@ -69,7 +71,7 @@ impl Inbound {
         }
         self.last_token += 1;
         let token = self.last_token;
-        self.owed.push_back(Owed { token, id, qos: publish.qos, answer: None, is_asked: true });
+        self.owed.push_back(Owed { token, id, qos: publish.qos, answer: None, is_noted: false, is_asked: true });
         out.events.push(Event::Publish(message(publish, &topic, now), Some(token)));
         Ok(())
     }
@@ -83,6 +85,15 @@ impl Inbound {
         }
     }
 
+    /// All who get the message of `token` are kept in one with this, so that it is known before it is acknowledged.
+    pub(super) fn received(&mut self, token: u64, out: &mut Outputs) {
+        let is_it = |owed: &&mut Owed| owed.token == token && owed.qos == Qos::ExactlyOnce;
+        if let Some(owed) = self.owed.iter_mut().find(is_it).filter(|owed| self.is_kept && !owed.is_noted) {
+            owed.is_noted = true;
+            out.changes.push(Change::Received(owed.id));
+        }
+    }
+
     /// The router is done with the message of `token`. `to` is `None` while there is no connection.
     pub(super) fn routed(&mut self, token: u64, reason: ReasonCode, to: Option<Recipient>, out: &mut Outputs) {
         let Some(owed) = self.owed.iter_mut().find(|owed| owed.token == token) else { return };
@@ -91,9 +102,12 @@ impl Inbound {
             match owed.qos {
                 Qos::ExactlyOnce if answer.is_error() => {
                     self.awaiting_release.remove(&owed.id); // the exchange ends with this PUBREC
+                    if owed.is_noted {
+                        out.changes.push(Change::Finished(owed.id));
+                    }
                 }
                 // Only now: a node that dies before has promised nothing, and the client sends it again.
-                Qos::ExactlyOnce if self.is_kept => out.changes.push(Change::Received(owed.id)),
+                Qos::ExactlyOnce if self.is_kept && !owed.is_noted => out.changes.push(Change::Received(owed.id)),
                 Qos::ExactlyOnce => {}
                 _ => self.owed_qos1 -= 1,
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::outbound::Outbound;
 use super::place::Place;
 use super::subscriptions::Subscriptions;
-use super::{Delivery, Granted, Inbound, Outputs, Session, Will};
+use super::{Delivery, Granted, Inbound, Outputs, Session, SessionLimits, Will};
 use crate::{PacketId, Qos, Time, Version};
 
 /// A session but for its messages: it changes when the client connects, subscribes or goes.
@@ -121,6 +121,12 @@ impl Session {
     /// The body of a message.
     pub fn load(&mut self, seq: u64, delivery: Delivery) {
         self.outbound.load(seq, delivery);
+    }
+
+    /// Puts the messages behind the name `after` into the order of their identities for each publisher, and takes out
+    /// second copies: they came by two ways. For a session without a connection whose bodies are loaded.
+    pub fn arrange(&mut self, after: u64, limits: &SessionLimits, out: &mut Outputs) {
+        self.outbound.arrange(after, &limits.queue.priorities, out);
     }
 
     /// Forgets the messages up to `seq` that have no body: where they are kept they were damaged. Answers how many.

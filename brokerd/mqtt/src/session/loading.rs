@@ -1,9 +1,12 @@
 //! The window and the queue of a kept session: how they come back without bodies, and get them. Never sends anything.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::outbound::{InFlight, Outbound};
 use super::place::Place;
 use super::queue::{Priorities, Queue};
 use super::{Delivery, KeptMessage, Outputs, Stage};
+use crate::MessageId;
 
 impl Outbound {
     pub(super) fn restore(last_seq: u64, messages: impl IntoIterator<Item = KeptMessage>) -> Self {
@@ -50,6 +53,48 @@ impl Outbound {
         }
     }
 
+    /// What came by two ways: once, and for each publisher in its order. What was named out of order gets new names, for
+    /// where it is kept the order is that of names.
+    pub(super) fn arrange(&mut self, after: u64, priorities: &Priorities, out: &mut Outputs) {
+        let identity = |place: &Place| {
+            let id = place.body.as_ref().map(|body| body.message.id);
+            id.filter(|id| id.sequence != 0)
+        };
+        let earlier = self.in_flight.iter().map(|one| &one.place).chain(self.queue.iter());
+        let mut known: BTreeSet<MessageId> = earlier.filter(|place| place.seq <= after).filter_map(identity).collect();
+        let mut late = self.queue.extract(|place| place.seq > after);
+        late.sort_by_key(|place| place.seq);
+        late.retain(|place| {
+            let is_news = identity(place).is_none_or(|id| known.insert(id));
+            if !is_news && place.is_kept() {
+                out.changes.push(super::Change::Gone { seq: place.seq });
+            }
+            is_news
+        });
+        let order = |place: &Place| identity(place).unwrap_or_default();
+        let mut last: BTreeMap<(u64, u16), u64> = BTreeMap::new();
+        let is_in_order = late.iter().map(order).all(|id| {
+            let last = last.entry((id.origin, id.worker)).or_default();
+            std::mem::replace(last, id.sequence) <= id.sequence
+        });
+        if !is_in_order {
+            late.sort_by_key(order); // stable: what has no identity stays among itself
+            for place in late.iter_mut().filter(|place| place.is_kept()) {
+                out.changes.push(super::Change::Gone { seq: place.seq });
+                self.last_seq += 1;
+                place.seq = self.last_seq;
+                let queued =
+                    place.body.clone().map(|delivery| super::Change::Queued { seq: place.seq, delivery, id: None });
+                out.changes.extend(queued);
+            }
+        }
+        for place in late {
+            let topic = place.body.as_ref().map_or("", |body| body.message.topic());
+            let rank = Queue::rank(topic, priorities);
+            self.queue.push(place, rank, priorities);
+        }
+    }
+
     pub(super) fn forget_missing(&mut self, up_to: u64, out: &mut Outputs) -> usize {
         let lost: Vec<u64> = self.missing().filter(|seq| *seq <= up_to).collect();
         let is_lost = |place: &Place| place.body.is_none() && place.seq <= up_to;
@@ -57,5 +102,66 @@ impl Outbound {
         drop(self.queue.extract(is_lost));
         out.changes.extend(lost.iter().map(|seq| super::Change::Gone { seq: *seq }));
         lost.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{Message, Qos};
+
+    fn queued(messages: &[(u64, u64, u64)]) -> Outbound {
+        let mut outbound = Outbound { is_kept: true, ..Outbound::default() };
+        for &(seq, origin, sequence) in messages {
+            let mut message = Message::new("t", &[], b"x");
+            message.id = MessageId { origin, worker: 0, sequence };
+            let message = Arc::new(message);
+            let ids = Box::default();
+            let delivery =
+                Delivery { message, qos: Qos::AtLeastOnce, retain: false, subscription_ids: ids, shared: None };
+            outbound.queue.push(
+                Place::new(seq, delivery),
+                Queue::rank("t", &Priorities::default()),
+                &Priorities::default(),
+            );
+            outbound.last_seq = seq;
+        }
+        outbound
+    }
+
+    /// What is queued after it, as (name, sequence), and what is to be changed where it is kept.
+    fn arranged(messages: &[(u64, u64, u64)]) -> (Vec<(u64, u64)>, Vec<String>) {
+        let (mut outbound, mut out) = (queued(messages), Outputs::default());
+        outbound.arrange(1, &Priorities::default(), &mut out);
+        let sequence = |place: &Place| place.body.as_ref().map_or(0, |body| body.message.id.sequence);
+        let queue = outbound.queue.iter().map(|place| (place.seq, sequence(place))).collect();
+        let change = |change: super::super::Change| match change {
+            super::super::Change::Gone { seq } => format!("gone {seq}"),
+            super::super::Change::Queued { seq, .. } => format!("queued {seq}"),
+            other => format!("{other:?}"),
+        };
+        (queue, out.changes.drain(..).map(change).collect())
+    }
+
+    #[test]
+    fn what_came_in_order_stays_as_it_is() {
+        let (queue, changes) = arranged(&[(1, 7, 9), (2, 7, 1), (3, 8, 5), (4, 7, 2)]);
+        assert_eq!(queue, [(1, 9), (2, 1), (3, 5), (4, 2)], "and what was there before it came is nobody's business");
+        assert!(changes.is_empty(), "{changes:?}");
+    }
+
+    #[test]
+    fn a_second_copy_goes() {
+        let (queue, changes) = arranged(&[(1, 7, 1), (2, 7, 1), (3, 7, 2), (4, 7, 2)]);
+        assert_eq!((queue, changes), (vec![(1, 1), (3, 2)], vec!["gone 2".to_owned(), "gone 4".to_owned()]));
+    }
+
+    #[test]
+    fn what_came_out_of_order_is_put_in_order_and_named_anew() {
+        let (queue, changes) = arranged(&[(1, 7, 1), (2, 7, 3), (3, 7, 2)]);
+        assert_eq!(queue, [(1, 1), (4, 2), (5, 3)]);
+        assert_eq!(changes, ["gone 3", "queued 4", "gone 2", "queued 5"]);
     }
 }

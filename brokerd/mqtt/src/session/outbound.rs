@@ -181,6 +181,17 @@ impl Outbound {
         !is_full(queue)
     }
 
+    /// Drops what waits and has expired, wherever in the queue.
+    pub(super) fn drop_expired(&mut self, now: Time, out: &mut Outputs) {
+        if !self.queue.iter().any(|place| place.is_expired(now)) {
+            return;
+        }
+        for expired in self.queue.extract(|place| place.is_expired(now)) {
+            out.tally.expired += 1;
+            gone(&expired, &mut out.changes);
+        }
+    }
+
     /// Takes back what was queued for a shared subscription, in order; with `in_flight` also what the client has not
     /// acknowledged, before it. QoS 2 stays once it was sent: another member's copy could be a second one (5.0 section
     /// 4.8.2).

@@ -7,13 +7,13 @@ use crate::{Message, PacketId, ReasonCode};
 /// What a session wants done. In order; the caller carries them out before it feeds the next input.
 #[derive(Debug)]
 pub enum Event {
-    /// Route this message. Where a token is given, call [`Session::routed`] with it when every subscriber has it.
+    /// Route this message. Where a token is given, call [`super::Session::routed`] with it when every subscriber has it.
     Publish(Message, Option<u64>),
-    /// Make these subscriptions live, then call [`Session::suback`].
+    /// Make these subscriptions live, then call [`super::Session::suback`].
     Subscribe(PacketId, Vec<Requested>),
     /// Take these subscriptions out of the index: UNSUBACK is already in the wire buffer.
     Unsubscribe(Vec<Granted>),
-    /// Give this to the mechanism, to a new conversation where one begins; then call [`Session::authenticated`].
+    /// Give this to the mechanism, to a new conversation where one begins; then call [`super::Session::authenticated`].
     Authenticate {
         /// Whether a re-authentication begins.
         begins: bool,

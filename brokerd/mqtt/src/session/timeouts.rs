@@ -1,6 +1,6 @@
 //! What a session waits for in time: the client's silence, its will, its own end. Never reads a clock.
 
-use super::Session;
+use super::{Outputs, Session};
 use crate::{Message, Time};
 
 /// What a timeout asks for.
@@ -61,6 +61,11 @@ impl Session {
     fn expires_at(&self) -> Option<Time> {
         let ends = self.connection.is_none() && self.expiry != u32::MAX;
         ends.then(|| self.detached_at.after_secs(u64::from(self.expiry)))
+    }
+
+    /// Drops what is queued and has expired.
+    pub fn drop_expired(&mut self, now: Time, out: &mut Outputs) {
+        self.outbound.drop_expired(now, out);
     }
 
     /// The client counts as heard: it was not read for a while.

@@ -12,7 +12,7 @@ use super::Claims;
 use super::engine::Announcement;
 use super::rows::SHARDS;
 use super::wire::{PAGE, from_wire, to_wire};
-use crate::registry::Owned;
+use crate::registry::{Loss, Owned};
 
 /// For one page: a registrar tells the losers before it answers.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -100,7 +100,7 @@ impl Claims {
         }
         for Owned { client_id, epoch, .. } in from_wire(stale) {
             if self.clock.merge(epoch.0).is_ok() {
-                self.supersede_here(&client_id, epoch).await;
+                self.supersede_here(&client_id, Loss { epoch, is_clean: false }).await;
             }
         }
         Ok(())

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::rows::{Ownership, Rows};
 use super::view::View;
-use crate::registry::{Claim, Clock, Epoch, Holder, Owned};
+use crate::registry::{Claim, Clock, Epoch, Holder, Loss, Owned};
 
 pub(super) struct Engine {
     node: String,
@@ -18,6 +18,8 @@ pub(super) struct Engine {
     pub(super) rows: Rows,
     /// Those of the view, and those that spoke to us before our view had them.
     peers: HashMap<String, Peer>,
+    /// Nodes that are gone, whose sessions this node has as far as they fall to it in this view.
+    pub(super) adopted: HashSet<String>,
     /// Ids that are being claimed by this node: how many times, and the highest epoch at which they were lost meanwhile.
     pending: HashMap<Arc<str>, (usize, Epoch)>,
 }
@@ -75,7 +77,7 @@ pub(super) struct Announcement {
 pub(super) struct Lost {
     pub(super) owner: String,
     pub(super) client_id: Arc<str>,
-    pub(super) epoch: Epoch,
+    pub(super) loss: Loss,
 }
 
 impl Engine {
@@ -83,7 +85,7 @@ impl Engine {
         let view = Arc::new(View::new(vec![node.clone()]));
         let instance = clock.now();
         let (rows, peers, pending) = (Rows::new(), HashMap::new(), HashMap::new());
-        Self { node, clock, instance, view, rows, peers, pending }
+        Self { node, clock, instance, view, rows, peers, adopted: HashSet::new(), pending }
     }
 
     pub(super) fn view(&self) -> Arc<View> {
@@ -103,6 +105,7 @@ impl Engine {
             peer.distrusted += 1;
         }
         self.view = Arc::new(view);
+        self.adopted.clear(); // what falls to whom has changed
         let others: Vec<_> = self.others().map(str::to_owned).collect();
         others.into_iter().filter(|peer| self.start_announcing(peer)).collect()
     }
@@ -224,7 +227,8 @@ impl Engine {
                     continue;
                 }
                 if self.view.contains(&row.owner) {
-                    lost.push(Lost { owner: row.owner, client_id: client_id.clone(), epoch });
+                    let loss = Loss { epoch, is_clean: false };
+                    lost.push(Lost { owner: row.owner, client_id: client_id.clone(), loss });
                 }
             }
             self.rows.set(&client_id, &Ownership { owner: from, epoch, holder, expiry: 0, clean_start: false });

@@ -8,6 +8,7 @@
 mod announcer;
 mod claimant;
 mod engine;
+mod moving;
 mod registrar;
 mod rows;
 #[cfg(test)]
@@ -29,7 +30,7 @@ use self::engine::{Engine, Found};
 use self::wire::{from_wire, to_wire};
 use super::AskError;
 use crate::metrics::{Counters, Metric};
-use crate::registry::{Boxed, Claim, Clock, Elsewhere, Epoch, Grant, Holder, Owned, Owners, Refusal};
+use crate::registry::{Boxed, Claim, Clock, Elsewhere, Epoch, Grant, Holder, Loss, Owned, Owners, Refusal, Relayed};
 
 /// Losers, or pages of them, that are told in the background at a time.
 const MAX_BACKGROUND: usize = 1_024;
@@ -40,6 +41,10 @@ const MAX_RELEASES: usize = 65_536;
 pub trait Peers: Send + Sync {
     /// Asks a node; there [`Claims::handle`] answers. Gives up after `deadline`.
     fn request(&self, node: &str, body: Bytes, deadline: Duration) -> Boxed<'_, Result<Bytes, AskError>>;
+    /// Completes when a node has acknowledged what is in the queue for it now.
+    fn drained(&self, _: &str) -> Boxed<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// What the registry of a clustered node needs to know.
@@ -115,6 +120,31 @@ impl Claims {
         self.engine.lock().is_complete()
     }
 
+    /// The node that takes a session whose owner is gone.
+    #[must_use]
+    pub fn heir(&self, client_id: &str) -> String {
+        self.engine.lock().view().registrar(client_id).to_owned()
+    }
+
+    /// This node has those sessions of a node that is gone which fall to it, and every node routes to them.
+    pub fn set_adopted(&self, node: &str) {
+        let mut engine = self.engine.lock();
+        if !engine.view().contains(node) {
+            engine.adopted.insert(node.to_owned());
+        }
+    }
+
+    /// Whether [`Claims::set_adopted`] was said of a node since the live nodes changed last.
+    #[must_use]
+    pub fn has_adopted(&self, node: &str) -> bool {
+        self.engine.lock().adopted.contains(node)
+    }
+
+    /// The workers, once they are there.
+    pub(super) fn owners(&self) -> Option<Arc<dyn Owners>> {
+        self.owners.get().cloned()
+    }
+
     /// How many rows this node holds as a registrar.
     #[must_use]
     pub fn rows(&self) -> usize {
@@ -144,8 +174,9 @@ impl Claims {
                 let (Found { owner, epoch, holder }, claiming) = self.find(Arc::from(client_id)).await;
                 reply::What::Found(pb::Found { owner, epoch: epoch.0, holder: holder.0, claiming })
             }
-            request::What::Superseded(pb::Superseded { client_id, epoch }) => {
-                let held = self.supersede_here(&Arc::from(client_id), Epoch(epoch)).await;
+            request::What::Superseded(pb::Superseded { client_id, epoch, clean }) => {
+                let loss = Loss { epoch: Epoch(epoch), is_clean: clean };
+                let held = self.supersede_here(&Arc::from(client_id), loss).await;
                 reply::What::Done(Done { held: held.0 })
             }
             request::What::Announce(pb::Announce { owned }) => {
@@ -157,6 +188,19 @@ impl Claims {
             request::What::AnnounceDone(announced) => self.on_announce_done(from, &announced),
             request::What::Release(pb::Release { owned }) => {
                 self.release_here(from_wire(owned));
+                done
+            }
+            request::What::Relay(relay) => self.on_relay(relay).await,
+            request::What::LetGo(pb::LetGo { client_id, epoch }) => {
+                self.on_let_go(&Arc::from(client_id), Epoch(epoch)).await;
+                done
+            }
+            request::What::Adopted(pb::Adopted { node }) => {
+                let held = u64::from(self.engine.lock().adopted.contains(&node));
+                reply::What::Done(Done { held })
+            }
+            request::What::Drain(pb::Drain { node }) => {
+                self.on_drain(&node).await;
                 done
             }
         }
@@ -249,5 +293,16 @@ impl Elsewhere for Claims {
         // Full: the row stays until the id is claimed again.
         let (client_id, holder) = (client_id.clone(), Holder::default());
         let _ = self.released.try_send(Owned { client_id, epoch, holder });
+    }
+
+    fn relay(&self, relayed: Relayed) -> Boxed<'_, bool> {
+        match self.this.upgrade() {
+            Some(claims) => Box::pin(claims.relay_to_owner(relayed)),
+            None => Box::pin(std::future::ready(false)),
+        }
+    }
+
+    fn collect(&self, previous: String, client_id: Arc<str>, epoch: Epoch) -> Boxed<'_, ()> {
+        Box::pin(self.collect_from(previous, client_id, epoch))
     }
 }

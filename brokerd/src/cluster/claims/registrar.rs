@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::Claims;
 use super::engine::{Decided, Found, Lost, Step};
 use crate::metrics::Metric;
-use crate::registry::{Claim, Epoch, Grant, Holder};
+use crate::registry::{Claim, Epoch, Grant, Holder, Loss};
 
 /// A loser that does not answer is told again so often, once a second: after that its own announcement tells it.
 const RETRIES: u32 = 10;
@@ -29,7 +29,8 @@ impl Claims {
         // Twice: the second time is above what the loser said it holds.
         for _ in 0..2 {
             let until = start + patience * 4 / 5;
-            let held = self.tell(&decided.losers, &claim.client_id, epoch, until).await;
+            let loss = Loss { epoch, is_clean: claim.clean_start };
+            let held = self.tell(&decided.losers, &claim.client_id, loss, until).await;
             if held < epoch {
                 break;
             }
@@ -104,10 +105,10 @@ impl Claims {
 
     /// Tells nodes that they own an id no more. Answers the highest epoch at which one of them holds it all the same.
     /// Who does not answer by then is told later.
-    async fn tell(self: &Arc<Self>, losers: &[String], client_id: &Arc<str>, epoch: Epoch, until: Instant) -> Epoch {
+    async fn tell(self: &Arc<Self>, losers: &[String], client_id: &Arc<str>, loss: Loss, until: Instant) -> Epoch {
         let mut told = JoinSet::new();
         for loser in losers {
-            let lost = Lost { owner: loser.clone(), client_id: client_id.clone(), epoch };
+            let lost = Lost { owner: loser.clone(), client_id: client_id.clone(), loss };
             let claims = self.clone();
             let tell = async move {
                 let held = claims.tell_one(&lost, until).await;
@@ -128,9 +129,10 @@ impl Claims {
     /// The epoch at which the loser holds the id all the same; 0 if it let go; `None` if it did not answer.
     async fn tell_one(&self, lost: &Lost, until: Instant) -> Option<Epoch> {
         if lost.owner == self.node {
-            return timeout_at(until, self.supersede_here(&lost.client_id, lost.epoch)).await.ok();
+            return timeout_at(until, self.supersede_here(&lost.client_id, lost.loss)).await.ok();
         }
-        let superseded = Superseded { client_id: lost.client_id.to_string(), epoch: lost.epoch.0 };
+        let superseded =
+            Superseded { client_id: lost.client_id.to_string(), epoch: lost.loss.epoch.0, clean: lost.loss.is_clean };
         match self.ask(&lost.owner, request::What::Superseded(superseded), until).await {
             Some(reply::What::Done(Done { held })) if self.clock.merge(held).is_ok() => Some(Epoch(held)),
             _ => None,
@@ -165,14 +167,14 @@ impl Claims {
     }
 
     /// Another node owns an id from `epoch` on. Answers the epoch at which this node holds it all the same, or 0.
-    pub(super) async fn supersede_here(&self, client_id: &Arc<str>, epoch: Epoch) -> Epoch {
+    pub(super) async fn supersede_here(&self, client_id: &Arc<str>, loss: Loss) -> Epoch {
         let here = self.found_here(client_id).await.map(|found| found.epoch);
-        if let Some(held) = here.filter(|held| *held >= epoch) {
+        if let Some(held) = here.filter(|held| *held >= loss.epoch) {
             return held;
         }
-        self.engine.lock().fence(client_id, epoch);
+        self.engine.lock().fence(client_id, loss.epoch);
         if let Some(owners) = self.owners.get() {
-            owners.superseded(client_id, epoch);
+            owners.superseded(client_id, loss).await;
         }
         Epoch(0)
     }

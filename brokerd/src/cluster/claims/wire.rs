@@ -54,7 +54,12 @@ impl Claims {
             }
             request::What::Announce(announce) => check_page(&announce.owned)?,
             request::What::Release(release) => check_page(&release.owned)?,
-            request::What::Lookup(_) | request::What::AnnounceDone(_) => {}
+            request::What::Relay(relay) => check_id(&relay.client_id)?,
+            request::What::LetGo(pb::LetGo { client_id, .. }) => check_id(client_id)?,
+            request::What::Lookup(_)
+            | request::What::AnnounceDone(_)
+            | request::What::Drain(_)
+            | request::What::Adopted(_) => {}
         }
         Ok(what)
     }

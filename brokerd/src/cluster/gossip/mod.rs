@@ -5,7 +5,6 @@ mod codec;
 mod driver;
 mod member;
 mod seal;
-mod seeds;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -20,9 +19,9 @@ use tokio::task::JoinSet;
 
 pub use self::member::{GossipMember, Members, PROTOCOL, PublishedState, RouteHead};
 use self::member::{KEY_PROTOCOL, KEY_ROUTES, KEY_SOFTWARE, KEY_STATE};
-use self::seeds::Seeds;
+use super::discovery::{Discovery, Outlook, Plan, Search, Seeds};
 use super::secret::Keys;
-use crate::metrics::Counters;
+use crate::metrics::{Counters, Metrics};
 
 /// A stall of about nine intervals is survived: at 8, chitchat's default, one of 350 ms at 100 ms was a death.
 const PHI: f64 = 20.0;
@@ -33,7 +32,6 @@ const MAX_INTERVAL: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_secs(15 * 60);
 
 /// What gossip needs to know.
-#[derive(Debug)]
 pub struct GossipSettings {
     /// Of the cluster; others are not heard.
     pub cluster: String,
@@ -45,6 +43,8 @@ pub struct GossipSettings {
     pub advertise: SocketAddr,
     /// `host:port` of any nodes; this node may be among them.
     pub seeds: Vec<String>,
+    /// What finds peers besides the seeds.
+    pub discovery: Option<Box<dyn Discovery>>,
     /// `cluster.gossip_interval`.
     pub interval: Duration,
     /// From the cluster secret.
@@ -55,6 +55,8 @@ pub struct GossipSettings {
     pub version: String,
     /// A block that nothing else counts in.
     pub counters: Arc<Counters>,
+    /// Where the search for peers gets its own blocks.
+    pub metrics: Metrics,
 }
 
 /// Why gossip did not start.
@@ -70,7 +72,8 @@ pub struct Gossip {
     head: watch::Sender<RouteHead>,
     seeds: watch::Sender<Vec<String>>,
     push: Arc<Notify>,
-    /// The driver, which owns the view, and the resolver of seeds.
+    search: Search,
+    /// The driver, which owns the view, and who reads from it whether there are others.
     tasks: JoinSet<()>,
     _on_change: chitchat::ListenerHandle,
 }
@@ -82,7 +85,7 @@ impl Gossip {
     /// If the loopback sockets of the codec do not open.
     pub async fn start(settings: GossipSettings) -> Result<Self, GossipError> {
         let config = chitchat_config(&settings);
-        let GossipSettings { generation, seeds, interval, keys, socket, version, counters, .. } = settings;
+        let GossipSettings { generation, interval, keys, socket, version, counters, metrics, .. } = settings;
         let transport = transport::SealedTransport::new(socket, &keys, counters).await.map_err(GossipError)?;
         let head = RouteHead { generation, ..RouteHead::default() };
         let keys = [
@@ -94,11 +97,30 @@ impl Gossip {
         let keys = keys.map(|(key, value)| (key.to_owned(), value)).to_vec();
         let chitchat = Arc::new(spawn_chitchat(config, keys, &transport).await.map_err(GossipError)?);
 
-        Ok(Self::run(chitchat, head, seeds, interval).await)
+        let (seeds, seeds_rx) = watch::channel(settings.seeds);
+        let mut ways: Vec<Box<dyn Discovery>> = vec![Box::new(Seeds::new(seeds_rx))];
+        ways.extend(settings.discovery);
+        let (joined_tx, is_joined) = watch::channel(false);
+        let contacted = chitchat.clone();
+        let search = Search::start(Plan {
+            ways,
+            own: chitchat.chitchat_id().gossip_advertise_addr,
+            // Fails only when chitchat's task has ended, which `failed` reports.
+            contact: Arc::new(move |address| drop(contacted.gossip(address))),
+            is_joined,
+            interval,
+            metrics,
+        });
+        Ok(Self::run(chitchat, head, (seeds, search, joined_tx), interval).await)
     }
 
     /// Starts the tasks around a chitchat that runs.
-    async fn run(chitchat: Arc<ChitchatHandle>, head: RouteHead, seeds: Vec<String>, interval: Duration) -> Self {
+    async fn run(
+        chitchat: Arc<ChitchatHandle>,
+        head: RouteHead,
+        (seeds, search, joined_tx): (watch::Sender<Vec<String>>, Search, watch::Sender<bool>),
+        interval: Duration,
+    ) -> Self {
         let (changed, push) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let notify = changed.clone();
         // The empty prefix: chitchat slices a key by its first byte for every other one.
@@ -118,18 +140,11 @@ impl Gossip {
             interval,
         };
         driver.refresh().await;
-        let (seeds, seeds_rx) = watch::channel(seeds);
-        let resolver = Seeds {
-            chitchat: chitchat.clone(),
-            seeds: seeds_rx,
-            members: members.clone(),
-            own_name: chitchat.chitchat_id().node_id.to_string(),
-            alone: seeds::ALONE.min(interval * 4),
-        };
         let mut tasks = JoinSet::new();
+        let own_name = chitchat.chitchat_id().node_id.to_string();
+        tasks.spawn(watch_for_others(members.clone(), own_name, joined_tx));
         tasks.spawn(driver.run());
-        tasks.spawn(resolver.run());
-        Self { chitchat, members, unusable, head, seeds, push, tasks, _on_change: on_change }
+        Self { chitchat, members, unusable, head, seeds, push, search, tasks, _on_change: on_change }
     }
 
     /// Who there is, this node included, and every change of it.
@@ -170,6 +185,16 @@ impl Gossip {
         self.seeds.send_replace(seeds);
     }
 
+    /// Why this node may have found nobody.
+    pub(super) fn outlook(&self) -> Outlook {
+        self.search.outlook()
+    }
+
+    /// Looks for peers no more, and has those that keep this node's address forget it: for a node that leaves.
+    pub async fn withdraw(&self) {
+        self.search.withdraw().await;
+    }
+
     /// Completes, with the reason, when gossip has ended though nobody asked it to: this node then no longer hears of
     /// the others, and must stop.
     pub async fn failed(&self) -> String {
@@ -192,13 +217,24 @@ impl Gossip {
     }
 }
 
+/// Ends when the view does.
+async fn watch_for_others(mut members: watch::Receiver<Members>, own: String, joined_tx: watch::Sender<bool>) {
+    loop {
+        let knows_others = members.borrow_and_update().values().any(|member| member.alive && member.name != own);
+        joined_tx.send_if_modified(|known| std::mem::replace(known, knows_others) != knows_others);
+        if members.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
 fn chitchat_config(settings: &GossipSettings) -> ChitchatConfig {
     ChitchatConfig {
         chitchat_id: ChitchatId::new(settings.node.as_str(), settings.generation, settings.advertise),
         cluster_id: settings.cluster.clone(),
         gossip_interval: settings.interval,
         listen_addr: settings.advertise,
-        seed_nodes: Vec::new(), // ours are resolved by `seeds`, and can change
+        seed_nodes: Vec::new(), // ours are found by `discovery`, and can change
         failure_detector_config: FailureDetectorConfig::new(PHI, SAMPLES, MAX_INTERVAL, settings.interval, GRACE),
         marked_for_deletion_grace_period: GRACE,
         catchup_callback: None,

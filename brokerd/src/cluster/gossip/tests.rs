@@ -28,11 +28,13 @@ async fn start(name: &str, generation: u64, secret: &str, seeds: &[SocketAddr]) 
         generation,
         advertise: address,
         seeds: seeds.iter().map(ToString::to_string).collect(),
+        discovery: None,
         interval: Duration::from_millis(20),
         keys: Keys::derive(secret, "test"),
         socket,
         version: "1.2.3".to_owned(),
         counters: counters.clone(),
+        metrics: Metrics::default(),
     };
     let gossip = Gossip::start(settings).await.unwrap();
     Node { gossip, address, counters }
@@ -228,11 +230,13 @@ async fn a_seed_that_starts_later_is_found() {
         generation: 1,
         advertise: address,
         seeds: Vec::new(),
+        discovery: None,
         interval: Duration::from_millis(20),
         keys: Keys::derive(SECRET, "test"),
         socket: late,
         version: "1.2.3".to_owned(),
         counters: Metrics::default().block(),
+        metrics: Metrics::default(),
     };
     let _b = Gossip::start(settings).await.unwrap();
     a.sees_alive(&["a", "b"]).await;

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use super::super::accept;
 use super::super::core::{Core, Parts};
+use super::super::discovery::Outlook;
 use super::super::forward::{self, Tally};
 use super::super::gossip::{GossipMember, Members, PublishedState, RouteHead};
 use super::super::identity::Identity;
@@ -163,6 +164,7 @@ pub(super) fn settings(cluster: &str, secret: &str) -> config::Cluster {
         bind: SocketAddr::from(([127, 0, 0, 1], 0)),
         advertise: None,
         seeds: Vec::new(),
+        discovery: config::Discovery::Static,
         secret: Some(config::Secret::new(secret.to_owned())),
         subscribe_timeout: Duration::from_secs(5),
         claim_timeout: Duration::from_millis(500),
@@ -189,6 +191,7 @@ impl Node {
         let mut settings = settings(plan.cluster, plan.secret);
         (plan.settings)(&mut settings);
         let parts = Parts {
+            sessions_move: false,
             identity: Identity::new(name, plan.cluster, plan.secret).unwrap(),
             clock: Arc::new(Clock::new(0, settings.max_clock_skew)),
             settings,
@@ -219,6 +222,7 @@ impl Node {
             ready_tx,
             looked_tx,
             has_seeds: plan.has_seeds,
+            outlook: Outlook::unknown(),
             began: Instant::now(),
             was_complete: false,
         };

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::super::{Answer, AskError, Cluster, Inputs, JoinError, MemberState, RetainedParts};
 use super::node::{Post, SECRET, settings};
 use crate::metrics::Metrics;
-use crate::registry::{Boxed, Claim, Clock, Elsewhere, Epoch, Holder, OwnedPage, Owners};
+use crate::registry::{Boxed, Claim, Clock, Elsewhere, Epoch, Holder, Loss, OwnedPage, Owners};
 use crate::retain::{Limits, Retained};
 use crate::router::Index;
 
@@ -24,7 +24,9 @@ struct Member {
 struct Nobody;
 
 impl Owners for Nobody {
-    fn superseded(&self, _: &Arc<str>, _: Epoch) {}
+    fn superseded(&self, _: &Arc<str>, _: Loss) -> Boxed<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
     fn owned(&self, _: u64, _: usize) -> Boxed<'_, OwnedPage> {
         Box::pin(std::future::ready((Vec::new(), None)))
     }
@@ -38,6 +40,7 @@ async fn start(node: &str, cluster: &str, secret: &str, seeds: &[&Member]) -> Me
     let remembered = Arc::new(Mutex::new(Vec::new()));
     let (seeds_of_node, generations) = (remembered.clone(), AtomicU64::new(100));
     let inputs = Inputs {
+        sessions_move: false,
         clock: Arc::new(Clock::new(0, settings.max_clock_skew)),
         settings,
         node: node.to_owned(),

@@ -28,7 +28,8 @@ fn documented() -> BTreeMap<String, String> {
 }
 
 fn is_key(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit())
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.".contains(&byte);
+    !text.is_empty() && text.bytes().all(fits)
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn unknown_keys_get_a_hint_in_the_spelling_of_their_source() {
     hint(&with_variables(&[("BROKERD_CLUSTR__NAME", "x")]), "did you mean BROKERD_CLUSTER__NAME?");
     hint(&with_variables(&[("BROKERD_CLUSTER_NAME", "x")]), "did you mean BROKERD_CLUSTER__NAME?");
     hint(&with_file("[listeners.quic.default]\nbind = 1"), "this version has the kinds tcp, tls, ws, wss and unix");
-    hint(&with_file("[cluster.discovery]\ntype = 'static'"), "this version finds its peers by cluster.seeds");
+    hint(&with_file("[cluster.discovery]\ntype = 'static'"), "as in cluster.discovery = \"dns\"");
     hint(&with_file("[empty]"), "empty (b.toml:1): unknown key");
     assert_eq!(refused(&with_set(&["zzz=1"])), "zzz (--set): unknown key");
 }
@@ -214,4 +214,49 @@ fn a_queue_priority_wants_a_filter_and_a_number_from_1_to_255() {
         assert!(lines.contains("entry 2: ") && lines.contains(why), "{wrong}:\n{lines}");
     }
     assert!(refused(&with_set(&["persistence.default_priority=middle"])).contains("allowed is lowest or highest"));
+}
+
+#[test]
+fn each_way_of_discovery_says_what_it_needs() {
+    let secret = "cluster.secret=sixteen bytes or more";
+    for (sets, why) in [
+        (&["cluster.discovery=mdns"][..], "allowed is static, dns, etcd or kubernetes"),
+        (&["cluster.discovery=dns"], "cluster.dns.name (default): is missing"),
+        (&["cluster.discovery=etcd"], "cluster.etcd.endpoints (default): is missing"),
+        (&["cluster.discovery=kubernetes"], "cluster.kubernetes.service (default): is missing"),
+        (&["cluster.dns.name=a..b"], "a name of DNS"),
+        (&["cluster.dns.record=mx"], "allowed is a, srv or auto"),
+        (&["cluster.dns.server=10.0.0.1:0"], "an IP address and a port"),
+        (&["cluster.etcd.endpoints=10.0.0.1:2379"], "a list of URLs"),
+        (&["cluster.etcd.endpoints=http://a:2379/path"], "a list of URLs"),
+        (&["cluster.etcd.prefix=/a/"], "1 to 128 printable"),
+        (&["cluster.etcd.ttl=1s"], "from 2s to 1h"),
+        (&["cluster.discovery=etcd", "cluster.etcd.endpoints=https://a:2379"], "cluster.etcd.ca_file"),
+        (
+            &["cluster.discovery=etcd", "cluster.etcd.endpoints=http://127.0.0.1:1", "cluster.etcd.user=u"],
+            "cluster.etcd.user = \"u\" (--set): wants cluster.etcd.password_file too",
+        ),
+        (
+            &[
+                "cluster.discovery=etcd",
+                "cluster.etcd.endpoints=http://10.0.0.1:2379",
+                "cluster.etcd.user=u",
+                "cluster.etcd.password_file=/p",
+            ],
+            "would send the password in the clear",
+        ),
+        (
+            &["cluster.discovery=kubernetes", "cluster.kubernetes.service=b", "cluster.kubernetes.api=http://10.0.0.1"],
+            "would send the token in the clear",
+        ),
+    ] {
+        let told = refused(&with_set(&[sets, &[secret]].concat()));
+        assert!(told.contains(why), "{sets:?}: {told}");
+        assert_eq!(told.lines().count(), 1, "{sets:?}: {told}");
+    }
+    let told = refused(&with_set(&["cluster.discovery=dns", "cluster.dns.name=a"]));
+    assert!(told.contains("no clustering without a secret"), "{told}");
+    let config = accepted(&with_set(&["cluster.discovery=dns", "cluster.dns.name=_g._udp.a", secret]));
+    let Discovery::Dns(dns) = config.cluster.discovery else { panic!("{:?}", config.cluster.discovery) };
+    assert_eq!((dns.record, dns.port), (DnsRecord::Srv, 7946));
 }

@@ -6,6 +6,7 @@
 mod others;
 mod owners;
 mod queues;
+pub mod servers;
 mod sessions;
 
 use std::future::Future;
@@ -63,6 +64,25 @@ checks! {
     others::retained_messages_are_listed_page_by_page,
     others::delayed_messages_come_back_until_they_are_dropped,
     others::large_values_come_back_whole,
+}
+
+/// All checks side by side: they wait for a disk or a server most of the time.
+pub fn run_side_by_side(make: impl Fn() -> Box<dyn Place> + Sync) {
+    std::thread::scope(|scope| {
+        let start = |(name, check): &'static Check| {
+            let (place, thread) = (make(), std::thread::Builder::new().name((*name).into()));
+            let run = move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(check(place));
+            };
+            thread.spawn_scoped(scope, run).unwrap()
+        };
+        let threads: Vec<_> = CHECKS.iter().map(start).collect();
+        let ended =
+            CHECKS.iter().zip(threads).filter_map(|((name, _), thread)| thread.join().is_err().then_some(*name));
+        let failed: Vec<&str> = ended.collect();
+        assert!(failed.is_empty(), "not kept: {failed:?}");
+    });
 }
 
 /// Runs all checks, each in a place of its own.

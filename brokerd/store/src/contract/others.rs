@@ -10,7 +10,9 @@ fn put(topic: &str, hlc: u64, payload: Option<&[u8]>) -> Op {
 }
 
 async fn retained(store: &Arc<dyn Backend>) -> Vec<Retained> {
-    store.scan_retained(None, 10_000).await.unwrap().items
+    let mut all = store.scan_retained(None, 10_000).await.unwrap().items;
+    all.sort_by(|a, b| a.topic.cmp(&b.topic)); // a store has an order of its own
+    all
 }
 
 pub(super) async fn the_later_retained_message_stands(place: Box<dyn Place>) {
@@ -26,7 +28,7 @@ pub(super) async fn the_later_retained_message_stands(place: Box<dyn Place>) {
     apply(&store, &[drop("a", 4, 9), drop("b", 2, 1)]).await;
     let Some(store) = reopen(&*place, store).await else { return };
     let left: Vec<Box<str>> = retained(&store).await.into_iter().map(|one| one.topic).collect();
-    assert_eq!(left, ["a".into()], "what was set later is not dropped");
+    assert_eq!(left, ["a"].map(Box::from), "what was set later is not dropped");
 }
 
 pub(super) async fn retained_messages_are_listed_page_by_page(place: Box<dyn Place>) {

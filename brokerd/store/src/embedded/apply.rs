@@ -104,7 +104,7 @@ impl<E: Engine> Commit<'_, E> {
             Op::PutRetained { topic, stamp, message, expires_at } => {
                 if self.is_later(topic, *stamp)? {
                     self.scratch.clear();
-                    read::encode_retained(*stamp, message.as_deref(), *expires_at, &mut self.scratch);
+                    format::encode_retained(*stamp, message.as_deref(), *expires_at, &mut self.scratch);
                     self.engine.put(&mut self.batch, Table::Retained, topic.as_bytes(), &self.scratch);
                     self.retained.insert(topic.clone(), Some(*stamp));
                 }
@@ -117,7 +117,7 @@ impl<E: Engine> Commit<'_, E> {
             }
             Op::PutDelayed(delayed) => {
                 self.scratch.clear();
-                read::encode_delayed(delayed, &mut self.scratch);
+                format::encode_delayed(delayed, &mut self.scratch);
                 self.engine.put(&mut self.batch, Table::Delayed, &format::encode_id(delayed.id), &self.scratch);
             }
             Op::DropDelayed(id) => self.engine.remove(&mut self.batch, Table::Delayed, &format::encode_id(*id)),
@@ -241,7 +241,7 @@ impl<E: Engine> Commit<'_, E> {
     fn is_later(&self, topic: &str, stamp: Stamp) -> Result<bool, StoreError> {
         let known = match self.retained.get(topic) {
             Some(known) => *known,
-            None => self.read(Table::Retained, topic.as_bytes()).and_then(|row| read::retained_stamp(&row)),
+            None => self.read(Table::Retained, topic.as_bytes()).and_then(|row| format::retained_stamp(&row)),
         };
         Ok(known.is_none_or(|known| known <= stamp))
     }

@@ -11,7 +11,7 @@ mod keys;
 mod live;
 mod maintain;
 mod memory;
-mod read;
+pub(crate) mod read;
 mod waiting;
 
 use std::sync::Arc;
@@ -47,6 +47,13 @@ struct Embedded<E> {
 #[must_use]
 pub fn memory() -> Arc<dyn Backend> {
     let caps = Caps { name: "memory", survives: Survives::Nothing, is_shared: false, is_atomic: true };
+    Arc::new(Embedded::with(Memory::default(), caps, Live::default()))
+}
+
+/// The same, as several nodes of one process have it together: for tests of what nodes do with a store that they share.
+#[must_use]
+pub fn shared_memory() -> Arc<dyn Backend> {
+    let caps = Caps { name: "memory", survives: Survives::Node, is_shared: true, is_atomic: true };
     Arc::new(Embedded::with(Memory::default(), caps, Live::default()))
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use mqtt::MessageId;
 use mqtt::message::SharedMessage;
-use mqtt::{Message, MessageId};
 
 use super::Embedded;
 use super::engine::Engine;
@@ -15,15 +15,12 @@ use super::keys::{self, OWNER, SESSION, Table};
 use super::waiting::Unfinished;
 use crate::backend::{Delayed, Page, Retained, SessionHead, Stored};
 use crate::error::StoreError;
-use crate::format::{self, DecodeError, Reader, put_bytes, put_varint};
+use crate::format::{self, DecodeError, Reader, put_bytes};
 use crate::op::Body;
-use crate::record::{Sid, Stamp, UnixMillis};
+use crate::record::Sid;
 
 /// Messages of a page that several entries name.
 type Bodies = HashMap<MessageId, SharedMessage, RandomState>;
-
-const EXPIRES: u8 = 1;
-const IS_SET: u8 = 1 << 1;
 
 /// A row of owners: epoch, node, client.
 pub(super) fn encode_owner(epoch: u64, node: &str, client_id: &str, out: &mut Vec<u8>) {
@@ -37,62 +34,6 @@ pub(super) fn decode_owner(bytes: &[u8]) -> Result<(u64, Box<str>, Box<str>), De
     let mut reader = Reader::versioned(bytes)?;
     let owner = (reader.u64()?, reader.str()?.into(), reader.str()?.into());
     reader.end().map(|()| owner)
-}
-
-pub(super) fn encode_retained(
-    stamp: Stamp,
-    message: Option<&Message>,
-    expires_at: Option<UnixMillis>,
-    out: &mut Vec<u8>,
-) {
-    out.push(format::VERSION);
-    out.extend_from_slice(&stamp.hlc.to_be_bytes());
-    out.extend_from_slice(&stamp.node.to_be_bytes());
-    out.push(if message.is_some() { IS_SET } else { 0 } | if expires_at.is_some() { EXPIRES } else { 0 });
-    if let Some(at) = expires_at {
-        put_varint(out, at);
-    }
-    if let Some(message) = message {
-        format::encode_message(message, out);
-    }
-}
-
-pub(super) fn retained_stamp(bytes: &[u8]) -> Option<Stamp> {
-    let mut reader = Reader::versioned(bytes).ok()?;
-    Some(Stamp { hlc: reader.u64().ok()?, node: reader.u64().ok()? })
-}
-
-fn decode_retained(topic: &[u8], bytes: &[u8]) -> Result<Retained, DecodeError> {
-    let topic = std::str::from_utf8(topic).map_err(|_| DecodeError::Malformed)?.into();
-    let mut reader = Reader::versioned(bytes)?;
-    let stamp = Stamp { hlc: reader.u64()?, node: reader.u64()? };
-    let flags = reader.u8()?;
-    let expires_at = if flags & EXPIRES != 0 { Some(reader.varint()?) } else { None };
-    let message = if flags & IS_SET != 0 { Some(Arc::new(format::read_message(reader)?)) } else { None };
-    Ok(Retained { topic, stamp, message, expires_at })
-}
-
-pub(super) fn encode_delayed(delayed: &Delayed, out: &mut Vec<u8>) {
-    out.push(format::VERSION);
-    out.extend_from_slice(&delayed.due.to_be_bytes());
-    put_varint(out, delayed.expires_at.unwrap_or(0));
-    put_bytes(out, delayed.client_id.as_bytes());
-    out.push(u8::from(delayed.principal.is_some()));
-    if let Some(principal) = &delayed.principal {
-        put_bytes(out, principal.as_bytes());
-    }
-    format::encode_message(&delayed.message, out);
-}
-
-fn decode_delayed(key: &[u8], bytes: &[u8]) -> Result<Delayed, DecodeError> {
-    let id = format::decode_id(&mut Reader::new(key))?;
-    let mut reader = Reader::versioned(bytes)?;
-    let due = reader.u64()?;
-    let expires_at = Some(reader.varint()?).filter(|at| *at != 0);
-    let client_id = reader.str()?.into();
-    let principal = if reader.u8()? != 0 { Some(reader.str()?.into()) } else { None };
-    let message = Arc::new(format::read_message(reader)?);
-    Ok(Delayed { id, due, message, expires_at, client_id, principal })
 }
 
 impl<E: Engine> Embedded<E> {
@@ -202,7 +143,7 @@ impl<E: Engine> Embedded<E> {
         let mut items = Vec::new();
         let from = after.map_or(Bound::Unbounded, |topic| Bound::Excluded(topic.as_bytes()));
         self.engine.scan(Table::Retained, (from, Bound::Unbounded), &mut |key, value| {
-            match decode_retained(key, value) {
+            match format::decode_retained(key, value) {
                 Ok(retained) => items.push(retained),
                 Err(_) => self.suspect(Table::Retained, key),
             }
@@ -221,7 +162,7 @@ impl<E: Engine> Embedded<E> {
         let from = after.map(format::encode_id);
         let from = from.as_ref().map_or(Bound::Unbounded, |key| Bound::Excluded(&key[..]));
         self.engine.scan(Table::Delayed, (from, Bound::Unbounded), &mut |key, value| {
-            match decode_delayed(key, value) {
+            match format::decode_delayed(key, value) {
                 Ok(delayed) => items.push(delayed),
                 Err(_) => self.suspect(Table::Delayed, key),
             }

@@ -2,13 +2,15 @@
 //! a record that is cut short, too long or of another version is an error, not a panic.
 
 mod entry;
+mod later;
 mod message;
 mod session;
 mod wire;
 
 pub use entry::{decode_entry, encode_entry};
 pub(crate) use entry::{expiry, head, shared_id};
-pub(crate) use message::{decode_id, encode_id, read_message};
+pub(crate) use later::{decode_delayed, decode_retained, encode_delayed, encode_retained, retained_stamp};
+pub(crate) use message::{decode_id, encode_id};
 pub use message::{decode_message, encode_message};
 pub use session::{decode_session, encode_session};
 pub(crate) use wire::{Reader, put_bytes, put_varint};

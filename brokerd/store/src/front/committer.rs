@@ -14,6 +14,8 @@ use crate::op::{Op, Outcome};
 /// Between the first two attempts; doubled up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Between two questions whether a backend that was away, or full, takes changes again.
+const PROBE: Duration = Duration::from_secs(1);
 
 pub(super) struct Committer {
     queue: Arc<Queue>,
@@ -42,8 +44,22 @@ impl Committer {
             let is_tidy = self.dead.is_some() || !self.maintain().await;
             self.queue.set_busy(false);
             if is_idle && is_tidy {
-                self.queue.wake.notified().await; // what came since `take` has left a permit
+                self.rest().await;
             }
+        }
+    }
+
+    /// Until there is something to do. Who asks for nothing while the backend takes nothing would never learn that it does
+    /// again: a change of nothing tells.
+    async fn rest(&mut self) {
+        let wake = self.queue.wake.notified(); // what came since `take` has left a permit
+        let is_away = self.dead.is_none() && (self.backend.is_full() || self.queue.state() != State::Ok);
+        if !is_away {
+            return wake.await;
+        }
+        if tokio::time::timeout(PROBE, wake).await.is_err() {
+            let result = self.backend.apply(&[&[]], false).await;
+            self.note(result.as_ref().err());
         }
     }
 

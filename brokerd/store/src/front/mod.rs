@@ -120,6 +120,12 @@ impl Store {
         self.backend.caps()
     }
 
+    /// When a batch is done.
+    #[must_use]
+    pub const fn commit(&self) -> Commit {
+        self.commit
+    }
+
     /// Posts a batch. Never blocks. Batches are carried out in the order they come.
     ///
     /// # Errors
@@ -143,6 +149,12 @@ impl Store {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.queue.is_half_full()
+    }
+
+    /// Whether there is no room for what makes it larger. Cheap enough to ask for every message.
+    #[must_use]
+    pub fn is_out_of_room(&self) -> bool {
+        self.backend.is_full()
     }
 
     /// Its state.

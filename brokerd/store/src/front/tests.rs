@@ -171,6 +171,20 @@ async fn a_store_that_stays_away_fails_the_batch_in_time_and_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_was_away_is_found_again_while_nobody_asks_for_anything() {
+    let (store, told) = store(Settings::default(), std::iter::repeat_n(unavailable(), 1000));
+    assert!(submit(&store).await.unwrap().is_err());
+    tokio::time::sleep(Settings::default().timeout).await;
+    assert_eq!(store.state(), State::Down("no route".into()));
+    told.answers.lock().clear();
+    tokio::time::sleep(Settings::default().timeout).await;
+    assert_eq!(store.state(), State::Ok);
+    let asked = told.commits.lock().len();
+    tokio::time::sleep(Settings::default().timeout).await;
+    assert_eq!(told.commits.lock().len(), asked, "a store that is well is left alone");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_failed_for_good_is_not_asked_again() {
     let dead = StoreError::Down("fsync failed".into());
     let (store, told) = store(Settings::default(), [dead.clone()]);

@@ -34,6 +34,24 @@ fn acknowledgements_leave_in_the_order_of_the_publishes_whatever_order_the_route
 }
 
 #[test]
+fn that_a_publish_came_is_said_once_where_its_receivers_are_known_or_when_it_is_answered() {
+    let mut pair = Pair::v5();
+    pair.session.keep(true);
+    for id in 1..=3 {
+        pair.feed(publish(Version::V5, Q2, id, "x"));
+    }
+    pair.session.received(1, &mut pair.out);
+    pair.session.received(1, &mut pair.out);
+    pair.session.received(3, &mut pair.out);
+    let said = |pair: &mut Pair| format!("{:?}", std::mem::take(&mut pair.out.changes));
+    assert_eq!(said(&mut pair), "[Received(1), Received(3)]");
+    pair.routed(1, ReasonCode::Success).routed(2, ReasonCode::Success);
+    assert_eq!(said(&mut pair), "[Received(2)]");
+    pair.routed(3, ReasonCode::QuotaExceeded);
+    assert_eq!(said(&mut pair), "[Finished(3)]", "it was refused after all");
+}
+
+#[test]
 fn pubcomp_answers_each_pubrel_in_their_order() {
     let mut pair = Pair::v311();
     pair.feed(publish(Version::V311, Q2, 1, "x")).feed(publish(Version::V311, Q2, 2, "y")).route_all();

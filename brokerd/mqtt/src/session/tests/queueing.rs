@@ -81,6 +81,22 @@ fn what_expired_in_the_queue_is_not_sent() {
 }
 
 #[test]
+fn what_expired_is_dropped_while_the_client_is_away_wherever_it_stands() {
+    let mut pair = away();
+    pair.session.keep(true);
+    for (payload, seconds) in [("a", 20), ("b", 10), ("c", 30)] {
+        let mut message = Message::new("t", &[], payload.as_bytes());
+        message.expires_at = Some(pair.now.after_secs(seconds));
+        pair.deliver_message(Q1, message);
+    }
+    pair.pass(10_000);
+    pair.out.changes.clear();
+    pair.session.drop_expired(pair.now, &mut pair.out);
+    assert!(matches!(pair.out.changes[..], [Change::Gone { seq: 2 }]), "{:?}", pair.out.changes);
+    assert_eq!((pair.session.depths().2, pair.tally().expired), (2, 1));
+}
+
+#[test]
 fn what_has_expired_makes_room_before_anything_that_lives_is_dropped() {
     for when_full in [WhenFull::DropNewest, WhenFull::DropOldest] {
         let mut pair = away();

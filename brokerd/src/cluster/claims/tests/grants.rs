@@ -89,7 +89,7 @@ async fn a_clock_a_year_ahead_is_refused_and_poisons_nobody() {
     let owned = vec![pb::Owned { client_id: id.clone(), epoch, holder: 0 }];
     for what in [
         request::What::Announce(pb::Announce { owned }),
-        request::What::Superseded(pb::Superseded { client_id: id.clone(), epoch }),
+        request::What::Superseded(pb::Superseded { client_id: id.clone(), epoch, clean: false }),
         request::What::Claim(pb::Claim { client_id: id.clone(), known: epoch, ..pb::Claim::default() }),
     ] {
         let request = pb::Request { hlc: wall(), what: Some(what) };

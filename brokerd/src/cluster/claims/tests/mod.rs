@@ -29,8 +29,9 @@ impl Sessions {
 }
 
 impl Owners for Sessions {
-    fn superseded(&self, client_id: &Arc<str>, epoch: Epoch) {
-        self.0.lock().retain(|id, held| id != client_id || *held >= epoch);
+    fn superseded(&self, client_id: &Arc<str>, loss: Loss) -> Boxed<'_, ()> {
+        self.0.lock().retain(|id, held| id != client_id || *held >= loss.epoch);
+        Box::pin(std::future::ready(()))
     }
     fn owned(&self, cursor: u64, limit: usize) -> Boxed<'_, OwnedPage> {
         let from = usize::try_from(cursor).unwrap();

@@ -1,0 +1,139 @@
+//! What a node that is gone was to get, where all nodes share a store: held until its sessions are on other nodes, then
+//! matched again for those. Whoever published it waits. Never longer than `cluster.route_grace`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mqtt::message::SharedMessage;
+use prost::Message as _;
+use proto::peer::Forward;
+use tokio::task::JoinSet;
+
+use super::asks::Kind;
+use super::core::Core;
+use super::forward::settle;
+use super::inbound;
+use super::queue::Released;
+use crate::metrics::Metric;
+use crate::router::{Outbound, Outcome, PeerSlot};
+
+/// Messages of one question.
+const FRAME: usize = 256;
+/// How long a node may take to keep them.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// By node, in order.
+pub(super) type Orphans = HashMap<Arc<str>, Vec<Outbound>>;
+
+impl Core {
+    /// Holds what a peer was to get.
+    pub(super) fn orphan(&self, node: &Arc<str>, left: Vec<Outbound>) {
+        if !left.is_empty() {
+            self.orphans.lock().entry(node.clone()).or_default().extend(left);
+        }
+    }
+
+    /// The same, of a peer that has gone down just now.
+    pub(super) fn orphan_at(&self, slot: PeerSlot, left: Vec<Outbound>) {
+        let name = self.all_peers().into_iter().find(|peer| peer.slot == slot).map(|peer| peer.name.clone());
+        let left = left.into_iter().filter(|outbound| outbound.message.qos != mqtt::Qos::AtMostOnce).collect();
+        match name {
+            Some(name) => self.orphan(&name, left),
+            None => self.refuse(left),
+        }
+    }
+
+    pub(super) fn orphaned(&self) -> Vec<Arc<str>> {
+        let held = self.hot.held();
+        let peers = self.all_peers();
+        let mut names: Vec<Arc<str>> =
+            peers.iter().filter(|peer| held.contains(peer.slot)).map(|peer| peer.name.clone()).collect();
+        names.extend(self.orphans.lock().keys().cloned());
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Nobody has taken the sessions in time.
+    pub(super) fn give_up(&self, node: &str) {
+        let left = self.orphans.lock().remove(node).unwrap_or_default();
+        self.refuse(left);
+    }
+
+    /// Not kept by all it is for: whoever published it is told so.
+    fn refuse(&self, left: Vec<Outbound>) {
+        self.parts.tally.add(Metric::DroppedPeerDown, left.len() as u64);
+        let tickets = left.into_iter().filter_map(|outbound| outbound.ticket).map(|ticket| (ticket, Outcome::Full));
+        settle(&*self.parts.mailboxes, tickets.collect());
+    }
+
+    /// The sessions of a node that is gone are on others: those get what it was to get.
+    pub(super) async fn rematch(&self, node: &str) {
+        if let Some(peer) = self.peer(node).filter(|peer| self.hot.held().contains(peer.slot)) {
+            self.drop_peer(&peer);
+        }
+        let left = self.orphans.lock().remove(node).unwrap_or_default();
+        let mut left = left.into_iter().peekable();
+        while left.peek().is_some() {
+            let frame: Vec<Outbound> = left.by_ref().take(FRAME).collect();
+            if !self.rematch_frame(&frame).await {
+                self.refuse(frame);
+                continue;
+            }
+            // Shared groups choose another member, as ever: only at QoS 2 what was sent could be a second copy.
+            let is_for_groups =
+                |outbound: &Outbound| outbound.share.as_ref().is_some_and(|share| !share.serve.is_empty());
+            let mut released = Released::default();
+            for outbound in frame {
+                let (lost, is_plain) = (released.lost, !is_for_groups(&outbound));
+                released.add(outbound, mqtt::Qos::AtLeastOnce);
+                released.lost = if is_plain { lost } else { released.lost };
+            }
+            self.give_back(released);
+        }
+    }
+
+    async fn rematch_frame(&self, frame: &[Outbound]) -> bool {
+        let plain = |outbound: &&Outbound| outbound.share.as_ref().is_none_or(|share| !share.only_groups);
+        let plain: Vec<Outbound> = frame.iter().filter(plain).cloned().collect();
+        if plain.is_empty() {
+            return true;
+        }
+        let messages = inbound::encode(&plain, self.time(), |_| Vec::new());
+        let body = Bytes::from(Forward { messages, ..Forward::default() }.encode_to_vec());
+        let held = self.hot.held();
+        let mut asked = JoinSet::new();
+        for peer in self.all_peers() {
+            if self.hot.up().contains(peer.slot) && !held.contains(peer.slot) {
+                let body = body.clone();
+                asked.spawn(async move { peer.asks.ask(&peer.name, Kind::Rematch, body, PATIENCE).await });
+            }
+        }
+        let own = plain.into_iter().map(|outbound| outbound.message).collect();
+        let mut is_kept = self.rematch_here(own).await;
+        while let Some(answer) = asked.join_next().await {
+            is_kept &= matches!(answer, Ok(Ok(answer)) if *answer == [1]);
+        }
+        is_kept
+    }
+
+    async fn rematch_here(&self, messages: Vec<SharedMessage>) -> bool {
+        let owners = self.handlers.read().claims.upgrade().and_then(|claims| claims.owners());
+        match owners {
+            Some(owners) => owners.rematched(messages).await,
+            None => false,
+        }
+    }
+
+    /// Messages that a node which is gone was to get, from one that holds them. Answers one byte.
+    pub(super) async fn on_rematch(&self, body: Bytes) -> Bytes {
+        let Ok(forward) = Forward::decode(body) else { return Bytes::new() };
+        let now = self.time();
+        let read = |sent| inbound::decode(sent, now, self.parts.max_packet_size).ok().map(Arc::new);
+        let messages: Vec<SharedMessage> = forward.messages.iter().filter_map(read).collect();
+        let is_kept = messages.len() == forward.messages.len() && self.rematch_here(messages).await;
+        Bytes::from_static(if is_kept { &[1] } else { &[0] })
+    }
+}

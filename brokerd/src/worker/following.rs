@@ -1,0 +1,289 @@
+//! A session that follows its client: a CONNECT where all nodes share the store. It belongs to one node at a time, by
+//! the epoch in the store; whoever connects waits alone. Never takes a session whose epoch in the store is higher.
+
+use std::sync::Arc;
+
+use mqtt::session::Negotiated;
+use store::{Claimed, Op, SessionHead, Sid, Store, StoreError};
+use tokio::sync::oneshot;
+
+use super::claims::holder_of;
+use super::mailbox::Mail;
+use super::shard::{Handle, Shard};
+use super::start::Workers;
+use super::turn::Waiting;
+use super::{attach, keeping, records};
+use crate::metrics::Metric;
+use crate::registry::{Claim, Epoch, Grant};
+
+/// How often the registrar is asked to go above what the store has.
+const ATTEMPTS: usize = 4;
+
+/// What is to be done before the connection is given.
+enum Step {
+    /// Another CONNECT of the client came first.
+    Stale,
+    Claim(store::Claim),
+}
+
+/// Readies the store for a CONNECT: answers the place for the session that begins with it, if one does. A session that
+/// was elsewhere is here when this returns, with all that came for it.
+///
+/// # Errors
+/// Where the store does not answer.
+pub(super) async fn ready(
+    shard: &Handle,
+    store: &Arc<Store>,
+    negotiated: &Negotiated,
+    claim: Claim,
+    grant: &mut Grant,
+) -> Result<Option<Sid>, StoreError> {
+    let is_kept = negotiated.session_expiry > 0;
+    let claimed = match take(shard, store, negotiated, claim, grant).await {
+        Ok(Some(claimed)) => claimed,
+        Ok(None) => return Ok(None),
+        // Nothing of this session is kept: it may be had without the store.
+        Err(error) if negotiated.clean_start && !is_kept => {
+            tracing::debug!(%error, client = &*negotiated.client_id, "what is kept of a session could not be dropped");
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let sid = claimed.sid;
+    if claimed.record.is_none() {
+        shard.borrow_mut().begins_anew(&negotiated.client_id, sid);
+        if !is_kept {
+            shard.borrow_mut().note(Op::DropSession { sid, epoch: grant.epoch.0 });
+        }
+        return Ok(is_kept.then_some(sid));
+    }
+    let came = shard.borrow_mut().take_in(&negotiated.client_id, claimed, grant.epoch, true);
+    if let Some((slot, incarnation, version)) = came {
+        known_everywhere(shard, version).await;
+        if let Some(previous) = grant.previous.clone() {
+            let elsewhere = shard.borrow().shared.elsewhere.clone();
+            elsewhere.collect(previous, negotiated.client_id.clone(), grant.epoch).await;
+        }
+        keeping::load_all(shard, store, negotiated).await?;
+        shard.borrow_mut().has_collected(slot, incarnation);
+    }
+    keeping::load_all(shard, store, negotiated).await?;
+    Ok(None)
+}
+
+/// Claims the session in the store. `None` where another CONNECT of the client came first.
+async fn take(
+    shard: &Handle,
+    store: &Store,
+    negotiated: &Negotiated,
+    mut claim: Claim,
+    grant: &mut Grant,
+) -> Result<Option<Claimed>, StoreError> {
+    let mut is_clean = negotiated.clean_start;
+    let mut fenced = StoreError::Full;
+    for _ in 0..ATTEMPTS {
+        let taking = {
+            let step = shard.borrow_mut().begin_taking(negotiated, grant.epoch, is_clean);
+            let Step::Claim(step) = step else { return Ok(None) };
+            store.claim(step)
+        };
+        match taking.await {
+            Ok(claimed) => {
+                let has_ended = claimed.record.as_ref().is_some_and(has_ended);
+                if !has_ended {
+                    return Ok(Some(claimed));
+                }
+                is_clean = true; // nobody was there to see it end
+            }
+            Err(StoreError::Fenced { stored }) => {
+                fenced = StoreError::Fenced { stored };
+                claim.known = claim.known.max(Epoch(stored));
+                let elsewhere = shard.borrow().shared.elsewhere.clone();
+                let again = elsewhere.claim(claim.clone()).await.map_err(|_| fenced.clone())?;
+                let previous = again.previous.or_else(|| grant.previous.take());
+                *grant = Grant { epoch: again.epoch, previous };
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(fenced)
+}
+
+fn has_ended(record: &store::SessionRecord) -> bool {
+    record.ends_at().is_some_and(|at| at <= attach::wall_millis())
+}
+
+/// Waits until every peer routes to this node, or floods it, or `cluster.subscribe_timeout` is over.
+async fn known_everywhere(shard: &Handle, version: u64) {
+    let (known_tx, known) = oneshot::channel();
+    {
+        let mut shard = shard.borrow_mut();
+        let ticket = {
+            let worker = shard.worker;
+            shard.turn.wait(worker, Waiting::Arrived(known_tx))
+        };
+        if shard.shared.forward.when_live(version, ticket) {
+            shard.turn.give_up(ticket);
+            return;
+        }
+    }
+    let _ = known.await; // a worker that stops waits for nobody
+}
+
+/// Takes a session whose owner is gone, unless its client is here or on its way.
+pub(super) async fn adopt(shard: Handle, head: SessionHead, done: oneshot::Sender<()>) {
+    let client_id: Arc<str> = (*head.client_id).into();
+    let store = shard.borrow().shared.store.clone();
+    if let (Some(store), Some(record)) = (store, &head.record)
+        && shard.borrow().lacks_session(&client_id)
+        && !has_ended(record)
+    {
+        let elsewhere = shard.borrow().shared.elsewhere.clone();
+        let claim = Claim {
+            client_id: client_id.clone(),
+            holder: holder_of(&records::identity(record.principal.clone()).principal),
+            needs_registrar: false,
+            clean_start: false,
+            session_expiry: record.expiry,
+            known: Epoch(head.epoch),
+        };
+        if let Ok(grant) = elsewhere.claim(claim).await {
+            take_orphan(&shard, &store, &client_id, grant.epoch).await;
+        }
+    }
+    let _ = done.send(()); // who asked may have stopped
+}
+
+async fn take_orphan(shard: &Handle, store: &Store, client_id: &Arc<str>, epoch: Epoch) {
+    if !shard.borrow().lacks_session(client_id) {
+        return;
+    }
+    let node = shard.borrow().shared.node.clone();
+    let claim =
+        store::Claim { client_id: (&**client_id).into(), epoch: epoch.0, node: (&*node).into(), is_clean: false };
+    let claimed = match store.claim(claim).await {
+        Ok(claimed) => claimed,
+        Err(error) => return tracing::debug!(%error, client = &**client_id, "a session is not adopted"),
+    };
+    let came = {
+        let mut shard = shard.borrow_mut();
+        if !shard.lacks_session(client_id) {
+            return; // its client has come meanwhile, and claims it above this
+        }
+        if claimed.record.is_none() {
+            return shard.note(Op::DropSession { sid: claimed.sid, epoch: epoch.0 }); // it ended meanwhile
+        }
+        shard.counters.inc(Metric::SessionAdopted);
+        shard.take_in(client_id, claimed, epoch, false)
+    };
+    if let Some((.., version)) = came {
+        known_everywhere(shard, version).await;
+    }
+}
+
+impl Shard {
+    /// Whether neither a session of this client is here nor one on its way.
+    fn lacks_session(&self, client_id: &str) -> bool {
+        let entry = self.by_id.get(client_id).and_then(|slot| self.sessions.get(*slot as usize));
+        entry.is_none_or(|entry| entry.is_departing) && !self.pending_claims.has(client_id)
+    }
+
+    /// From here on what this node writes for the session carries the new epoch, and comes behind the claim.
+    fn begin_taking(&mut self, negotiated: &Negotiated, epoch: Epoch, is_clean: bool) -> Step {
+        self.begin_turn();
+        self.submit();
+        let slot = self.by_id.get(&negotiated.client_id).copied();
+        let now = self.turn.now;
+        let entry = slot.and_then(|slot| self.sessions.get_mut(slot as usize)).filter(|entry| !entry.is_departing);
+        let mut is_clean = is_clean;
+        if let Some(entry) = entry {
+            if entry.epoch > epoch {
+                return Step::Stale;
+            }
+            entry.epoch = epoch;
+            let is_over = entry.session.expiry() == 0 || (entry.conn.is_none() && entry.session.is_over(now));
+            is_clean |= entry.sid.is_some() && is_over;
+        }
+        Step::Claim(store::Claim {
+            client_id: (&*negotiated.client_id).into(),
+            epoch: epoch.0,
+            node: (&*self.shared.node).into(),
+            is_clean,
+        })
+    }
+
+    /// Nothing was kept, or it is dropped: what this node has of the session is not in the store.
+    fn begins_anew(&mut self, client_id: &str, sid: Sid) {
+        let Some(slot) = self.by_id.get(client_id).copied() else { return };
+        let Some(entry) = self.sessions.get_mut(slot as usize) else { return };
+        if entry.is_departing {
+            return self.drop_moved(slot);
+        }
+        if let Some(old) = entry.sid.take_if(|old| *old != sid) {
+            entry.session.keep(false);
+            self.by_sid.remove(&old);
+        }
+    }
+
+    /// What was claimed is this node's: it is restored, unless it was here all the time. Answers its place where it came,
+    /// and the version of the routes that has its subscriptions.
+    pub(super) fn take_in(
+        &mut self,
+        client_id: &Arc<str>,
+        claimed: Claimed,
+        epoch: Epoch,
+        is_connecting: bool,
+    ) -> Option<(u32, u32, u64)> {
+        self.begin_turn();
+        if let Some(slot) = self.by_id.get(client_id).copied() {
+            let entry = self.sessions.get_mut(slot as usize)?;
+            if entry.sid == Some(claimed.sid) && !entry.is_departing {
+                return None;
+            }
+            if entry.conn.is_some() {
+                self.say_and_drop(slot, mqtt::ReasonCode::SessionTakenOver);
+            }
+            if self.by_id.get(client_id) == Some(&slot) {
+                self.drop_moved(slot);
+            }
+        }
+        let Claimed { sid, record, queue, received } = claimed;
+        let head = SessionHead {
+            sid,
+            client_id: (&**client_id).into(),
+            epoch: epoch.0,
+            node: (&*self.shared.node).into(),
+            record,
+            queue,
+            received,
+        };
+        let (slot, version) = self.restore_session(head)?;
+        let entry = self.sessions.get_mut(slot as usize)?;
+        if is_connecting {
+            let _ = entry.session.missing(); // what comes from now on keeps its body
+        }
+        let (after, incarnation) = (entry.session.kept().last_seq, entry.incarnation);
+        self.arrived(slot, after, is_connecting);
+        Some((slot, incarnation, version))
+    }
+
+    /// All that its previous owner had is here: from one publisher in its order, and once.
+    pub(super) fn has_collected(&mut self, slot: u32, incarnation: u32) {
+        self.begin_turn();
+        let Some(entry) = self.entry(slot, incarnation) else { return };
+        let Some(arrival) = &mut entry.arrival else { return };
+        arrival.is_collecting = false;
+        let after = arrival.after;
+        self.step(slot, |session, limits, _, out| session.arrange(after, limits, out));
+    }
+}
+
+impl Workers {
+    /// Has this node take a session whose owner is gone. Completes when every node routes to it, or it is another's.
+    pub async fn adopt(&self, head: SessionHead) {
+        let worker = self.worker_of(&head.client_id);
+        let (done, is_done) = oneshot::channel();
+        self.boxes.of(worker).post(Mail::Adopt(Box::new(head), done));
+        let _ = is_done.await; // a worker that is gone adopts nobody
+    }
+}

@@ -1,0 +1,151 @@
+//! Changes of several workers that are kept together or not at all: a QoS 2 message in the queues of all its receivers,
+//! and that it came. Never waits: whoever joins last hands them to the store.
+//!
+//! Only what is added goes in here. What takes it away again (sent, acknowledged, dropped) stays in the journal of the
+//! worker that did it, whose batches are not handed over before what they joined was: so nothing is removed before it is
+//! there.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use parking_lot::Mutex;
+use store::{Batch, Op, Store};
+
+use super::journal::share_bodies;
+use super::mailbox::{Boxes, Mail};
+
+const OPEN: u8 = 0;
+const SUBMITTED: u8 = 1;
+const KEPT: u8 = 2;
+const FAILED: u8 = 3;
+
+/// One batch in the making.
+pub(super) struct Joint {
+    parts: Mutex<Parts>,
+    state: Arc<AtomicU8>,
+    store: Arc<Store>,
+    boxes: Arc<Boxes>,
+}
+
+#[derive(Default)]
+struct Parts {
+    ops: Vec<Op>,
+    /// Those who have joined, to be told.
+    workers: Vec<u16>,
+    /// How many are still to join.
+    missing: usize,
+}
+
+impl Joint {
+    /// With its first worker, who is to join too.
+    pub(super) fn open(store: Arc<Store>, boxes: Arc<Boxes>) -> Arc<Self> {
+        let parts = Mutex::new(Parts { missing: 1, ..Parts::default() });
+        Arc::new(Self { parts, state: Arc::new(AtomicU8::new(OPEN)), store, boxes })
+    }
+
+    /// Another worker will join: it is sent the messages.
+    pub(super) fn invite(&self) {
+        self.parts.lock().missing += 1;
+    }
+
+    /// What its first worker adds before it joins.
+    pub(super) fn add(&self, ops: Vec<Op>) {
+        self.parts.lock().ops.extend(ops);
+    }
+
+    /// A worker has added all that it will. The last one submits.
+    pub(super) fn join(&self, worker: u16, ops: Vec<Op>) {
+        let mut parts = self.parts.lock();
+        parts.ops.extend(ops);
+        parts.workers.push(worker);
+        parts.missing = parts.missing.saturating_sub(1);
+        if parts.missing > 0 {
+            return;
+        }
+        let Parts { mut ops, workers, .. } = std::mem::take(&mut *parts);
+        drop(parts);
+        share_bodies(&mut ops);
+        // Stored before the store can answer; told to others only once the batch is in the store's queue.
+        let state = self.state.clone();
+        let done = Box::new(move |result: Result<store::Outcome, store::StoreError>| {
+            let is_kept = matches!(result, Ok(outcome) if !outcome.is_full);
+            state.store(if is_kept { KEPT } else { FAILED }, Ordering::Release);
+        });
+        if let Err(refused) = self.store.submit(Batch { ops, done }) {
+            (refused.done)(Err(store::StoreError::Full));
+        }
+        let _ = self.state.compare_exchange(OPEN, SUBMITTED, Ordering::AcqRel, Ordering::Acquire); // or it was answered
+        workers.into_iter().filter(|other| *other != worker).for_each(|other| self.boxes.of(other).post(Mail::Joined));
+    }
+
+    /// Whether the store has it, or has refused it: what comes after it may follow.
+    pub(super) fn is_submitted(&self) -> bool {
+        self.state.load(Ordering::Acquire) != OPEN
+    }
+
+    /// Whether it is kept. To be asked when the store has answered what was submitted after it.
+    pub(super) fn is_kept(&self) -> bool {
+        self.state.load(Ordering::Acquire) == KEPT
+    }
+}
+
+/// Takes out what belongs to a joint: what is added, not what is taken away again.
+pub(super) fn split_added(ops: &mut Vec<Op>, from: usize) -> Vec<Op> {
+    ops.extract_if(from.., |op| matches!(op, Op::Enqueue { .. } | Op::Received { .. })).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use mqtt::{Message, PacketId, Qos};
+    use store::{Body, Claim, Entry, Settings, Sid};
+
+    use super::*;
+
+    async fn claim(store: &Store, client_id: &str) -> Sid {
+        let claim = Claim { client_id: client_id.into(), epoch: 1, node: "n".into(), is_clean: true };
+        store.claim(claim).await.unwrap().sid
+    }
+
+    fn enqueue(sid: Sid) -> Op {
+        let body = Body::Inline(Arc::new(Message::new("t", &[], b"x")));
+        let (qos, subscription_ids) = (Qos::ExactlyOnce, Box::default());
+        let entry = Entry { qos, retain: false, subscription_ids, shared: None, expires_at: None, body };
+        Op::Enqueue { sid, epoch: 1, seq: 1, entry }
+    }
+
+    /// How many messages are queued, and how many PUBLISHes are known to have come.
+    async fn kept(store: &Store) -> (usize, usize) {
+        store.flush().await.unwrap();
+        let sessions = store.scan_sessions(None, 10, true).await.unwrap().items;
+        let queued = sessions.iter().map(|session| session.queue.len()).sum();
+        (queued, sessions.iter().map(|session| session.received.len()).sum())
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_before_the_last_worker_has_joined_and_then_all_is() {
+        let store = Arc::new(Store::embedded(store::memory(), Settings::default()).unwrap());
+        let boxes = Arc::new(Boxes::new(2, 0));
+        let (publisher, receiver) = (claim(&store, "publisher").await, claim(&store, "receiver").await);
+        let joint = Joint::open(store.clone(), boxes.clone());
+        joint.add(vec![Op::Received { sid: publisher, epoch: 1, packet_id: PacketId::MIN }]);
+        joint.invite();
+        joint.join(0, Vec::new());
+        assert_eq!((joint.is_submitted(), kept(&store).await), (false, (0, 0)), "worker 1 has not joined");
+        joint.join(1, vec![enqueue(receiver)]);
+        assert_eq!((joint.is_submitted(), kept(&store).await, joint.is_kept()), (true, (1, 1), true));
+        let mut mail = Vec::new();
+        boxes.of(0).take(&mut mail);
+        assert!(matches!(mail[..], [Mail::Joined]), "worker 0 hears that it may go on");
+    }
+
+    #[test]
+    fn what_is_taken_away_stays_behind_and_so_does_what_was_there_before() {
+        let sid = Sid(1);
+        let ack = || Op::Ack { sid, epoch: 1, seq: 1 };
+        let mut ops = vec![enqueue(sid), ack(), enqueue(sid), ack()];
+        assert!(matches!(split_added(&mut ops, 1)[..], [Op::Enqueue { .. }]));
+        assert!(matches!(ops[..], [Op::Enqueue { .. }, Op::Ack { .. }, Op::Ack { .. }]));
+    }
+}

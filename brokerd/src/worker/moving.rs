@@ -1,0 +1,301 @@
+//! Sessions that move between nodes which share a store, on this worker: how one leaves, and what is remembered until
+//! none of its messages can come by two ways any more. Never asks another node: `relay` and `following` do.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use hashbrown::HashSet;
+use mqtt::{MessageId, ReasonCode};
+use store::Sid;
+use tokio::sync::oneshot;
+
+use super::mailbox::Mail;
+use super::shard::Shard;
+use super::start::Workers;
+use crate::metrics::Metric;
+use crate::registry::{Boxed, Epoch, Loss, exclusive_filter};
+use crate::router::OnDelivered;
+
+/// How long a session that was handed over stays, if its new owner does not say that it may go.
+const LONGEST_DEPARTURE: Duration = Duration::from_secs(10);
+/// How long copies of a message are told apart that may come by two ways.
+const ARRIVAL: Duration = Duration::from_secs(30);
+/// And how many messages are remembered for it.
+const MOST_SEEN: usize = 16_384;
+/// Between two looks at whether a session has come or gone.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// What is remembered of a session that came from another node, for a while.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    /// Queued names above this one came after it did.
+    pub(super) after: u64,
+    seen: HashSet<MessageId, foldhash::fast::RandomState>,
+    /// Whether its previous owner still brings what came there.
+    pub(super) is_collecting: bool,
+    /// Whether `seen` has what was queued when it came.
+    pub(super) is_read: bool,
+}
+
+impl Arrival {
+    /// This was queued when it came.
+    pub(super) fn has_read(&mut self, queued: Vec<MessageId>) {
+        self.is_read = true;
+        self.seen.extend(queued);
+    }
+}
+
+/// A batch that the store has answered.
+pub(super) struct Answer {
+    pub(super) number: u64,
+    pub(super) failure: Option<ReasonCode>,
+    /// Who waits for it beside connections.
+    pub(super) receipts: Vec<Arc<OnDelivered>>,
+    /// How many sessions' messages are on their way to where those are now.
+    pub(super) relays: usize,
+}
+
+/// A message as it was given to the store, until that has answered.
+pub(super) struct Copy {
+    pub(super) sid: Sid,
+    pub(super) client_id: Arc<str>,
+    pub(super) entry: store::Entry,
+}
+
+/// What a journal remembers for sessions that may move under it.
+#[derive(Default)]
+pub(super) struct Moves {
+    /// Whether all nodes share the store. Nothing is copied where not.
+    pub(super) is_shared: bool,
+    turn: Vec<Copy>,
+    copies: VecDeque<(u64, Vec<Copy>)>,
+    answers: VecDeque<Answer>,
+    flushes: VecDeque<(u64, oneshot::Sender<()>)>,
+}
+
+impl Moves {
+    pub(super) fn new(is_shared: bool) -> Self {
+        Self { is_shared, ..Self::default() }
+    }
+
+    pub(super) fn copy(&mut self, sid: Sid, client_id: &Arc<str>, entry: &store::Entry) {
+        self.turn.push(Copy { sid, client_id: client_id.clone(), entry: entry.clone() });
+    }
+
+    pub(super) fn submitted(&mut self, batch: u64) {
+        if !self.turn.is_empty() {
+            self.copies.push_back((batch, std::mem::take(&mut self.turn)));
+        }
+    }
+
+    /// What a batch had for sessions.
+    pub(super) fn copies_of(&mut self, batch: u64) -> Vec<Copy> {
+        let mut copies = Vec::new();
+        while let Some((_, of_batch)) = self.copies.pop_front_if(|(number, _)| *number <= batch) {
+            copies = of_batch;
+        }
+        copies
+    }
+
+    pub(super) fn answered(&mut self, answer: Answer) {
+        self.answers.push_back(answer);
+    }
+
+    /// Messages of one session are where it is, or cannot be brought there.
+    pub(super) fn relayed(&mut self, batch: u64, is_done: bool) {
+        if let Some(answer) = self.answers.iter_mut().find(|answer| answer.number == batch) {
+            answer.relays = answer.relays.saturating_sub(1);
+            if !is_done {
+                answer.failure = Some(ReasonCode::ImplementationSpecificError);
+            }
+        }
+    }
+
+    /// The next batch that needs no more care. In their order.
+    pub(super) fn next_answer(&mut self) -> Option<Answer> {
+        self.answers.pop_front_if(|answer| answer.relays == 0)
+    }
+
+    pub(super) fn tell_flushed(&mut self, batch: u64) {
+        while let Some((_, done)) = self.flushes.pop_front_if(|(number, _)| *number <= batch) {
+            let _ = done.send(()); // who asked may have given up
+        }
+    }
+}
+
+impl Shard {
+    /// Another node owns the client id. Where it goes on with what was kept here, the session is handed over: `done` is
+    /// told when the store has everything that came so far.
+    pub(super) fn superseded(&mut self, client_id: &str, loss: Loss, done: oneshot::Sender<()>) {
+        self.begin_turn();
+        self.pending_claims.superseded(client_id, loss.epoch);
+        let Some(slot) = self.by_id.get(client_id).copied() else { return };
+        let Some(entry) = self.sessions.get(slot as usize).filter(|entry| entry.epoch < loss.epoch) else { return };
+        let incarnation = entry.incarnation;
+        if entry.conn.is_some() {
+            self.counters.inc(Metric::SessionTakenover);
+            self.say_and_drop(slot, ReasonCode::SessionTakenOver);
+        }
+        let is_kept = self.entry(slot, incarnation).is_some_and(|entry| entry.sid.is_some());
+        if self.journal.moves.is_shared && is_kept && !loss.is_clean {
+            self.depart(slot);
+            let last = self.journal.last();
+            if !self.journal.has_answered(last) {
+                self.journal.moves.flushes.push_back((last, done));
+            }
+        } else if self.entry(slot, incarnation).is_some() {
+            self.end(slot, Metric::SessionDiscarded);
+        }
+    }
+
+    /// A session without a connection is another node's by now. It stays for as long as messages may come for it here.
+    pub(super) fn depart(&mut self, slot: u32) {
+        self.submit();
+        let Some(entry) = self.sessions.get_mut(slot as usize).filter(|entry| !entry.is_departing) else { return };
+        entry.is_departing = true;
+        entry.session.cancel_will(); // its new owner has it
+        entry.session.unload();
+        let (incarnation, worker) = (entry.incarnation, self.worker);
+        self.members_away(slot);
+        self.later(LONGEST_DEPARTURE, move |shard| {
+            let is_there = shard.entry(slot, incarnation).is_some_and(|entry| entry.is_departing);
+            if is_there {
+                tracing::debug!(worker, slot, "nobody has said that a session which left may go");
+                shard.drop_moved(slot);
+            }
+        });
+    }
+
+    /// Ends a session here that goes on elsewhere: the store is told nothing, and no will is sent.
+    pub(super) fn drop_moved(&mut self, slot: u32) {
+        self.begin_turn();
+        let Some(entry) = self.sessions.get_mut(slot as usize) else { return };
+        let (client_id, incarnation) = (entry.session.client_id().clone(), entry.incarnation);
+        entry.session.keep(false);
+        if let Some(sid) = entry.sid.take() {
+            self.by_sid.remove(&sid);
+        }
+        let Some(entry) = self.sessions.get(slot as usize) else { return };
+        let filters: Vec<Arc<str>> = entry.session.subscriptions().map(|granted| granted.filter.clone()).collect();
+        self.turn.paused.remove(&(slot, incarnation));
+        for filter in &filters {
+            self.unindex(slot, filter);
+        }
+        self.sessions.remove(slot as usize);
+        self.by_id.remove(&client_id);
+        self.offline = self.offline.saturating_sub(1);
+        self.counters.inc(Metric::SessionMoved);
+        self.sweep_timers();
+    }
+
+    /// A session has come from elsewhere: for a while a second copy of a message is known.
+    pub(super) fn arrived(&mut self, slot: u32, after: u64, is_collecting: bool) {
+        let Some(entry) = self.sessions.get_mut(slot as usize) else { return };
+        let arrival = Arrival { after, seen: HashSet::default(), is_collecting, is_read: false };
+        entry.arrival = Some(Box::new(arrival));
+        let incarnation = entry.incarnation;
+        self.later(ARRIVAL, move |shard| {
+            if let Some(entry) = shard.entry(slot, incarnation) {
+                entry.arrival = None;
+            }
+        });
+    }
+
+    /// A session is back with its node: others may hold messages for it.
+    pub(super) fn came_back(&mut self, slot: u32) {
+        let last = self.sessions.get(slot as usize).map(|entry| entry.session.kept().last_seq);
+        self.arrived(slot, last.unwrap_or_default(), false);
+    }
+
+    /// Whether a session that came from elsewhere has this message already. To be asked once for each copy.
+    pub(super) fn is_second_copy(&mut self, slot: u32, id: MessageId) -> bool {
+        let Some(entry) = self.sessions.get_mut(slot as usize) else { return false };
+        let Some(arrival) = entry.arrival.as_mut().filter(|_| id.sequence != 0) else { return false };
+        if arrival.seen.len() >= MOST_SEEN {
+            arrival.seen.clear(); // beyond it a copy may be taken for news: at least once
+        }
+        !arrival.seen.insert(id)
+    }
+
+    /// Does something after a while.
+    pub(super) fn later(&self, after: Duration, act: impl FnOnce(&mut Self) + Send + 'static) {
+        let (boxes, worker) = (self.shared.boxes.clone(), self.worker);
+        drop(tokio::task::spawn_local(async move {
+            tokio::time::sleep(after).await;
+            boxes.of(worker).post(Mail::Ask(Box::new(act)));
+        }));
+    }
+
+    /// Whether a session that was handed over is gone: once nothing that came for it waits for the store any more.
+    fn has_gone(&mut self, client_id: &str, epoch: Epoch, last: &mut Option<u64>) -> bool {
+        let Some(slot) = self.by_id.get(client_id).copied() else { return true };
+        let Some(entry) = self.sessions.get(slot as usize) else { return true };
+        if entry.arrival.as_ref().is_some_and(|arrival| arrival.is_collecting) {
+            return false; // it came here just now, and its owner before still brings what came there
+        }
+        if !entry.is_departing || entry.epoch >= epoch {
+            return true; // it is here, or here again
+        }
+        if last.is_none() {
+            self.flush();
+        }
+        let last = *last.get_or_insert(self.journal.last());
+        let is_over = self.journal.has_answered(last);
+        if is_over {
+            self.drop_moved(slot);
+        }
+        is_over
+    }
+}
+
+impl Workers {
+    /// See [`crate::registry::Owners::superseded`].
+    pub(super) fn supersede(&self, client_id: &Arc<str>, loss: Loss) -> Boxed<'_, ()> {
+        if let Some(filter) = exclusive_filter(client_id) {
+            if let Some(loser) = self.exclusives.superseded(client_id, loss.epoch) {
+                let (worker, filter) = (self.boxes.worker_of(&loser), filter.to_owned());
+                let lose = move |shard: &mut Shard| shard.exclusive_lost(&loser, &filter);
+                self.boxes.of(worker).post(Mail::Ask(Box::new(lose)));
+            }
+            return Box::pin(std::future::ready(()));
+        }
+        let (done, is_done) = oneshot::channel();
+        let worker = self.boxes.worker_of(client_id);
+        self.boxes.of(worker).post(Mail::Superseded(client_id.clone(), loss, done));
+        // Only who hands over what is kept is worth waiting for.
+        if self.hands_over.load(Ordering::Relaxed) {
+            Box::pin(async { drop(is_done.await) }) // a worker that is gone has said why
+        } else {
+            Box::pin(std::future::ready(()))
+        }
+    }
+
+    /// Every worker ends its turn: what it has matched is in the queues to workers and peers.
+    pub(super) async fn end_all_turns(&self) {
+        for worker in 0..self.boxes.iter().len() {
+            let worker = u16::try_from(worker).unwrap_or(0);
+            let _ = self.ask(worker, Shard::flush).await; // a worker that is gone has nothing
+        }
+    }
+
+    /// See [`crate::registry::Owners::let_go`].
+    pub(super) async fn let_go_of(&self, client_id: Arc<str>, epoch: Epoch) {
+        self.end_all_turns().await;
+        let worker = self.boxes.worker_of(&client_id);
+        let mut last = None;
+        loop {
+            let client_id = client_id.clone();
+            let look = move |shard: &mut Shard| {
+                let is_gone = shard.has_gone(&client_id, epoch, &mut last);
+                (is_gone, last)
+            };
+            match self.ask(worker, look).await {
+                Some((false, known)) => last = known,
+                Some((true, _)) | None => return,
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
