@@ -53,7 +53,7 @@ impl fmt::Display for Problem {
         if let Some(value) = &self.value {
             write!(f, " = {}", shorten(value))?;
         }
-        write!(f, " ({}): {}", self.source, self.why)
+        write!(f, " ({}): {}", self.source, on_one_line(&self.why))
     }
 }
 

@@ -149,6 +149,14 @@ fn the_name_of_a_variable_is_shown_without_control_characters() {
     assert!(!told.contains('\u{1b}') && told.contains("BROKERD_MQTT__\\u{1b}[31mX\\n"), "{told:?}");
 }
 
+/// Found by fuzzing: the key that is guessed has a listener's name in it, which somebody gave.
+#[test]
+fn a_hint_is_shown_without_control_characters() {
+    let set = ["listeners.tcp.d\u{8}x.bind=127.0.0.1:0", "listeners.tcp.d\u{8}x.bint=127.0.0.1:0"];
+    let told = refused(&Sources { set: set.map(ToString::to_string).to_vec(), ..Sources::default() });
+    assert!(!told.contains('\u{8}') && told.contains("did you mean listeners.tcp.d\\u{8}x.bind?"), "{told:?}");
+}
+
 #[test]
 fn a_missing_or_foreign_file_is_named() {
     let told = FileText::read("/nonexistent/b.toml".as_ref()).unwrap_err().to_string();
