@@ -57,7 +57,8 @@ pub(super) async fn attach(shard: Handle, handover: Handover) {
         Ok(grant) => settle(&shard, &negotiated, claim, grant).await,
         Err(_) => Ok(None),
     };
-    let superseded = shard.borrow_mut().pending_claims.end(&client_id);
+    let granted_at = granted.as_ref().ok().map(|grant| grant.epoch);
+    let superseded = shard.borrow_mut().pending_claims.end(&client_id, granted_at);
     let Ok(grant) = granted else {
         // Another's session has the id on another node, as it may have here.
         return refuse(&shard, transport, recipient, &ReasonCode::NotAuthorized.into()).await;

@@ -28,9 +28,12 @@ impl PendingClaims {
     }
 
     /// Answers the epoch by which the id was lost while it was claimed; 0 if it was not.
-    pub(super) fn end(&mut self, client_id: &Arc<str>) -> Epoch {
+    /// What was granted to it, if it was, is lost to earlier claims of this node that are still under way: their session
+    /// would come after it, and may be gone again, so that the registrar knows of neither.
+    pub(super) fn end(&mut self, client_id: &Arc<str>, granted: Option<Epoch>) -> Epoch {
         let Some(pending) = self.0.get_mut(client_id) else { return Epoch::default() };
         let superseded = pending.superseded;
+        pending.superseded = pending.superseded.max(granted.unwrap_or_default());
         pending.claims -= 1;
         if pending.claims == 0 {
             self.0.remove(client_id);
@@ -86,9 +89,18 @@ mod tests {
         claims.superseded("pump", Epoch(7));
         claims.superseded("pump", Epoch(5));
         claims.superseded("other", Epoch(9));
-        assert_eq!((claims.end(&id), claims.end(&id)), (Epoch(7), Epoch(7)));
+        assert_eq!((claims.end(&id, None), claims.end(&id, Some(Epoch(6)))), (Epoch(7), Epoch(7)));
         claims.begin(&id);
-        assert_eq!(claims.end(&id), Epoch(0));
+        assert_eq!(claims.end(&id, Some(Epoch(8))), Epoch(0));
         assert!(claims.0.is_empty());
+    }
+
+    #[test]
+    fn a_claim_that_comes_after_a_later_one_of_the_same_node_has_lost() {
+        let (mut claims, id) = (PendingClaims::default(), Arc::from("pump"));
+        claims.begin(&id);
+        claims.begin(&id);
+        assert_eq!(claims.end(&id, Some(Epoch(5))), Epoch(0), "the later one");
+        assert_eq!(claims.end(&id, Some(Epoch(4))), Epoch(5));
     }
 }
