@@ -13,6 +13,8 @@ use rustix::fs::{FlockOperation, flock};
 
 const GENERATION: &str = "generation";
 const HIGH_WATER: &str = "hlc";
+/// Since when what was deleted is not retained, and until when deletions may be forgotten.
+const RETAINED: &str = "retained";
 const SEEDS: &str = "seeds";
 /// Seeds that are remembered; the oldest goes.
 const MOST_SEEDS: usize = 64;
@@ -63,6 +65,7 @@ pub struct DataDir {
 struct State {
     generation: u64,
     high_water: u64,
+    retained: Option<(u64, u64)>,
     seeds: Vec<String>,
 }
 
@@ -80,6 +83,7 @@ impl DataDir {
         let state = State {
             generation: dir.read(GENERATION, number)?.unwrap_or_default(),
             high_water: dir.read(HIGH_WATER, number)?.unwrap_or_default(),
+            retained: dir.read(RETAINED, pair)?,
             seeds: dir.read(SEEDS, seeds)?.unwrap_or_default(),
         };
         *dir.state.lock() = state;
@@ -118,6 +122,25 @@ impl DataDir {
         if value > state.high_water {
             self.write(HIGH_WATER, &format!("{value}\n"))?;
             state.high_water = value;
+        }
+        Ok(())
+    }
+
+    /// Since when the retained messages on disk lack what was deleted, and until when deletions may be forgotten; both by
+    /// the hybrid clock. `None` where they were never compared with another node's.
+    pub fn retained(&self) -> Option<(u64, u64)> {
+        self.state.lock().retained
+    }
+
+    /// Keeps that, where it is new.
+    ///
+    /// # Errors
+    /// It could not be made durable.
+    pub fn save_retained(&self, since: u64, horizon: u64) -> Result<(), Error> {
+        let mut state = self.state.lock();
+        if state.retained != Some((since, horizon)) {
+            self.write(RETAINED, &format!("{since} {horizon}\n"))?;
+            state.retained = Some((since, horizon));
         }
         Ok(())
     }
@@ -224,6 +247,11 @@ fn lock(dir: &Path) -> Result<File, Error> {
 fn number(text: &str) -> Option<u64> {
     let number = text.strip_suffix('\n')?.parse().ok()?;
     (number <= u64::MAX / 2).then_some(number)
+}
+
+fn pair(text: &str) -> Option<(u64, u64)> {
+    let (since, horizon) = text.split_once(' ')?;
+    Some((since.parse().ok()?, number(horizon)?))
 }
 
 fn seeds(text: &str) -> Option<Vec<String>> {

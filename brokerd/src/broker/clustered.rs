@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::{Foundation, VERSION, wall_nanos};
-use crate::cluster::{Cluster, Inputs, StartError};
+use crate::cluster::{Cluster, Inputs, RetainedParts, StartError};
 use crate::config::Config;
 use crate::datadir::DataDir;
 
-/// Starts the cluster of a node that has a secret.
-pub(super) async fn start(config: &Config, base: &Foundation) -> Result<Cluster, StartError> {
+/// Starts the cluster of a node that has a secret. `has_retained`: an earlier life of it retained what it has.
+pub(super) async fn start(config: &Config, base: &Foundation, has_retained: bool) -> Result<Cluster, StartError> {
     let mut seeds = config.cluster.seeds.clone();
     seeds.extend(base.data.seeds().into_iter().filter(|seed| !config.cluster.seeds.contains(seed)));
     let (for_generation, for_seeds) = (base.data.clone(), base.data.clone());
@@ -22,6 +22,7 @@ pub(super) async fn start(config: &Config, base: &Foundation) -> Result<Cluster,
         started: base.started,
         clock: base.clock.clone(),
         index: base.index.clone(),
+        retained: retained(base, has_retained),
         mailboxes: base.workers.mailboxes(),
         metrics: base.metrics.clone(),
         max_packet_size: config.mqtt.max_packet_size,
@@ -31,6 +32,14 @@ pub(super) async fn start(config: &Config, base: &Foundation) -> Result<Cluster,
     .await?;
     cluster.claims().serve(Arc::new(base.workers.clone()));
     Ok(cluster)
+}
+
+fn retained(base: &Foundation, has_retained: bool) -> RetainedParts {
+    let ended = base.store.as_ref().filter(|_| has_retained).map(|_| base.data.high_water());
+    let marks = base.data.retained().filter(|_| ended.is_some());
+    let (since, horizon) = marks.unwrap_or_else(|| (base.clock.now(), 0));
+    base.retained.raise_horizon(horizon);
+    RetainedParts { store: base.retained.clone(), keeper: base.shelf(), since, ended }
 }
 
 fn next_generation(data: &DataDir) -> u64 {

@@ -63,7 +63,7 @@ pub(super) async fn reload_access(access: Access, workers: Workers) -> Result<Ve
 pub(super) fn local(base: &Foundation, listeners: &Arc<Listeners>) -> LocalParts {
     let (access, workers) = (base.access.clone(), base.workers.clone());
     let (control, retained, delaying) = (listeners.clone(), base.retained.clone(), base.workers.clone());
-    let index = base.index.clone();
+    let (index, deletions, forgotten) = (base.index.clone(), base.retained.clone(), base.retained.clone());
     let view = |listener: &Arc<Listener>| admin::Listener {
         kind: listener.config.kind.name().to_owned(),
         name: listener.config.name.clone(),
@@ -85,6 +85,8 @@ pub(super) fn local(base: &Foundation, listeners: &Arc<Listeners>) -> LocalParts
         reload_access: Box::new(move || Box::pin(reload_access(access.clone(), workers.clone()))),
         gauges: vec![
             ("retained.count", Box::new(move || retained.counts().messages as u64)),
+            ("retained.deletions.count", Box::new(move || deletions.remembered().0 as u64)),
+            ("retained.deletions.unremembered", Box::new(move || forgotten.remembered().1)),
             ("delayed.count", Box::new(move || delaying.delayed() as u64)),
             ("subscriptions.shared.count", Box::new(move || index.groups().members() as u64)),
         ],

@@ -1,15 +1,16 @@
-//! The store of a node: how it is opened, and what is taken from it before anybody connects. Never writes to it.
+//! The store of a node: how it is opened, what is taken from it before anybody connects, and how what peers retain is
+//! written to it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use store::{Backend, Commit, DiskSettings, SessionHead, Settings, Store, StoreError};
+use store::{Backend, Batch, Commit, DiskSettings, Op, SessionHead, Settings, Stamp, Store, StoreError};
 use tokio::runtime::Handle;
 
 use super::Foundation;
 use crate::config::{self, Config};
 use crate::limits;
-use crate::retain::Retained;
+use crate::retain::{self, Change, Keeper, Retained, What};
 use crate::worker::Restored;
 
 /// Sessions and messages read at a time.
@@ -118,18 +119,17 @@ fn sql(server: &config::SqlServer) -> store::ServerSettings {
     }
 }
 
-/// What each worker has from the process before. Retained messages are in their store when this returns.
+/// What each worker has from the process before.
 pub(super) async fn restore(base: &Foundation) -> anyhow::Result<Vec<Restored>> {
     let mut restored: Vec<Restored> = (0..base.workers.workers()).map(|_| Restored::default()).collect();
     let Some(store) = &base.store else { return Ok(restored) };
     let begun = Instant::now();
     sessions(base, store, &mut restored).await?;
-    let retained = retained(base, store).await?;
     // Of a shared store every node would publish them: see `adopt`.
     let delayed = if store.caps().is_shared { 0 } else { delayed(store, &mut restored).await? };
     let sessions: usize = restored.iter().map(|one| one.sessions.len()).sum();
     let millis = begun.elapsed().as_millis();
-    tracing::info!(sessions, retained, delayed, millis, "what the store kept is back");
+    tracing::info!(sessions, delayed, millis, "what the store kept is back");
     Ok(restored)
 }
 
@@ -151,8 +151,10 @@ async fn sessions(base: &Foundation, store: &Store, restored: &mut [Restored]) -
     }
 }
 
-async fn retained(base: &Foundation, store: &Store) -> Result<usize, StoreError> {
+/// Retained messages and deletions are in their place when this returns: before anybody compares them with this node's.
+pub(super) async fn retained(base: &Foundation) -> Result<usize, StoreError> {
     let (mut after, mut count) = (None, 0);
+    let Some(store) = &base.store else { return Ok(count) };
     loop {
         let page = store.scan_retained(after, PAGE).await?;
         for kept in page.items {
@@ -181,17 +183,69 @@ async fn delayed(store: &Store, restored: &mut [Restored]) -> Result<usize, Stor
     }
 }
 
-/// Takes a retained message up; whether it is one, and has room.
+/// Takes up what was retained, or deleted; whether it is news, and has room.
 pub(super) fn retain(into: &Retained, started: Instant, kept: store::Retained) -> bool {
-    let Some(message) = kept.message else { return false };
-    let mut message = Arc::unwrap_or_clone(message);
-    (message.retain, message.expires_at) = (true, kept.expires_at.map(|at| time_of(started, at)));
-    into.set(Arc::new(message)).is_ok()
+    if kept.topic.contains(['+', '#']) {
+        return false; // no topic: a sign of life, see `pulse`
+    }
+    let what = kept.message.map_or(What::Deleted, |message| {
+        let mut message = Arc::unwrap_or_clone(message);
+        (message.retain, message.expires_at) = (true, kept.expires_at.map(|at| time_of(started, at)));
+        What::Message(Arc::new(message))
+    });
+    let stamp = retain::Stamp { hlc: kept.stamp.hlc, node: kept.stamp.node };
+    let change = Change { topic: (*kept.topic).into(), stamp, what };
+    // As if learned when it was made: so it is forgotten in time, however often the node restarts.
+    into.merge(&change, stamp.hlc).is_ok_and(|taken| taken.is_some())
 }
 
 /// A time of the wall clock on this node's.
 fn time_of(started: Instant, at: store::UnixMillis) -> mqtt::Time {
-    let now = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let now = millis(started.elapsed());
     let wall = super::wall_nanos() / 1_000_000;
     mqtt::Time(now.saturating_sub(wall.saturating_sub(at)).saturating_add(at.saturating_sub(wall)))
+}
+
+/// Writes down what did not come from a session of this node.
+pub(super) struct Shelf {
+    pub(super) store: Arc<Store>,
+    /// The zero of the node's clock.
+    pub(super) started: Instant,
+}
+
+impl Keeper for Shelf {
+    fn keep(&self, changes: Vec<Change>, done: Box<dyn FnOnce(bool) + Send>) {
+        let (now, wall) = (mqtt::Time(millis(self.started.elapsed())), super::wall_nanos() / 1_000_000);
+        let op = |Change { topic, stamp, what }: Change| {
+            let (topic, stamp) = ((*topic).into(), Stamp { hlc: stamp.hlc, node: stamp.node });
+            match what {
+                What::Message(message) => {
+                    let left = |at: mqtt::Time| wall.saturating_add(at.since(now)).saturating_sub(now.since(at));
+                    let expires_at = message.expires_at.map(left);
+                    Op::PutRetained { topic, stamp, message: Some(message), expires_at }
+                }
+                What::Deleted => Op::PutRetained { topic, stamp, message: None, expires_at: None },
+                What::Forgotten => Op::DropRetained { topic, stamp },
+            }
+        };
+        let ops = changes.into_iter().map(op).collect();
+        let done = Box::new(move |result: Result<store::Outcome, StoreError>| {
+            done(result.is_ok_and(|outcome| !outcome.is_full));
+        });
+        if let Err(refused) = self.store.submit(Batch { ops, done }) {
+            (refused.done)(Err(StoreError::Full));
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Foundation {
+    /// What writes to the store, where there is one.
+    pub(super) fn shelf(&self) -> Option<Arc<dyn Keeper>> {
+        let store = self.store.clone()?;
+        Some(Arc::new(Shelf { store, started: self.started }))
+    }
 }

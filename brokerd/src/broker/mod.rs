@@ -88,8 +88,9 @@ impl Broker {
     pub async fn start_with(config: &Config, given: Given, waiting: impl FnOnce(&Self)) -> anyhow::Result<Self> {
         let base = Foundation::lay(config, given).await?;
         let listeners = Arc::new(Listeners::bind(&config.listeners, Arc::new(base.workers.clone()))?);
+        let retained = keep::retained(&base).await?;
         let cluster = match config.cluster.secret {
-            Some(_) => Some(clustered::start(config, &base).await?),
+            Some(_) => Some(clustered::start(config, &base, retained > 0).await?),
             None => None,
         };
         import::finish(&base).await?;
@@ -100,13 +101,7 @@ impl Broker {
         let admin = base.serve_admin(config, cluster.as_ref(), &this_node).await?;
         let sys = glue::sys(&base, this_node);
         let (tasks, upkeep) = (TaskTracker::new(), CancellationToken::new());
-        tasks.spawn(upkeep::run(
-            base.data.clone(),
-            base.clock.clone(),
-            base.retained.clone(),
-            base.started,
-            upkeep.clone(),
-        ));
+        tasks.spawn(upkeep::run(upkeep::Upkeep::new(&base, cluster.clone()), upkeep.clone()));
         if let (Some(cluster), Some(store)) = (&cluster, base.store.clone().filter(|store| store.caps().is_shared)) {
             let (cluster, workers) = (cluster.clone(), base.workers.clone());
             let adopter = adopt::Adopter { store, cluster, workers, patience: config.cluster.down_after };
@@ -216,10 +211,7 @@ impl Foundation {
             data: Arc::new(data),
             metrics: Metrics::default(),
             index: Arc::new(Index::new(strategy(config.mqtt.shared_strategy))),
-            retained: Arc::new(Retained::new(retain::Limits {
-                max_messages: config.persistence.max_retained,
-                max_bytes: config.persistence.max_retained_bytes,
-            })),
+            retained: Arc::new(retained(config)),
             system: sys::store(),
             access: Access::load_with(&config.auth, given.mechanisms)?,
             workers: Workers::new(&config.node),
@@ -251,6 +243,7 @@ impl Foundation {
                 Parts {
                     index: self.index.clone(),
                     retained: self.retained.clone(),
+                    clock: self.clock.clone(),
                     system: self.system.clone(),
                     forward,
                     elsewhere,
@@ -284,6 +277,18 @@ impl Foundation {
             counters: self.metrics.block(),
         })
         .await?)
+    }
+}
+
+/// A node that is alone need not remember what was deleted.
+fn retained(config: &Config) -> Retained {
+    let limits = retain::Limits {
+        max_messages: config.persistence.max_retained,
+        max_bytes: config.persistence.max_retained_bytes,
+    };
+    match config.cluster.secret {
+        Some(_) => Retained::replicated(limits, config.cluster.tombstone_ttl),
+        None => Retained::new(limits),
     }
 }
 

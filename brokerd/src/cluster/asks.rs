@@ -19,7 +19,8 @@ pub(super) const IN_FLIGHT: usize = 256;
 pub(super) enum Kind {
     Admin = 1,
     Claims = 2,
-    Rematch = 3,
+    Retained = 3,
+    Rematch = 4,
 }
 
 /// The questions to one peer.

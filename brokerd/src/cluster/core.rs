@@ -20,6 +20,7 @@ use super::orphans::Orphans;
 use super::peer::Peer;
 use super::quiet::Quiet;
 use super::requests::Handlers;
+use super::retained::Replica;
 use super::routes::{Head, Routes};
 use super::standing::{Sight, Standing};
 use crate::config;
@@ -59,6 +60,8 @@ pub(super) struct Parts {
 pub(super) struct Core {
     pub(super) parts: Parts,
     pub(super) routes: Routes,
+    /// What all nodes retain.
+    pub(super) replica: Replica,
     pub(super) hot: Hot,
     pub(super) barrier: Mutex<Barrier>,
     pub(super) barrier_moved: Notify,
@@ -89,7 +92,7 @@ pub(super) struct Visitor {
 }
 
 impl Core {
-    pub(super) fn new(parts: Parts, generation: u64, address: SocketAddr) -> Self {
+    pub(super) fn new(parts: Parts, replica: Replica, generation: u64, address: SocketAddr) -> Self {
         let own = Own {
             generation,
             address,
@@ -103,6 +106,7 @@ impl Core {
             barrier: Mutex::new(Barrier::new(parts.settings.subscribe_timeout)),
             parts,
             routes: Routes::new(),
+            replica,
             barrier_moved: Notify::new(),
             own: Mutex::new(own),
             peers: Mutex::default(),
@@ -231,6 +235,7 @@ impl Core {
         self.drop_peer(peer);
         self.clear_rows(peer);
         peer.fence.close_before(generation);
+        peer.is_compared.store(false, Ordering::Release);
         peer.pair.lock().cancel();
         *peer.standing.lock() = Standing::new(generation, address, now);
         peer.redial.notify_one();
@@ -289,6 +294,8 @@ impl Core {
         }
         let was_down = standing.down_since.take().is_some();
         drop(standing);
+        peer.has_new_link.store(true, Ordering::Release);
+        self.replica.wake.notify_one();
         if was_down {
             self.hot.set_held(peer.slot, false);
             self.hot.set_up(peer.slot, true);

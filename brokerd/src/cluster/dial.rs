@@ -262,7 +262,7 @@ async fn write_messages(core: &Core, peer: &Peer, mut writer: Writer) -> io::Res
             continue;
         };
         let (now, stamp) = (core.time(), core.parts.clock.now());
-        let messages = inbound::encode(&batch.messages, now, stamp, |flooded| core.names(flooded));
+        let messages = inbound::encode(&batch.messages, now, |flooded| core.names(flooded));
         let forward = Forward { number: batch.number, ack: batch.ack, messages };
         writer.send(stamp, Body::Forward(forward)).await?;
     }

@@ -136,7 +136,7 @@ impl Core {
     pub(super) fn give_back(&self, released: Released) {
         self.parts.tally.add(Metric::DroppedPeerDown, released.lost);
         settle(&*self.parts.mailboxes, released.settled);
-        for Outbound { message, ticket, share } in released.for_groups {
+        for Outbound { message, ticket, share, .. } in released.for_groups {
             let Some(share) = share else { continue };
             let mailboxes = self.parts.mailboxes.clone();
             let done = OnDelivered::new(move |outcome| {

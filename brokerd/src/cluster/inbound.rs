@@ -32,12 +32,7 @@ pub(super) enum BadMessage {
 }
 
 /// What is sent for a frame of messages. Their bytes are copied once, into one allocation that all share.
-pub(super) fn encode(
-    messages: &[Outbound],
-    now: Time,
-    stamp: u64,
-    names: impl Fn(PeerSet) -> Vec<String>,
-) -> Vec<peer::Message> {
+pub(super) fn encode(messages: &[Outbound], now: Time, names: impl Fn(PeerSet) -> Vec<String>) -> Vec<peer::Message> {
     let parts =
         |message: &SharedMessage| [message.topic_bytes().len(), message.properties().len(), message.payload().len()];
     let mut arena = BytesMut::with_capacity(messages.iter().flat_map(|outbound| parts(&outbound.message)).sum());
@@ -47,7 +42,7 @@ pub(super) fn encode(
         arena.extend_from_slice(message.payload());
     }
     let (mut arena, nothing) = (arena.freeze(), Share::default());
-    let encode = |Outbound { message, share, .. }: &Outbound| {
+    let encode = |Outbound { message, share, retained_at, .. }: &Outbound| {
         let share = share.as_deref().unwrap_or(&nothing);
         let texts = |groups: &[Arc<str>]| groups.iter().map(ToString::to_string).collect();
         let [topic, properties, payload] = parts(message).map(|length| arena.split_to(length));
@@ -61,7 +56,7 @@ pub(super) fn encode(
             topic,
             properties,
             payload,
-            stamp,
+            stamp: *retained_at,
             served_groups: texts(&share.served),
             epoch: 0,
             serve_groups: texts(&share.serve),
@@ -191,10 +186,11 @@ mod tests {
     use super::*;
 
     /// The last of these messages as it is sent.
-    fn sent(messages: &[SharedMessage], now: Time, stamp: u64) -> peer::Message {
-        let outbound = |message: &SharedMessage| Outbound { message: message.clone(), ticket: None, share: None };
+    fn sent(messages: &[SharedMessage], now: Time, retained_at: u64) -> peer::Message {
+        let outbound =
+            |message: &SharedMessage| Outbound { message: message.clone(), ticket: None, share: None, retained_at };
         let messages: Vec<Outbound> = messages.iter().map(outbound).collect();
-        encode(&messages, now, stamp, |_| Vec::new()).pop().unwrap()
+        encode(&messages, now, |_| Vec::new()).pop().unwrap()
     }
 
     #[test]

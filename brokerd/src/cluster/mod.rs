@@ -27,6 +27,7 @@ mod ready;
 mod received;
 mod remote;
 mod requests;
+mod retained;
 mod routes;
 pub mod secret;
 mod serve;
@@ -36,6 +37,7 @@ mod start;
 mod tests;
 mod turnover;
 
+pub use retained::RetainedParts;
 pub use start::{Cluster, Inputs, RememberSeeds, StartError};
 
 /// Where a member stands, as `cluster status` prints it.

@@ -101,7 +101,7 @@ impl Core {
         if plain.is_empty() {
             return true;
         }
-        let messages = inbound::encode(&plain, self.time(), self.parts.clock.now(), |_| Vec::new());
+        let messages = inbound::encode(&plain, self.time(), |_| Vec::new());
         let body = Bytes::from(Forward { messages, ..Forward::default() }.encode_to_vec());
         let held = self.hot.held();
         let mut asked = JoinSet::new();

@@ -199,7 +199,7 @@ impl Overseer {
         }
         let missing = self.missing(now);
         let is_routed = missing.as_ref().is_some_and(BTreeSet::is_empty);
-        self.was_complete |= is_routed && self.registry.is_in_sync();
+        self.was_complete |= is_routed && self.registry.is_in_sync() && self.has_compared();
         let is_late = now.saturating_duration_since(self.began) >= self.core.parts.settings.join_timeout;
         let trouble = if self.was_complete || !self.has_seeds || !is_late {
             String::new()
@@ -241,6 +241,13 @@ impl Overseer {
             }
         }
         ready::missing((&self.core.parts.identity.node, self.core.generation()), &peers)
+    }
+
+    /// Whether what the live members retain is here.
+    fn has_compared(&self) -> bool {
+        let up = self.core.hot.up();
+        let peers = self.core.all_peers();
+        peers.iter().all(|peer| !up.contains(peer.slot) || peer.is_compared.load(Ordering::Acquire))
     }
 
     /// Tells the peers of the live members, where that has changed.
@@ -287,7 +294,7 @@ fn alarm(missing: Option<BTreeSet<String>>, outlook: &Outlook) -> String {
     match missing {
         None => outlook.alarm().unwrap_or_default(),
         Some(names) if names.is_empty() => {
-            "this node serves, though not all peers have announced their client ids".to_owned()
+            "this node serves, though not all peers have announced their client ids and what they retain".to_owned()
         }
         Some(names) => {
             let names: Vec<String> = names.into_iter().collect();

@@ -41,6 +41,10 @@ pub(super) struct Peer {
     pub(super) pair: Mutex<CancellationToken>,
     /// Its clock is too far ahead to be believed.
     pub(super) is_ahead: AtomicBool,
+    /// What it retains is here too, since it was met.
+    pub(super) is_compared: AtomicBool,
+    /// A link is open on which that was not looked at yet.
+    pub(super) has_new_link: AtomicBool,
     /// A task dials it.
     pub(super) is_dialed: AtomicBool,
     /// Ends the dialing task: the member left or is forgotten.
@@ -63,6 +67,8 @@ impl Peer {
             redial: Notify::new(),
             pair: Mutex::default(),
             is_ahead: AtomicBool::new(false),
+            is_compared: AtomicBool::new(false),
+            has_new_link: AtomicBool::new(false),
             is_dialed: AtomicBool::new(false),
             gone: CancellationToken::new(),
         }

@@ -227,7 +227,7 @@ mod tests {
         let mut message = Message::new("t", &[], &[b'x'; 100]);
         message.qos = qos;
         let ticket = (qos != Qos::AtMostOnce).then_some(Ticket { worker: 0, token });
-        Outbound { message: Arc::new(message), ticket, share: None }
+        Outbound { message: Arc::new(message), ticket, share: None, retained_at: 0 }
     }
     fn up_to(number: u64) -> ForwardAck {
         ForwardAck { up_to: number, ..ForwardAck::default() }

@@ -10,6 +10,8 @@ use proto::peer::{Request, Response};
 use super::asks::Kind;
 use super::claims::{self, Claims};
 use super::core::Core;
+use super::peer::Peer;
+use super::retained;
 use super::{Answer, AskError};
 use crate::registry::Boxed;
 
@@ -25,12 +27,15 @@ pub(super) struct Handlers {
 
 impl Handlers {
     /// Answers one question within its deadline; refused where nobody takes its kind or the deadline passes.
-    pub(super) async fn answer(self, from: Arc<str>, request: Request) -> Response {
+    pub(super) async fn answer(self, core: &Core, peer: &Peer, request: Request) -> Response {
         let refused = Response { id: request.id, refused: true, ..Response::default() };
         let work = async {
             match request.kind {
                 kind if kind == Kind::Admin as u32 => Some(self.admin.as_ref()?.answer(request.body).await),
-                kind if kind == Kind::Claims as u32 => Some(self.claims.upgrade()?.handle(&from, request.body).await),
+                kind if kind == Kind::Claims as u32 => {
+                    Some(self.claims.upgrade()?.handle(&peer.name, request.body).await)
+                }
+                kind if kind == Kind::Retained as u32 => retained::answer(core, peer, request.body).await,
                 kind if kind == Kind::Rematch as u32 => Some(self.core.upgrade()?.on_rematch(request.body).await),
                 _ => None,
             }

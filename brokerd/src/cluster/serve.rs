@@ -16,6 +16,7 @@ use super::core::Core;
 use super::handshake::{Admitted, Reader, Writer};
 use super::inbound::{self, BadMessage, Here, Incoming};
 use super::peer::Peer;
+use super::retained;
 use super::routes::Feed;
 use crate::metrics::Metric;
 use crate::router::{OnDelivered, Outcome};
@@ -109,16 +110,16 @@ fn start_feed(core: &Core, peer: &Peer, pull: &Pull, desk: &Desk) {
     desk.pulled.notify_one();
 }
 
-fn answer_request(core: &Core, peer: &Peer, request: Request, desk: &Desk, answering: &mut JoinSet<()>) {
+fn answer_request(core: &Arc<Core>, peer: &Arc<Peer>, request: Request, desk: &Desk, answering: &mut JoinSet<()>) {
     if answering.len() >= IN_FLIGHT {
         let refused = Response { id: request.id, refused: true, ..Response::default() };
         desk.outbox_tx.try_send(Body::Response(refused)).ok();
         return;
     }
-    let (handlers, from) = (core.handlers.read().clone(), peer.name.clone());
+    let (handlers, core, peer) = (core.handlers.read().clone(), core.clone(), peer.clone());
     let outbox_tx = desk.outbox_tx.clone();
     answering.spawn(async move {
-        let response = handlers.answer(from, request).await;
+        let response = handlers.answer(&core, &peer, request).await;
         outbox_tx.send(Body::Response(response)).await.ok();
     });
 }
@@ -221,6 +222,10 @@ fn receive(core: &Core, peer: &Arc<Peer>, generation: u64, forward: &Forward) {
             carried_out.carried_out.notify_one();
         }
     });
+    // Before it is delivered, so that who subscribes after it arrived finds it (cluster-traps 15).
+    let retained = messages.iter().filter(|incoming| incoming.message.retain && incoming.sent.stamp != 0);
+    let retained = retained.map(|incoming| retained::change(&incoming.message, incoming.sent.stamp));
+    core.replica.take(retained, Some(done.clone()));
     let here = Here { index: &core.parts.index, mailboxes: &*core.parts.mailboxes, own: &core.parts.identity.node };
     inbound::deliver(&messages, &here, |names| core.slots(names), &done);
 }

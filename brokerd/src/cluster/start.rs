@@ -19,6 +19,7 @@ use super::gossip::{Gossip, GossipError, GossipSettings, PublishedState};
 use super::identity::{Identity, IdentityError};
 use super::overseer::{Overseer, Registry, Voice};
 use super::requests::ClaimLinks;
+use super::retained::{self, Replica, RetainedParts};
 use super::secret::Keys;
 use super::{Answer, AskError, Member, MemberState, accept, discovery};
 use crate::config;
@@ -52,6 +53,8 @@ pub struct Inputs {
     pub clock: Arc<Clock>,
     /// The node's index.
     pub index: Arc<Index>,
+    /// What the node retains.
+    pub retained: RetainedParts,
     /// The workers.
     pub mailboxes: Arc<dyn Mailboxes>,
     /// The node's counters.
@@ -141,7 +144,9 @@ impl Cluster {
             tally: Tally::new(inputs.metrics.block()),
             sessions_move: inputs.sessions_move,
         };
-        let core = Arc::new(Core::new(parts, inputs.generation, address));
+        let tally = Tally::new(inputs.metrics.block());
+        let replica = Replica::new(inputs.retained, parts.clock.clone(), tally);
+        let core = Arc::new(Core::new(parts, replica, inputs.generation, address));
         let claims = Claims::new(
             ClaimSettings {
                 node: core.parts.identity.node.clone(),
@@ -171,6 +176,7 @@ impl Cluster {
         *shared.membership.lock().await = Some(membership);
         let mut tasks = shared.tasks.lock().await;
         tasks.spawn(accept::run(core.clone(), listener));
+        tasks.spawn(retained::run(core.clone()));
         tasks.spawn(async move { forward::run_barrier(&core).await });
         drop(tasks);
         Ok(Self { shared })
@@ -186,6 +192,12 @@ impl Cluster {
     #[must_use]
     pub fn forwarder(&self) -> Arc<dyn Forward> {
         self.shared.core.clone()
+    }
+
+    /// Since when (by the hybrid clock) what was deleted anywhere is not retained here.
+    #[must_use]
+    pub fn retained_since(&self) -> u64 {
+        self.shared.core.replica.since()
     }
 
     /// Completes when this node may serve: in sync with all members, or alone after `cluster.join_timeout`.

@@ -287,6 +287,7 @@ fn cluster(r: &mut Reader) -> Cluster {
         peer_timeout: r.duration("cluster.peer_timeout", secs(2), secs(1)..=secs(3600)),
         down_after: r.duration("cluster.down_after", secs(5), secs(1)..=secs(3600)),
         route_grace: r.duration("cluster.route_grace", secs(60), ms(0)..=secs(86_400)),
+        tombstone_ttl: r.duration("cluster.tombstone_ttl", secs(7 * 86_400), secs(1)..=secs(365 * 86_400)),
         gossip_interval: r.duration("cluster.gossip_interval", ms(250), ms(50)..=secs(10)),
         max_clock_skew: r.duration("cluster.max_clock_skew", secs(60), secs(1)..=secs(86_400)),
         peer_queue: r.size("cluster.peer_queue", 16 * MIB, 64 * KIB..=4 * GIB),

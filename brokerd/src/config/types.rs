@@ -379,6 +379,8 @@ pub struct Cluster {
     pub down_after: Duration,
     /// How long rows of a node that is down are kept, masked.
     pub route_grace: Duration,
+    /// How long the deletion of a retained message is remembered.
+    pub tombstone_ttl: Duration,
     /// Between two rounds of gossip.
     pub gossip_interval: Duration,
     /// A peer whose clock is further ahead is not believed.

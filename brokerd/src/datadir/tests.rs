@@ -64,6 +64,17 @@ fn the_high_water_survives_and_never_falls() {
 }
 
 #[test]
+fn what_is_said_of_deletions_survives_and_is_not_there_before_it_is_said() {
+    let parent = parent();
+    let dir = DataDir::open(parent.path()).unwrap();
+    assert_eq!(dir.retained(), None);
+    dir.save_retained(5, 0).unwrap();
+    dir.save_retained(3, 9).unwrap();
+    drop(dir);
+    assert_eq!(DataDir::open(parent.path()).unwrap().retained(), Some((3, 9)));
+}
+
+#[test]
 fn seeds_are_remembered_once_each_and_forgotten_on_demand() {
     let parent = parent();
     let dir = DataDir::open(parent.path()).unwrap();

@@ -1,20 +1,30 @@
-//! The retained messages of this node: the last one of each topic. Never decides who may read or write them, never
+//! The retained messages of this node: the last one of each topic, and, where nodes compare theirs, the deletions. The
+//! later write by stamp stands, whatever the order in which writes come. Never decides who may read or write them, never
 //! reads a clock, and never gives out one that has expired.
 
+mod digest;
+mod graves;
+mod inner;
 mod order;
+mod replica;
 mod seek;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use mqtt::Time;
 use mqtt::message::SharedMessage;
 use parking_lot::RwLock;
 
+pub use digest::{BUCKETS, Buckets, Digests};
+pub use replica::{Head, List};
+
+use graves::Graves;
+use inner::Inner;
 use order::{Kept, Probe, Topic};
 use seek::{Seeker, Verdict};
 
@@ -31,6 +41,43 @@ pub struct Limits {
     pub max_messages: usize,
     /// Bytes, as [`mqtt::Message::heap_size`] counts them.
     pub max_bytes: usize,
+}
+
+/// When and where a topic was written: the later one stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stamp {
+    /// Hybrid logical clock.
+    pub hlc: u64,
+    /// The node and its generation, where two clocks are equal: the origin of the message's identity.
+    pub node: u64,
+}
+
+/// A topic was written.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// When and where.
+    pub stamp: Stamp,
+    /// What it has now.
+    pub what: What,
+}
+
+/// What a topic has.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// A message.
+    Message(SharedMessage),
+    /// None, and that is remembered. Stands against a message of the same stamp, which has expired.
+    Deleted,
+    /// None, and nothing of it is remembered.
+    Forgotten,
+}
+
+/// Writes changes down that do not come from a session of this node.
+pub trait Keeper: Send + Sync {
+    /// Tells whether they are kept. Never blocks.
+    fn keep(&self, changes: Vec<Change>, done: Box<dyn FnOnce(bool) + Send>);
 }
 
 /// A new topic has no room; it was not retained, and counted.
@@ -63,48 +110,68 @@ pub struct Page {
 #[derive(Debug)]
 pub struct Retained {
     limits: Limits,
+    /// How long deletions are remembered, where nodes compare their sets.
+    life: Option<Duration>,
     inner: RwLock<Inner>,
     refused: AtomicU64,
 }
 
-#[derive(Debug, Default)]
-struct Inner {
-    topics: BTreeSet<Kept>,
-    /// Those that expire, by when; the serial tells those of the same moment apart.
-    deadlines: BTreeMap<(Time, u64), SharedMessage>,
-    bytes: usize,
-    serial: u64,
-}
-
 impl Retained {
-    /// An empty store.
+    /// An empty store of a node that is alone: a deletion leaves nothing.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { limits, inner: RwLock::default(), refused: AtomicU64::new(0) }
+        Self { limits, life: None, inner: RwLock::default(), refused: AtomicU64::new(0) }
+    }
+
+    /// An empty store of one node among others, which remembers deletions so long.
+    #[must_use]
+    pub fn replicated(limits: Limits, life: Duration) -> Self {
+        let graves = Graves::new(limits.max_messages, limits.max_bytes);
+        let inner = Inner { graves, digests: Some(Digests::default()), ..Inner::default() };
+        Self { life: Some(life), inner: RwLock::new(inner), ..Self::new(limits) }
+    }
+
+    /// Retains a message, where no other node does the same: see [`Retained::set_at`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn set(&self, message: SharedMessage) -> Result<(), Full> {
+        self.set_at(message, |floor| floor.saturating_add(1)).map(drop)
     }
 
     /// Retains a message in place of the one its topic has; one without payload deletes that [MQTT-3.3.1-6]. What a
     /// known topic has can always be replaced, also by something larger: only a new topic is refused.
-    /// What has expired takes room until [`Retained::expire`] has removed it. Answers a number that rises with every
-    /// change.
-    pub fn set(&self, message: SharedMessage) -> Result<u64, Full> {
+    /// What has expired takes room until [`Retained::expire`] has removed it. `clock` gives a stamp above the one that
+    /// it is told: given under the lock, so that stamps rise in the order of the writes. Answers the stamp, and what the
+    /// topic has now.
+    ///
+    /// # Errors
+    /// There is no room for a new topic.
+    pub fn set_at(&self, message: SharedMessage, clock: impl FnOnce(u64) -> u64) -> Result<(Stamp, What), Full> {
         let mut inner = self.inner.write();
-        let known = inner.topics.contains(&Probe(message.topic_bytes()) as &dyn Topic);
-        let replaced = if message.payload().is_empty() {
-            inner.serial += 1;
-            inner.remove(message.topic_bytes())
-        } else if !known && !self.has_room(&inner, &message) {
+        let is_deletion = message.payload().is_empty();
+        let known = inner.stamp(message.topic());
+        if !is_deletion && !inner.has(message.topic()) && !self.has_room(&inner, &message) {
             drop(inner);
-            self.refused.fetch_add(1, Ordering::Relaxed);
-            return Err(Full);
-        } else {
-            inner.put(message)
-        };
-        let serial = inner.serial;
+            return Err(self.refuse());
+        }
+        let hlc = clock(known.unwrap_or_default().hlc);
+        let stamp = Stamp { hlc, node: message.id.origin };
+        let what = if is_deletion { self.deletion() } else { What::Message(message.clone()) };
+        let (what, replaced) = inner.write(message.topic(), stamp, what, hlc);
         // Freed without the lock.
         drop(inner);
         drop(replaced);
-        Ok(serial)
+        Ok((stamp, what))
+    }
+
+    const fn deletion(&self) -> What {
+        if self.life.is_some() { What::Deleted } else { What::Forgotten }
+    }
+
+    fn refuse(&self) -> Full {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        Full
     }
 
     fn has_room(&self, inner: &Inner, message: &SharedMessage) -> bool {
@@ -127,10 +194,7 @@ impl Retained {
         let mut seeker = Seeker::new(filter);
         let mut messages = Vec::new();
         let inner = self.inner.read();
-        let mut range = inner.topics.range::<dyn Topic, _>(match &after.map(|topic| Probe(topic.as_bytes())) {
-            Some(probe) => (Bound::Excluded(probe as &dyn Topic), Bound::Unbounded),
-            None => (Bound::Unbounded, Bound::Unbounded),
-        });
+        let mut range = inner.behind(after);
         let mut steps = 0;
         while let Some(kept) = range.next() {
             steps += 1;
@@ -171,13 +235,18 @@ impl Retained {
         self.limits
     }
 
-    /// Removes what has expired, in chunks. Answers how many those were.
-    pub fn expire(&self, now: Time) -> usize {
+    /// Removes what has expired, in chunks, each of which is told. `clock` is the hybrid clock's time. Answers how many
+    /// those were.
+    pub fn expire(&self, now: Time, clock: u64, mut tell: impl FnMut(Vec<Change>)) -> usize {
         let mut removed = 0;
         loop {
-            let gone = self.inner.write().expire(now);
-            removed += gone.len();
-            if gone.len() < CHUNK {
+            let gone = self.inner.write().expire(now, clock, &self.deletion());
+            let count = gone.len();
+            removed += count;
+            if count > 0 {
+                tell(gone);
+            }
+            if count < CHUNK {
                 return removed;
             }
         }
@@ -188,40 +257,5 @@ impl Retained {
     pub fn counts(&self) -> Counts {
         let inner = self.inner.read();
         Counts { messages: inner.topics.len(), bytes: inner.bytes, refused: self.refused.load(Ordering::Relaxed) }
-    }
-}
-
-impl Inner {
-    fn put(&mut self, message: SharedMessage) -> Option<Kept> {
-        let replaced = self.remove(message.topic_bytes());
-        self.serial += 1;
-        self.bytes += message.heap_size();
-        if let Some(at) = message.expires_at {
-            self.deadlines.insert((at, self.serial), Arc::clone(&message));
-        }
-        self.topics.insert(Kept { message, serial: self.serial });
-        replaced
-    }
-
-    fn remove(&mut self, topic: &[u8]) -> Option<Kept> {
-        let kept = self.topics.take(&Probe(topic) as &dyn Topic)?;
-        self.bytes -= kept.message.heap_size();
-        if let Some(at) = kept.message.expires_at {
-            self.deadlines.remove(&(at, kept.serial));
-        }
-        Some(kept)
-    }
-
-    fn expire(&mut self, now: Time) -> Vec<Kept> {
-        let mut gone = Vec::new();
-        while gone.len() < CHUNK
-            && let Some((&(at, serial), message)) = self.deadlines.first_key_value()
-            && at <= now
-        {
-            let message = Arc::clone(message);
-            self.deadlines.remove(&(at, serial));
-            gone.extend(self.remove(message.topic_bytes()));
-        }
-        gone
     }
 }

@@ -7,11 +7,16 @@ use std::cmp::Ordering;
 use mqtt::Time;
 use mqtt::message::SharedMessage;
 
+use super::Stamp;
+
 /// A retained message, ordered by its topic, whose text it holds only once.
 #[derive(Debug)]
 pub(super) struct Kept {
     pub(super) message: SharedMessage,
     pub(super) serial: u64,
+    pub(super) stamp: Stamp,
+    /// What it adds to its bucket; 0 where nobody compares.
+    pub(super) digest: u64,
 }
 
 impl Kept {

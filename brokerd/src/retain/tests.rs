@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::collections::BTreeMap;
+
 use mqtt::topic::matches as naive;
 use proptest::prelude::*;
 
@@ -91,7 +93,7 @@ proptest! {
                 Change::Expire(now) => {
                     let before = model.len();
                     model.retain(|_, at| at.is_none_or(|at| at > now));
-                    prop_assert_eq!(store.expire(Time(now)), before - model.len());
+                    prop_assert_eq!(store.expire(Time(now), 0, |_| ()), before - model.len());
                 }
             }
         }
@@ -201,9 +203,9 @@ fn all_that_expires_at_one_moment_goes_at_once() {
     for i in 0..3 * CHUNK {
         store.set(expiring(&format!("a/{i}"), 5)).unwrap();
     }
-    assert_eq!(store.expire(Time(4)), 0);
+    assert_eq!(store.expire(Time(4), 0, |_| ()), 0);
     assert_eq!(store.get("a/1", Time(4)).map(|kept| kept.topic().to_owned()).as_deref(), Some("a/1"));
     assert!(store.get("a/1", Time(5)).is_none() && store.matching("#", None, 9, Time(5)).messages.is_empty());
-    assert_eq!(store.expire(Time(5)), 3 * CHUNK);
+    assert_eq!(store.expire(Time(5), 0, |_| ()), 3 * CHUNK);
     assert_eq!(store.counts(), Counts::default());
 }

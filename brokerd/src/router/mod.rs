@@ -159,6 +159,8 @@ pub struct Outbound {
     pub ticket: Option<Ticket>,
     /// Shared groups; `None` if the peer serves none.
     pub share: Option<Arc<Share>>,
+    /// Where the peer is to retain it: the clock of that write. Else 0.
+    pub retained_at: u64,
 }
 
 /// What the router needs of the cluster. A single node plugs [`Alone`] in.

@@ -107,7 +107,8 @@ impl Shard {
                 let ticket = (message.qos != Qos::AtMostOnce).then(|| self.turn.wait(self.worker, waiting));
                 let ForGroup { group, key, hops } = for_group;
                 let share = Share { serve: vec![group], key, hops, only_groups: true, ..Share::default() };
-                let outbound = Outbound { message: message.clone(), ticket, share: Some(Arc::new(share)) };
+                let outbound =
+                    Outbound { message: message.clone(), ticket, share: Some(Arc::new(share)), retained_at: 0 };
                 self.turn.send(peer, outbound);
                 self.dirty_notify.notify_one();
             }

@@ -18,6 +18,7 @@ use super::moving::{Answer, Moves};
 use super::records;
 use super::route::receipt;
 use super::shard::Shard;
+use crate::retain::{self, What};
 use crate::router::OnDelivered;
 
 /// A message smaller than this is kept with each session that waits for it: a place of its own costs more.
@@ -187,15 +188,14 @@ impl Shard {
     }
 
     /// A retained message was set, or deleted.
-    pub(super) fn note_retained(&mut self, message: &SharedMessage, serial: u64) {
+    pub(super) fn note_retained(&mut self, message: &SharedMessage, stamp: retain::Stamp, what: &What) {
         let clock = self.shared.clock();
-        let stamp = Stamp { hlc: self.shared.first_stamp.saturating_add(serial), node: self.shared.origin };
-        let topic = message.topic().into();
-        self.note(if message.payload().is_empty() {
-            Op::DropRetained { topic, stamp }
-        } else {
-            let expires_at = records::expiry(message, clock);
-            Op::PutRetained { topic, stamp, message: Some(message.clone()), expires_at }
+        let (topic, stamp) = (message.topic().into(), Stamp { hlc: stamp.hlc, node: stamp.node });
+        let expires_at = records::expiry(message, clock);
+        self.note(match what {
+            What::Message(message) => Op::PutRetained { topic, stamp, message: Some(message.clone()), expires_at },
+            What::Deleted => Op::PutRetained { topic, stamp, message: None, expires_at: None },
+            What::Forgotten => Op::DropRetained { topic, stamp },
         });
     }
 

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::restore::Restored;
 use super::shard::Shard;
 use super::start::Workers;
+use crate::retain::What;
 
 /// A page of what was removed.
 #[derive(Debug, Default)]
@@ -84,10 +85,17 @@ impl Shard {
         };
         let mut ops = Vec::with_capacity(page.messages.len());
         for message in page.messages {
-            // A message without payload removes what its topic has, and never lacks room.
-            let Ok(serial) = retained.set(Arc::new(Message::new(message.topic(), &[], &[]))) else { continue };
-            let stamp = Stamp { hlc: self.shared.first_stamp.saturating_add(serial), node: self.shared.origin };
-            ops.push(Op::DropRetained { topic: message.topic().into(), stamp });
+            // A message without payload removes what its topic has, and never lacks room. Peers that keep it learn by
+            // comparison that it is gone.
+            let mut deletion = Message::new(message.topic(), &[], &[]);
+            deletion.id.origin = self.shared.origin;
+            let set = retained.set_at(Arc::new(deletion), |floor| self.shared.hybrid.above(floor));
+            let Ok((stamp, what)) = set else { continue };
+            let (topic, stamp) = (message.topic().into(), Stamp { hlc: stamp.hlc, node: stamp.node });
+            ops.push(match what {
+                What::Deleted => Op::PutRetained { topic, stamp, message: None, expires_at: None },
+                _ => Op::DropRetained { topic, stamp },
+            });
         }
         Removed { ops, next: page.next, store: self.shared.store.clone() }
     }

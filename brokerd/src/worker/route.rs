@@ -13,6 +13,7 @@ use super::shard::Shard;
 use super::turn::Waiting;
 use crate::access::{Action, Identity};
 use crate::metrics::Metric;
+use crate::retain::Full;
 use crate::router::{
     self, Chosen, ForGroup, Mailboxes, Matches, OnDelivered, Outbound, Outcome, PeerSet, PeerSlot, Subscriber, Target,
     Ticket,
@@ -61,8 +62,8 @@ impl Shard {
         }
         self.identify(&mut message);
         let message = Arc::new(message);
-        // Whoever cannot be told gets it delivered at least to those who are there.
-        if message.retain && !self.retain(&message) && can_be_refused {
+        let retained_at = if message.retain { self.retain(&message) } else { Some(0) };
+        if retained_at.is_none() && can_be_refused {
             return self.settle(slot, incarnation, token, ReasonCode::QuotaExceeded);
         }
         let ticket = |turn: &mut Self, remaining| {
@@ -71,7 +72,8 @@ impl Shard {
                 turn.turn.wait(turn.worker, waiting)
             })
         };
-        let routed = self.route(&message, Some(slot), ticket);
+        // Whoever cannot be told that it is not retained gets it delivered at least to those who are there.
+        let routed = self.route(&message, retained_at.unwrap_or(0), Some(slot), ticket);
         if let Some(token) = token.filter(|_| routed.is_all_here) {
             self.step(slot, |session, _, _, out| session.received(token, out));
         }
@@ -135,31 +137,39 @@ impl Shard {
         }
         self.identify(&mut message);
         let message = Arc::new(message);
-        if message.retain {
-            self.retain(&message);
-        }
+        let retained_at = if message.retain { self.retain(&message).unwrap_or(0) } else { 0 };
         let own = self.by_id.get(client_id).copied(); // for No Local
         let under_pressure = self.turn.under_pressure;
-        self.route(&message, own, |_, _| None);
+        self.route(&message, retained_at, own, |_, _| None);
         self.turn.under_pressure = under_pressure; // a client that is gone is not read anyway
     }
 
-    fn retain(&mut self, message: &SharedMessage) -> bool {
+    /// Retains a message here; when, for the peers that are to do the same.
+    fn retain(&mut self, message: &SharedMessage) -> Option<u64> {
         self.counters.inc(Metric::MessagesRetained);
-        let set = self.shared.retained.set(message.clone());
-        if let Ok(serial) = set
-            && self.shared.store.is_some()
-        {
-            self.note_retained(message, serial);
+        let clock = &self.shared.hybrid;
+        match self.shared.retained.set_at(message.clone(), |floor| clock.above(floor)) {
+            Ok((stamp, what)) => {
+                if self.shared.store.is_some() {
+                    self.note_retained(message, stamp, &what);
+                }
+                Some(stamp.hlc)
+            }
+            Err(Full) => {
+                self.counters.inc(Metric::RetainedFull);
+                None
+            }
         }
-        set.is_ok()
     }
 
-    /// Sends a message to all who are subscribed. `ticket` makes the name by which the answers of peers, workers and the
-    /// store are awaited, and is called only where there is somebody to wait for.
+    /// Sends a message to all who are subscribed, and, where it is retained (since `retained_at`, else 0), to all peers
+    /// that are up: those that come up later get it by comparing what they retain with this node. `ticket` makes the name
+    /// by which the answers of peers, workers and the store are awaited, and is called only where there is somebody to
+    /// wait for.
     fn route(
         &mut self,
         message: &SharedMessage,
+        retained_at: u64,
         from: Option<u32>,
         ticket: impl FnOnce(&mut Self, u32) -> Option<Ticket>,
     ) -> Routed {
@@ -182,6 +192,8 @@ impl Shard {
             self.counters.inc(Metric::MessagesDropped);
             self.counters.inc(Metric::DroppedNoSubscribers);
         }
+        // Asked after it is retained here: who is not up yet compares later.
+        let peers = if retained_at == 0 { peers } else { peers.union(self.shared.forward.up()) };
         let is_all_here = peers.is_empty() && matches.shared.is_empty();
         let elsewhere = self.kept_elsewhere(&matches);
         if is_all_here && elsewhere > 0 && message.qos == Qos::ExactlyOnce {
@@ -201,7 +213,7 @@ impl Shard {
         self.serve_members(message, &matches.shared, key, from, ticket);
         if !peers.is_empty() {
             let share = |peer, flooded| share(peer, plain, flooded, &matches.shared, key);
-            self.hand_to_peers(message, peers, ticket, from, share);
+            self.hand_to_peers(message, retained_at, peers, ticket, from, share);
         }
         if count > peers.0.count_ones() + elsewhere {
             self.turn.receipts[usize::from(self.worker)].extend(ticket);
@@ -251,6 +263,7 @@ impl Shard {
     fn hand_to_peers(
         &mut self,
         message: &SharedMessage,
+        retained_at: u64,
         peers: PeerSet,
         ticket: Option<Ticket>,
         from: Option<u32>,
@@ -261,7 +274,8 @@ impl Shard {
         }
         let flooded = peers.intersection(self.turn.flood);
         for peer in peers.iter() {
-            self.turn.send(peer, Outbound { message: message.clone(), ticket, share: share(peer, flooded) });
+            let share = share(peer, flooded);
+            self.turn.send(peer, Outbound { message: message.clone(), ticket, share, retained_at });
         }
         self.counters.add(Metric::MessagesForward, u64::from(peers.0.count_ones()));
         self.counters.add(Metric::Floods, u64::from(flooded.0.count_ones()));

@@ -30,7 +30,7 @@ use super::turn::Turn;
 use super::view::ClientView;
 use crate::access::{Access, Identity, Rules};
 use crate::metrics::{Counters, Metric};
-use crate::registry::{Elsewhere, Epoch};
+use crate::registry::{Clock, Elsewhere, Epoch};
 use crate::retain::Retained;
 use crate::router::{Forward, Index};
 
@@ -58,9 +58,8 @@ pub(super) struct Shared {
     pub(super) automatic: Vec<Automatic>,
     /// The zero of [`Time`].
     pub(super) started: Instant,
-    /// Where the stamps of retained messages begin: microseconds since 1970, at the start of the process, so that they
-    /// rise from one to the next.
-    pub(super) first_stamp: u64,
+    /// The hybrid clock: stamps of retained messages.
+    pub(super) hybrid: Arc<Clock>,
     /// This node's name.
     pub(super) node: Arc<str>,
     /// This node and generation, for message identities.

@@ -29,7 +29,9 @@ use crate::access::Access;
 use crate::config::{self, Config};
 use crate::listener::{Clients, Connected};
 use crate::metrics::{Counters, Metrics};
-use crate::registry::{Boxed, Elsewhere, Epoch, Holder, Loss, OwnedPage, Owners, Reception, Relayed, exclusive_filter};
+use crate::registry::{
+    Boxed, Clock, Elsewhere, Epoch, Holder, Loss, OwnedPage, Owners, Reception, Relayed, exclusive_filter,
+};
 use crate::retain::Retained;
 use crate::router::{Forward, Index, Mailboxes};
 use crate::transport::StdSocket;
@@ -40,6 +42,8 @@ pub struct Parts {
     pub index: Arc<Index>,
     /// What is retained.
     pub retained: Arc<Retained>,
+    /// The node's hybrid logical clock.
+    pub clock: Arc<Clock>,
     /// The last values under `$SYS`.
     pub system: Arc<Retained>,
     /// The way to other nodes.
@@ -137,7 +141,7 @@ impl Workers {
             started: parts.started,
             origin: parts.origin,
             node: parts.node,
-            first_stamp: attach::wall_millis().saturating_mul(1000),
+            hybrid: parts.clock,
         });
         let (mut restored, mut waits) = (restored.into_iter(), Vec::new());
         for worker in 0..self.boxes.iter().len() {

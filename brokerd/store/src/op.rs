@@ -94,7 +94,7 @@ impl Op {
             Self::PutMessage(..)
                 | Self::Enqueue { .. }
                 | Self::Received { .. }
-                | Self::PutRetained { .. }
+                | Self::PutRetained { message: Some(_), .. }
                 | Self::PutDelayed(_)
         )
     }

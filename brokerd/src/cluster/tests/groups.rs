@@ -31,7 +31,7 @@ impl Node {
         message.id = MessageId { origin: 1, worker: 0, sequence };
         message.qos = Qos::AtLeastOnce;
         let ticket = Some(Ticket { worker: 0, token: sequence });
-        let outbound = Outbound { message: Arc::new(message), ticket, share: share.map(Arc::new) };
+        let outbound = Outbound { message: Arc::new(message), ticket, share: share.map(Arc::new), retained_at: 0 };
         self.core.forward(self.slot(to), &mut vec![outbound]);
     }
 
@@ -121,6 +121,9 @@ async fn what_a_lost_peer_had_for_a_group_is_given_to_a_worker_and_its_publisher
     assert_eq!(a.count("messages.dropped.peer_down"), 0, "it is not lost");
     let mut late = Message::new("t", &[], b"");
     late.id.sequence = 8;
-    a.core.forward(slot, &mut vec![Outbound { message: Arc::new(late), ticket: None, share: Some(Arc::new(share)) }]);
+    a.core.forward(
+        slot,
+        &mut vec![Outbound { message: Arc::new(late), ticket: None, share: Some(Arc::new(share)), retained_at: 0 }],
+    );
     assert_eq!(a.post.sequences(), [7, 8], "what comes later goes the same way");
 }

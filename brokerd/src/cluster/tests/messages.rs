@@ -143,7 +143,8 @@ async fn a_peer_that_goes_down_releases_its_tickets_and_they_are_counted() {
     assert_eq!(a.count("messages.dropped.peer_down"), 5);
     let mut late = mqtt::Message::new("x", &[], b"");
     late.qos = Qos::AtLeastOnce;
-    let outbound = Outbound { message: Arc::new(late), ticket: Some(Ticket { worker: 0, token: 6 }), share: None };
+    let outbound =
+        Outbound { message: Arc::new(late), ticket: Some(Ticket { worker: 0, token: 6 }), share: None, retained_at: 0 };
     a.core.forward(slot, &mut vec![outbound]);
     assert_eq!(a.settled().last(), Some(&(6, Outcome::Done)), "what comes later waits for nobody");
 }

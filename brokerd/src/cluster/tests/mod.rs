@@ -5,5 +5,6 @@ mod groups;
 mod links;
 mod messages;
 mod node;
+mod retained;
 mod storm;
 mod turnover;

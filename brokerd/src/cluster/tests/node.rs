@@ -21,9 +21,11 @@ use super::super::gossip::{GossipMember, Members, PublishedState, RouteHead};
 use super::super::identity::Identity;
 use super::super::overseer::{Overseer, Registry, Voice};
 use super::super::peer::Peer;
+use super::super::retained::{self, Replica, RetainedParts};
 use crate::config;
 use crate::metrics::Metrics;
 use crate::registry::{Boxed, Clock};
+use crate::retain::{Limits, Retained};
 use crate::router::{
     Delivery, Forward, Index, Mailboxes, OnDelivered, Outbound, Outcome, PeerSlot, Subscriber, Ticket,
 };
@@ -135,11 +137,24 @@ pub(super) struct Plan {
     pub(super) generation: u64,
     pub(super) has_seeds: bool,
     pub(super) settings: fn(&mut config::Cluster),
+    pub(super) max_retained: usize,
+    pub(super) tombstone_ttl: Duration,
+    /// What an earlier life of it kept, and when that ended.
+    pub(super) earlier: Option<(Arc<Retained>, u64)>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { secret: SECRET, cluster: "c", generation: 1, has_seeds: false, settings: |_| () }
+        Self {
+            secret: SECRET,
+            cluster: "c",
+            generation: 1,
+            has_seeds: false,
+            settings: |_| (),
+            max_retained: usize::MAX,
+            tombstone_ttl: Duration::from_secs(3600),
+            earlier: None,
+        }
     }
 }
 
@@ -157,6 +172,7 @@ pub(super) fn settings(cluster: &str, secret: &str) -> config::Cluster {
         peer_timeout: Duration::from_secs(2),
         down_after: Duration::from_secs(5),
         route_grace: Duration::from_secs(60),
+        tombstone_ttl: Duration::from_secs(3600),
         gossip_interval: Duration::from_millis(100),
         max_clock_skew: Duration::from_secs(60),
         peer_queue: 1 << 20,
@@ -186,7 +202,15 @@ impl Node {
             mailboxes: post.clone(),
             tally: Tally::new(metrics.block()),
         };
-        let core = Arc::new(Core::new(parts, plan.generation, address));
+        let limits = Limits { max_messages: plan.max_retained, max_bytes: 1 << 30 };
+        let since = parts.clock.now();
+        let (store, ended) = match plan.earlier {
+            Some((store, ended)) => (store, Some(ended)),
+            None => (Arc::new(Retained::replicated(limits, plan.tombstone_ttl)), None),
+        };
+        let retained = RetainedParts { store, keeper: None, since, ended };
+        let replica = Replica::new(retained, parts.clock.clone(), Tally::new(metrics.block()));
+        let core = Arc::new(Core::new(parts, replica, plan.generation, address));
         let members_tx = watch::Sender::new(Members::default());
         let (ready_tx, ready_rx) = watch::channel(false);
         let (looked_tx, looked_rx) = watch::channel(0);
@@ -204,6 +228,7 @@ impl Node {
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(accept::run(core.clone(), listener));
+        tasks.spawn(retained::run(core.clone()));
         tasks.spawn(overseer.run());
         let for_barrier = core.clone();
         tasks.spawn(async move { forward::run_barrier(&for_barrier).await });
@@ -253,7 +278,12 @@ impl Node {
             let mut message = Message::new(topic, &[], b"payload");
             message.id = MessageId { origin: 1, worker: 0, sequence };
             message.qos = Qos::AtLeastOnce;
-            Outbound { message: Arc::new(message), ticket: Some(Ticket { worker: 0, token: sequence }), share: None }
+            Outbound {
+                message: Arc::new(message),
+                ticket: Some(Ticket { worker: 0, token: sequence }),
+                share: None,
+                retained_at: 0,
+            }
         };
         self.core.forward(self.slot(to), &mut sequences.map(outbound).collect());
     }

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::super::{Answer, AskError, Cluster, Inputs, JoinError, MemberState};
+use super::super::{Answer, AskError, Cluster, Inputs, JoinError, MemberState, RetainedParts};
 use super::node::{Post, SECRET, settings};
 use crate::metrics::Metrics;
 use crate::registry::{Boxed, Claim, Clock, Elsewhere, Epoch, Holder, Loss, OwnedPage, Owners};
+use crate::retain::{Limits, Retained};
 use crate::router::Index;
 
 struct Member {
@@ -49,6 +50,15 @@ async fn start(node: &str, cluster: &str, secret: &str, seeds: &[&Member]) -> Me
         remember_seeds: Arc::new(move |seeds| *seeds_of_node.lock() = seeds.to_vec()),
         started: Instant::now(),
         index: Arc::new(Index::default()),
+        retained: RetainedParts {
+            store: Arc::new(Retained::replicated(
+                Limits { max_messages: 100, max_bytes: 1 << 20 },
+                Duration::from_secs(60),
+            )),
+            keeper: None,
+            since: 1,
+            ended: None,
+        },
         mailboxes: Arc::new(Post::default()),
         metrics: Metrics::default(),
         max_packet_size: 1 << 20,

@@ -74,6 +74,7 @@ impl Node {
         let metrics = Metrics::default();
         let parts = Parts {
             index: Arc::new(Index::default()),
+            clock: Arc::new(crate::registry::Clock::new(0, Duration::from_secs(60))),
             retained: Arc::new(Retained::new(Limits { max_messages: 1000, max_bytes: 100_000_000 })),
             system: Arc::new(Retained::new(Limits { max_messages: 0, max_bytes: 0 })),
             forward: forward(&workers),
