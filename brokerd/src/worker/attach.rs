@@ -36,9 +36,7 @@ pub(super) async fn attach(shard: Handle, handover: Handover) {
     let Ok(transport) = transport.attach() else {
         return;
     };
-    // This runtime does not know yet that the socket takes bytes. What is behind the CONNECT may end the connection at
-    // once, and the CONNACK and the reason would find no way out.
-    if std::future::poll_fn(|cx| transport.poll_write_ready(cx)).await.is_err() {
+    if !takes_bytes(&shard, &transport).await {
         return;
     }
     let (recipient, client_id) = (negotiated.recipient(), negotiated.client_id.clone());
@@ -87,12 +85,30 @@ pub(super) async fn attach(shard: Handle, handover: Handover) {
             Err(transport)
         }
     };
+    begin(shard, attached, &rest, recipient).await;
+}
+
+/// Waits until this runtime knows that the socket takes bytes. What is behind the CONNECT may end the connection at once,
+/// and the CONNACK and the reason would find no way out.
+async fn takes_bytes(shard: &Handle, transport: &Transport) -> bool {
+    let patience = shard.borrow().shared.settings.connect_timeout;
+    let ready = std::future::poll_fn(|cx| transport.poll_write_ready(cx));
+    matches!(tokio::time::timeout(patience, ready).await, Ok(Ok(())))
+}
+
+/// Gives a connection its session, and the task that drives it.
+async fn begin(
+    shard: Handle,
+    attached: Result<Option<(std::rc::Rc<Transport>, u32, u32)>, Transport>,
+    rest: &[u8],
+    recipient: codec::Recipient,
+) {
     match attached {
         Ok(Some((transport, slot, incarnation))) => {
             tokio::task::spawn_local(drive(shard.clone(), transport, slot, incarnation));
             shard.borrow_mut().auto_subscribe(slot);
             if !rest.is_empty() {
-                shard.borrow_mut().first_packets(slot, &rest);
+                shard.borrow_mut().first_packets(slot, rest);
             }
         }
         Ok(None) => {}

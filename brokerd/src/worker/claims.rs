@@ -28,6 +28,7 @@ impl PendingClaims {
     }
 
     /// Answers the epoch by which the id was lost while it was claimed; 0 if it was not.
+    ///
     /// What was granted to it, if it was, is lost to earlier claims of this node that are still under way: their session
     /// would come after it, and may be gone again, so that the registrar knows of neither.
     pub(super) fn end(&mut self, client_id: &Arc<str>, granted: Option<Epoch>) -> Epoch {
