@@ -1,15 +1,13 @@
-//! The store of a node: how it is opened, what is taken from it before anybody connects, and how what peers retain is
-//! written to it.
+//! The store of a node: what is taken from it before anybody connects, and how what peers retain is written to it. Never
+//! opens it: `opening` does.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use store::{Backend, Batch, Commit, DiskSettings, Op, SessionHead, Settings, Stamp, Store, StoreError};
-use tokio::runtime::Handle;
+use store::{Batch, Op, SessionHead, Stamp, Store, StoreError};
 
 use super::Foundation;
-use crate::config::{self, Config};
-use crate::limits;
+use super::opening::until_it_answers;
 use crate::retain::{self, Change, Keeper, Retained, What};
 use crate::worker::Restored;
 
@@ -22,101 +20,6 @@ const PAST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 pub(super) fn beginning_of_time() -> Instant {
     let now = Instant::now();
     now.checked_sub(PAST).unwrap_or(now)
-}
-
-/// Opens the store, if the configuration asks for one.
-pub(super) async fn open(config: &Config) -> anyhow::Result<Option<Arc<Store>>> {
-    let persistence = &config.persistence;
-    let commit = match persistence.commit {
-        config::Commit::Group => Commit::Group,
-        config::Commit::Every => Commit::Every,
-        config::Commit::None => Commit::None,
-    };
-    let settings = Settings { commit, max_bytes: persistence.pending_bytes, ..Settings::default() };
-    let store = match persistence.backend {
-        config::Backend::Memory => return Ok(None),
-        config::Backend::Disk => Store::embedded(disk(config)?, settings)?,
-        config::Backend::Redis => Store::remote(redis(&persistence.redis).await?, settings, &Handle::current()),
-        config::Backend::Postgres => {
-            Store::remote(postgres(&persistence.postgres).await?, settings, &Handle::current())
-        }
-        config::Backend::Mysql => Store::remote(mysql(&persistence.mysql).await?, settings, &Handle::current()),
-    };
-    Ok(Some(Arc::new(store)))
-}
-
-fn disk(config: &Config) -> anyhow::Result<Arc<dyn Backend>> {
-    let persistence = &config.persistence;
-    let disk = &persistence.disk;
-    let bounds = disk.cache.saturating_add(persistence.pending_bytes as u64);
-    for advice in limits::memory_advice(bounds.saturating_add(persistence.max_retained_bytes as u64)) {
-        tracing::warn!("{advice}");
-    }
-    let settings = DiskSettings {
-        reserve: disk.reserve,
-        cache: disk.cache,
-        journal: disk.journal,
-        ..DiskSettings::new(config.node.data_dir.join("store"))
-    };
-    store::disk(&settings).map_err(|error| anyhow::anyhow!("persistence.backend: {error}"))
-}
-
-#[cfg(feature = "redis")]
-async fn redis(redis: &config::Redis) -> anyhow::Result<Arc<dyn Backend>> {
-    let read = |path: &std::path::PathBuf| {
-        std::fs::read(path).map_err(|error| anyhow::anyhow!("persistence.redis.tls_ca: {}: {error}", path.display()))
-    };
-    let settings = store::RedisSettings {
-        address: redis.address.clone(),
-        user: redis.user.clone(),
-        password: redis.password.as_ref().map(|password| password.expose().to_owned()),
-        database: redis.database,
-        prefix: redis.prefix.clone(),
-        timeout: redis.timeout,
-        authorities: redis.tls_ca.as_ref().map(read).transpose()?,
-    };
-    store::redis(&settings).await.map_err(|error| anyhow::anyhow!("persistence.redis.address: {error}"))
-}
-
-#[cfg(not(feature = "redis"))]
-async fn redis(_: &config::Redis) -> anyhow::Result<Arc<dyn Backend>> {
-    anyhow::bail!("persistence.backend: this program was built without redis")
-}
-
-#[cfg(feature = "postgres")]
-async fn postgres(server: &config::SqlServer) -> anyhow::Result<Arc<dyn Backend>> {
-    let opened = store::postgres(&sql(server)).await;
-    opened.map_err(|error| anyhow::anyhow!("persistence.postgres.address: {error}"))
-}
-
-#[cfg(not(feature = "postgres"))]
-async fn postgres(_: &config::SqlServer) -> anyhow::Result<Arc<dyn Backend>> {
-    anyhow::bail!("persistence.backend: this program was built without postgres")
-}
-
-#[cfg(feature = "mysql")]
-async fn mysql(server: &config::SqlServer) -> anyhow::Result<Arc<dyn Backend>> {
-    let opened = store::mysql(&sql(server)).await;
-    opened.map_err(|error| anyhow::anyhow!("persistence.mysql.address: {error}"))
-}
-
-#[cfg(not(feature = "mysql"))]
-async fn mysql(_: &config::SqlServer) -> anyhow::Result<Arc<dyn Backend>> {
-    anyhow::bail!("persistence.backend: this program was built without mysql")
-}
-
-#[cfg(any(feature = "mysql", feature = "postgres"))]
-fn sql(server: &config::SqlServer) -> store::ServerSettings {
-    let tls = if server.is_encrypted() { store::Tls::Verified(server.tls_ca.clone()) } else { store::Tls::Off };
-    store::ServerSettings {
-        database: server.database.clone(),
-        user: server.user.clone(),
-        password: server.password.as_ref().map(|password| password.expose().to_owned()).unwrap_or_default(),
-        tls,
-        readers: server.readers,
-        timeout: server.timeout,
-        ..store::ServerSettings::new(server.address.clone())
-    }
 }
 
 /// What each worker has from the process before.
@@ -137,7 +40,7 @@ async fn sessions(base: &Foundation, store: &Store, restored: &mut [Restored]) -
     let is_shared = store.caps().is_shared;
     let mut after = None;
     loop {
-        let page = store.scan_sessions(after, PAGE, true).await?;
+        let page = until_it_answers(async || store.scan_sessions(after, PAGE, true).await).await?;
         // Where all nodes share the store, what others had is theirs, or comes later: see `adopt`.
         let is_own = |head: &SessionHead| !is_shared || *head.node == *base.name;
         for head in page.items.into_iter().filter(is_own) {
@@ -156,7 +59,7 @@ pub(super) async fn retained(base: &Foundation) -> Result<usize, StoreError> {
     let (mut after, mut count) = (None, 0);
     let Some(store) = &base.store else { return Ok(count) };
     loop {
-        let page = store.scan_retained(after, PAGE).await?;
+        let page = until_it_answers(async || store.scan_retained(after.clone(), PAGE).await).await?;
         for kept in page.items {
             count += usize::from(retain(&base.retained, base.started, kept));
         }
@@ -170,7 +73,7 @@ pub(super) async fn retained(base: &Foundation) -> Result<usize, StoreError> {
 async fn delayed(store: &Store, restored: &mut [Restored]) -> Result<usize, StoreError> {
     let (mut after, mut count) = (None, 0);
     loop {
-        let page = store.scan_delayed(after, PAGE).await?;
+        let page = until_it_answers(async || store.scan_delayed(after, PAGE).await).await?;
         count += page.items.len();
         let workers = restored.len();
         for kept in page.items {
@@ -204,6 +107,16 @@ fn time_of(started: Instant, at: store::UnixMillis) -> mqtt::Time {
     let now = millis(started.elapsed());
     let wall = super::wall_nanos() / 1_000_000;
     mqtt::Time(now.saturating_sub(wall.saturating_sub(at)).saturating_add(at.saturating_sub(wall)))
+}
+
+/// Answers when all that was submitted is kept, also where the queue is full.
+pub(super) async fn flush(store: &Store) -> Result<(), StoreError> {
+    loop {
+        match store.flush().await {
+            Err(StoreError::Full) => store.taken().await,
+            result => return result,
+        }
+    }
 }
 
 /// Writes down what did not come from a session of this node.

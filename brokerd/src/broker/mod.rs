@@ -5,6 +5,7 @@ mod clustered;
 mod glue;
 mod import;
 mod keep;
+mod opening;
 mod pulse;
 mod upkeep;
 
@@ -185,7 +186,7 @@ impl Broker {
             self.tasks.wait().await;
             self.workers.stop().await;
             if let Some(store) = &self.store
-                && let Err(error) = store.flush().await
+                && let Err(error) = keep::flush(store).await
             {
                 tracing::warn!(%error, "the store does not have the last changes");
             }
@@ -217,7 +218,7 @@ impl Foundation {
             workers: Workers::new(&config.node),
             store: match given.store {
                 Some(store) => Some(store),
-                None => keep::open(config).await?,
+                None => opening::open(config).await?,
             },
             started: keep::beginning_of_time(),
         })

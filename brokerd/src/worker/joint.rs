@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use parking_lot::Mutex;
 use store::{Batch, Op, Store};
 
-use super::journal::share_bodies;
+use super::handover::share_bodies;
 use super::mailbox::{Boxes, Mail};
 
 const OPEN: u8 = 0;
@@ -54,7 +54,7 @@ impl Joint {
     }
 
     /// A worker has added all that it will. The last one submits.
-    pub(super) fn join(&self, worker: u16, ops: Vec<Op>) {
+    pub(super) fn join(self: &Arc<Self>, worker: u16, ops: Vec<Op>) {
         let mut parts = self.parts.lock();
         parts.ops.extend(ops);
         parts.workers.push(worker);
@@ -71,14 +71,22 @@ impl Joint {
             let is_kept = matches!(result, Ok(outcome) if !outcome.is_full);
             state.store(if is_kept { KEPT } else { FAILED }, Ordering::Release);
         });
-        if let Err(refused) = self.store.submit(Batch { ops, done }) {
-            (refused.done)(Err(store::StoreError::Full));
-        }
-        let _ = self.state.compare_exchange(OPEN, SUBMITTED, Ordering::AcqRel, Ordering::Acquire); // or it was answered
-        workers.into_iter().filter(|other| *other != worker).for_each(|other| self.boxes.of(other).post(Mail::Joined));
+        let others = workers.iter().copied().filter(|other| *other != worker).collect();
+        self.hand_over(Batch { ops, done }, others, Some(worker));
     }
 
-    /// Whether the store has it, or has refused it: what comes after it may follow.
+    /// What the store has no room for is tried again once it has taken something from its queue; all who have joined wait,
+    /// also the last one, who else goes on by itself.
+    fn hand_over(self: &Arc<Self>, batch: Batch, others: Vec<u16>, last: Option<u16>) {
+        if let Err(refused) = self.store.submit(batch) {
+            let (joint, workers) = (self.clone(), others.into_iter().chain(last).collect());
+            return self.store.when_taken(move || joint.hand_over(refused, workers, None));
+        }
+        let _ = self.state.compare_exchange(OPEN, SUBMITTED, Ordering::AcqRel, Ordering::Acquire); // or it was answered
+        others.into_iter().for_each(|other| self.boxes.of(other).post(Mail::Joined));
+    }
+
+    /// Whether the store has it: what comes after it may follow.
     pub(super) fn is_submitted(&self) -> bool {
         self.state.load(Ordering::Acquire) != OPEN
     }
@@ -138,6 +146,37 @@ mod tests {
         let mut mail = Vec::new();
         boxes.of(0).take(&mut mail);
         assert!(matches!(mail[..], [Mail::Joined]), "worker 0 hears that it may go on");
+    }
+
+    #[tokio::test]
+    async fn what_the_store_has_no_room_for_is_kept_later_and_who_has_joined_waits_for_it() {
+        let settings = Settings { max_ops: 1, ..Settings::default() };
+        let store = Arc::new(Store::embedded(store::memory(), settings).unwrap());
+        let boxes = Arc::new(Boxes::new(2, 0));
+        let receiver = claim(&store, "receiver").await;
+        // Its answer holds the store up until it is let go.
+        let (let_go, held) = std::sync::mpsc::channel::<()>();
+        let (begun, begins) = std::sync::mpsc::channel();
+        let done = Box::new(move |_| {
+            begun.send(()).unwrap();
+            let _ = held.recv();
+        });
+        store.submit(Batch { ops: vec![enqueue(receiver)], done }).unwrap();
+        begins.recv().unwrap();
+        store.submit(Batch { ops: vec![enqueue(receiver)], done: Box::new(|_| ()) }).unwrap();
+        let joint = Joint::open(store.clone(), boxes.clone());
+        joint.join(1, vec![Op::Received { sid: receiver, epoch: 1, packet_id: PacketId::MIN }]);
+        let mut mail = Vec::new();
+        boxes.of(1).take(&mut mail);
+        assert!(!joint.is_submitted() && mail.is_empty(), "nothing may follow it yet");
+        drop(let_go);
+        boxes.of(1).arrival().await;
+        boxes.of(1).take(&mut mail);
+        assert!(joint.is_submitted() && matches!(mail[..], [Mail::Joined]), "also the last one hears of it");
+        while store.flush().await.is_err() {
+            store.taken().await;
+        }
+        assert!(joint.is_kept());
     }
 
     #[test]

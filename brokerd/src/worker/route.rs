@@ -77,7 +77,7 @@ impl Shard {
         if let Some(token) = token.filter(|_| routed.is_all_here) {
             self.step(slot, |session, _, _, out| session.received(token, out));
         }
-        if self.journal.is_congested {
+        if self.is_store_behind() {
             self.turn.under_pressure = Some(slot);
         }
         if !routed.is_waiting {

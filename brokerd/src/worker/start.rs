@@ -271,11 +271,23 @@ async fn run(
         }
         if let Some(done) = farewell {
             shard.borrow_mut().shut_down();
+            hand_over_all(&shard, &shared).await; // nobody waits for anybody any more
             let _ = done.send(());
             return;
         }
         if was_full {
             shared.boxes.has_drained();
+        }
+    }
+}
+
+/// What the last turns changed goes to the store, however long that takes: who stops the node has a deadline.
+async fn hand_over_all(shard: &Handle, shared: &Shared) {
+    loop {
+        let is_taken = shard.borrow_mut().submit_all();
+        match &shared.store {
+            Some(store) if !is_taken => store.taken().await,
+            _ => return,
         }
     }
 }
@@ -288,6 +300,7 @@ impl Shard {
             Mail::Joined => self.submit_ready(),
             Mail::Settled(tickets) => self.settled(tickets),
             Mail::Kept(number, result, receipts) => self.kept(number, result, receipts),
+            Mail::Room => self.room(),
             Mail::Uncongested => self.resume_paused(),
             Mail::Superseded(client_id, loss, done) => self.superseded(&client_id, loss, done),
             Mail::Ask(question) => question(self),
@@ -316,7 +329,6 @@ impl Shard {
             self.send_last_will(slot);
         }
         self.flush();
-        self.submit_all(); // nobody waits for anybody any more
     }
 
     /// A session in memory ends with the process, and so does the delay of its will [MQTT-3.1.2-8].

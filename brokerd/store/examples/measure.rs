@@ -153,8 +153,8 @@ async fn write(store: &Store, messages: u64, sessions: u64, size: u64) {
                 is_clean: false,
             })
         });
-        for claim in claims {
-            sids.push(claim.await.unwrap().sid);
+        for claimed in all(claims).await {
+            sids.push(claimed.unwrap().sid);
         }
     }
     println!("claim {:.0}/s", sessions as f64 / begin.elapsed().as_secs_f64());
@@ -179,6 +179,23 @@ async fn write(store: &Store, messages: u64, sessions: u64, size: u64) {
     }
     store.flush().await.unwrap();
     println!("enqueue {:.0}/s durable, {size} a batch", messages as f64 / begin.elapsed().as_secs_f64());
+}
+
+/// Side by side, as CONNECTs come.
+async fn all<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut waiting: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
+    std::future::poll_fn(|cx| {
+        let mut is_done = true;
+        for (future, result) in waiting.iter_mut().filter(|(_, result)| result.is_none()) {
+            match future.as_mut().poll(cx) {
+                std::task::Poll::Ready(value) => *result = Some(value),
+                std::task::Poll::Pending => is_done = false,
+            }
+        }
+        if is_done { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+    waiting.into_iter().filter_map(|(_, result)| result).collect()
 }
 
 fn record(n: usize) -> SessionRecord {

@@ -174,6 +174,15 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// the same node.
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError>;
 
+    /// The same for many sessions, each of another client: one answer each, in their order.
+    async fn claim_all(&self, claims: &[Claim]) -> Vec<Result<Claimed, StoreError>> {
+        let mut results = Vec::with_capacity(claims.len());
+        for claim in claims {
+            results.push(self.claim(claim).await);
+        }
+        results
+    }
+
     /// Entries of a queue after `after`, in order: at most `max_n`, and no more once they have `max_bytes`.
     async fn fetch(&self, sid: Sid, after: u64, max_n: usize, max_bytes: usize) -> Result<Vec<Stored>, StoreError>;
 

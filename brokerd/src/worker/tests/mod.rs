@@ -2,6 +2,7 @@
 //! Reads wait for what must come, ten seconds at most; nothing waits for time to pass.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod behind;
 mod bounds;
 mod crossing;
 mod groups;
@@ -69,6 +70,19 @@ impl Node {
     }
 
     fn beside(set: &[&str], forward: impl FnOnce(&Workers) -> Arc<dyn Forward>) -> Self {
+        Self::with(set, forward, None)
+    }
+
+    /// Its sessions are kept.
+    fn keeping(store: Arc<store::Store>) -> Self {
+        Self::with(&[], |_| Arc::new(Alone), Some(store))
+    }
+
+    fn with(
+        set: &[&str],
+        forward: impl FnOnce(&Workers) -> Arc<dyn Forward>,
+        store: Option<Arc<store::Store>>,
+    ) -> Self {
         let config = configured(set);
         let workers = Workers::new(&config.node);
         let metrics = Metrics::default();
@@ -84,7 +98,7 @@ impl Node {
             origin: 1,
             started: std::time::Instant::now(),
             node: "here".into(),
-            store: None,
+            store,
         };
         let runtime = Runtime::new().unwrap();
         runtime.block_on(workers.start(&config, parts, Vec::new())).unwrap();

@@ -59,6 +59,7 @@ checks! {
     owners::the_same_claim_again_is_granted,
     owners::a_stale_owner_changes_nothing,
     owners::only_one_of_many_claims_at_an_epoch_wins,
+    owners::claims_that_go_together_are_answered_each_by_itself,
     owners::a_clean_start_gets_an_empty_session,
     others::the_later_retained_message_stands,
     others::retained_messages_are_listed_page_by_page,

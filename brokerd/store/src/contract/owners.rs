@@ -83,3 +83,31 @@ pub(super) async fn a_clean_start_gets_an_empty_session(place: Box<dyn Place>) {
     assert_eq!(seqs(&store, clean.sid).await, [0u64; 0]);
     assert_eq!(store.claim(&claim_of("one", 3)).await.unwrap().sid, clean.sid);
 }
+
+pub(super) async fn claims_that_go_together_are_answered_each_by_itself(place: Box<dyn Place>) {
+    let store = place.open().await;
+    let (kept, cleaned, lost) =
+        (claim(&store, "kept", 1).await, claim(&store, "cleaned", 1).await, claim(&store, "lost", 9).await);
+    let save = |sid, name| Op::SaveSession { sid, epoch: 1, record: Box::new(record(name)) };
+    apply(&store, &[save(kept, "kept"), inline(kept, 1), save(cleaned, "cleaned"), inline(cleaned, 1)]).await;
+    let mut claims: Vec<Claim> = (0..300).map(|n| claim_of(&format!("new-{n}"), 2)).collect();
+    claims.insert(7, claim_of("kept", 2));
+    claims.insert(100, Claim { is_clean: true, ..claim_of("cleaned", 2) });
+    claims.push(claim_of("lost", 2));
+    let mut answers = store.claim_all(&claims).await;
+    assert_eq!(answers.pop(), Some(Err(StoreError::Fenced { stored: 9 })), "the other answers are theirs all the same");
+    let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
+    assert_eq!((answers[7].sid, &answers[7].record, answers[7].queue.len()), (kept, &Some(record("kept")), 1));
+    assert_eq!((&answers[100].record, answers[100].queue.len()), (&None, 0));
+    assert!(answers[100].sid != cleaned && answers.iter().all(|claimed| claimed.sid != lost));
+    let sids: std::collections::BTreeSet<Sid> = answers.iter().map(|claimed| claimed.sid).collect();
+    assert_eq!(sids.len(), 302, "each has a number of its own");
+    for (claim, claimed) in claims.iter().zip(&answers) {
+        let again = store.claim(claim).await;
+        let sid = again.map(|again| again.sid);
+        assert!(claim.is_clean || sid == Ok(claimed.sid), "{}: {sid:?}", claim.client_id);
+    }
+    assert_eq!(apply(&store, &[inline(kept, 2)]).await.fenced, [kept], "the owner of before is one no more");
+    let again: Vec<_> = store.claim_all(&claims[..50]).await.into_iter().map(|one| one.unwrap().sid).collect();
+    assert_eq!(again, answers[..50].iter().map(|one| one.sid).collect::<Vec<_>>(), "an answer that was lost");
+}

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use super::queue::{Item, Queue, Work};
+use foldhash::fast::RandomState;
+use hashbrown::HashSet;
+
+use super::queue::{Answer, Item, Queue, Work};
 use super::{Batch, Commit, Settings};
-use crate::backend::Backend;
+use crate::backend::{Backend, Claim, Claimed};
 use crate::error::{State, StoreError};
 use crate::op::{Op, Outcome};
 
@@ -16,6 +19,28 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Between two questions whether a backend that was away, or full, takes changes again.
 const PROBE: Duration = Duration::from_secs(1);
+/// Claims that go together, at most: so long nobody else is answered.
+const MOST_CLAIMS: usize = 256;
+
+/// Claims that go together: of one client there is one.
+#[derive(Default)]
+struct Claims {
+    wanted: Vec<Claim>,
+    answers: Vec<Answer<Claimed>>,
+    clients: HashSet<Box<str>, RandomState>,
+}
+
+impl Claims {
+    fn takes(&self, claim: &Claim) -> bool {
+        self.wanted.len() < MOST_CLAIMS && !self.clients.contains(&claim.client_id)
+    }
+
+    fn push(&mut self, claim: Claim, answer: Answer<Claimed>) {
+        self.clients.insert(claim.client_id.clone());
+        self.wanted.push(claim);
+        self.answers.push(answer);
+    }
+}
 
 pub(super) struct Committer {
     queue: Arc<Queue>,
@@ -63,21 +88,43 @@ impl Committer {
         }
     }
 
-    /// Neighbouring batches are one commit; what is between is done by itself.
+    /// Neighbouring batches are one commit, and neighbouring claims go together; what is between is done by itself.
     async fn carry_out(&mut self, items: Vec<Item>) {
-        let mut group = Vec::new();
+        let (mut group, mut claims) = (Vec::new(), Claims::default());
         for item in items {
-            let work = match item.work {
-                Work::Batch(batch) => {
-                    group.push(batch);
+            if !matches!(item.work, Work::Batch(_)) {
+                self.commit(std::mem::take(&mut group)).await;
+            }
+            match item.work {
+                Work::Claim(claim, answer) if claims.takes(&claim) => {
+                    claims.push(claim, answer);
                     continue;
                 }
-                work => work,
-            };
-            self.commit(std::mem::take(&mut group)).await;
-            self.answer(work).await;
+                _ => self.claim(std::mem::take(&mut claims)).await,
+            }
+            match item.work {
+                Work::Batch(batch) => group.push(batch),
+                Work::Claim(claim, answer) => claims.push(claim, answer),
+                work => self.answer(work).await,
+            }
         }
+        self.claim(claims).await;
         self.commit(group).await;
+    }
+
+    /// Claims of different sessions, in one go.
+    async fn claim(&mut self, claims: Claims) {
+        if claims.wanted.is_empty() {
+            return;
+        }
+        let results = match &self.dead {
+            Some(dead) => vec![Err(dead.clone()); claims.wanted.len()],
+            None => self.backend.claim_all(&claims.wanted).await,
+        };
+        for (result, answer) in results.into_iter().zip(claims.answers) {
+            self.note(result.as_ref().err());
+            let _ = answer.send(result); // who asked may have gone
+        }
     }
 
     async fn answer(&mut self, work: Work) {
@@ -85,12 +132,9 @@ impl Committer {
         match work {
             Work::Batch(batch) => self.commit(vec![batch]).await,
             Work::Claim(claim, answer) => {
-                let result = match &self.dead {
-                    Some(dead) => Err(dead.clone()),
-                    None => self.backend.claim(&claim).await,
-                };
-                self.note(result.as_ref().err());
-                let _ = answer.send(result);
+                let mut claims = Claims::default();
+                claims.push(claim, answer);
+                self.claim(claims).await;
             }
             Work::Expire(now, limit, answer) => {
                 let result = match &self.dead {

@@ -145,7 +145,23 @@ impl Store {
         }
     }
 
-    /// Whether so much waits that publishers are not to be read: half of what may.
+    /// Tells once that the committer has taken something from the queue since, so that there may be room: to be asked for
+    /// by who was refused, and for each thing that was refused once. Calls at once where nothing waits. Runs on the
+    /// committer: it posts, and returns.
+    pub fn when_taken(&self, tell: impl FnOnce() + Send + 'static) {
+        self.queue.when_taken(Box::new(tell));
+    }
+
+    /// The same, awaited.
+    pub async fn taken(&self) {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        self.when_taken(move || {
+            let _ = tell.send(()); // who asked may have gone
+        });
+        let _ = told.await; // a committer that is gone takes nothing
+    }
+
+    /// Whether so much waits that publishers are not to be read: half of what may. Cheap enough to ask for every message.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.queue.is_half_full()

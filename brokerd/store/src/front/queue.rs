@@ -1,7 +1,7 @@
 //! What waits for the committer. Never holds more than its bounds.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
@@ -15,7 +15,9 @@ use crate::op::Op;
 use crate::record::UnixMillis;
 use crate::stats::Stats;
 
-type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+pub(super) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+/// Who was refused, or is to stop: told once.
+pub(super) type Told = Box<dyn FnOnce() + Send>;
 
 /// One thing to do.
 #[derive(Debug)]
@@ -34,18 +36,21 @@ pub(super) struct Item {
     pub(super) bytes: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Waiting {
     items: VecDeque<Item>,
     ops: usize,
     bytes: usize,
     is_closed: bool,
+    /// Who wants to hear that something was taken: each has one thing that waits for it.
+    for_room: Vec<Told>,
 }
 
 /// The queue.
-#[derive(Debug)]
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
+    /// Whether `waiting` is over half of its bounds, for those who ask often.
+    is_half_full: AtomicBool,
     state: Mutex<State>,
     /// Since when the backend has been at work on what it was given last.
     begun: Mutex<Option<Instant>>,
@@ -54,10 +59,17 @@ pub(super) struct Queue {
     pub(super) counters: Counters,
 }
 
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
 impl Queue {
     pub(super) fn new(settings: Settings) -> Self {
         Self {
             waiting: Mutex::default(),
+            is_half_full: AtomicBool::new(false),
             state: Mutex::default(),
             begun: Mutex::default(),
             settings,
@@ -89,6 +101,7 @@ impl Queue {
         waiting.ops += item.ops;
         waiting.bytes += item.bytes;
         waiting.items.push_back(item);
+        self.look(&waiting);
         drop(waiting);
         self.wake.notify_one();
         Ok(())
@@ -108,13 +121,30 @@ impl Queue {
         waiting.ops -= ops;
         waiting.bytes -= bytes;
         let taken: Vec<Item> = waiting.items.drain(..count).collect();
+        self.look(&waiting);
+        let told = if taken.is_empty() { Vec::new() } else { std::mem::take(&mut waiting.for_room) };
         drop(waiting);
+        told.into_iter().for_each(|tell| tell());
         (!taken.is_empty()).then_some(taken)
     }
 
+    /// Tells when something was taken since: at once, where nothing waits.
+    pub(super) fn when_taken(&self, tell: Told) {
+        let mut waiting = self.waiting.lock();
+        if waiting.items.is_empty() {
+            drop(waiting);
+            return tell();
+        }
+        waiting.for_room.push(tell);
+    }
+
     pub(super) fn is_half_full(&self) -> bool {
-        let waiting = self.waiting.lock();
-        waiting.ops * 2 >= self.settings.max_ops || waiting.bytes * 2 >= self.settings.max_bytes
+        self.is_half_full.load(Relaxed)
+    }
+
+    fn look(&self, waiting: &Waiting) {
+        let is_half_full = waiting.ops * 2 >= self.settings.max_ops || waiting.bytes * 2 >= self.settings.max_bytes;
+        self.is_half_full.store(is_half_full, Relaxed);
     }
 
     pub(super) fn close(&self) {

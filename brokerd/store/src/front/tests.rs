@@ -21,6 +21,8 @@ struct Told {
     answers: Mutex<VecDeque<StoreError>>,
     /// Batches of each commit.
     commits: Mutex<Vec<usize>>,
+    /// How many claims went together.
+    claims: Mutex<Vec<usize>>,
     /// Never answers a claim.
     is_stuck: bool,
 }
@@ -43,6 +45,14 @@ impl Backend for Told {
             std::future::pending::<()>().await;
         }
         self.inner.claim(claim).await
+    }
+    async fn claim_all(&self, claims: &[Claim]) -> Vec<Result<Claimed, StoreError>> {
+        self.claims.lock().push(claims.len());
+        let mut results = Vec::new();
+        for claim in claims {
+            results.push(self.claim(claim).await);
+        }
+        results
     }
     async fn fetch(&self, sid: Sid, after: u64, n: usize, bytes: usize) -> Result<Vec<Stored>, StoreError> {
         self.inner.fetch(sid, after, n, bytes).await
@@ -76,6 +86,7 @@ fn store(settings: Settings, answers: impl IntoIterator<Item = StoreError>) -> (
         inner: crate::memory(),
         answers,
         commits: Mutex::default(),
+        claims: Mutex::default(),
         is_stuck: settings.max_ops == STUCK,
     });
     (Store::remote(told.clone(), settings, &tokio::runtime::Handle::current()), told)
@@ -206,4 +217,38 @@ async fn a_store_that_hangs_is_down_until_it_answers() {
     let asked = tokio::time::timeout(Settings::default().timeout * 2, store.claim(claim)).await;
     assert!(asked.is_err());
     assert_eq!(store.state(), State::Down("it has not answered for 10 s".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn claims_that_wait_go_together_but_not_two_of_one_client_nor_before_what_was_submitted_first() {
+    let (store, told) = store(Settings::default(), []);
+    let claim =
+        |client: &str, epoch| store.claim(Claim { client_id: client.into(), epoch, node: "a".into(), is_clean: false });
+    let batch = async { submit(&store).await.unwrap() };
+    let (first, second, later, batch, other) =
+        tokio::join!(claim("one", 1), claim("two", 1), claim("one", 2), batch, claim("three", 1));
+    assert_eq!(first.unwrap().sid, later.unwrap().sid);
+    assert!(second.is_ok() && other.is_ok() && batch.is_ok());
+    assert_eq!((told.claims.lock().clone(), told.commits.lock().clone()), (vec![2, 1, 1], vec![1]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_refused_hears_when_something_was_taken() {
+    let (store, _) = store(Settings { max_ops: 1, ..Settings::default() }, []);
+    let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
+    let tell = |name: &'static str| {
+        let heard = heard.clone();
+        move || {
+            let _ = heard.send(name);
+        }
+    };
+    store.when_taken(tell("nothing waits"));
+    assert_eq!(hears.try_recv(), Ok("nothing waits"));
+    let taken = submit(&store);
+    assert!(store.submit(batch().0).is_err());
+    store.when_taken(tell("refused"));
+    assert!(hears.try_recv().is_err(), "nothing was taken yet");
+    taken.await.unwrap().unwrap();
+    assert_eq!(hears.try_recv(), Ok("refused"));
+    assert!(store.submit(batch().0).is_ok());
 }

@@ -14,6 +14,8 @@ const PACKET: usize = 4 << 20;
 
 /// The server is stopped; the connection was closed by it.
 const GOING: [u16; 2] = [1053, 1927];
+/// Too many connections; somebody else has the row; it took too long.
+const LATER: [u16; 7] = [1040, 1203, 1205, 1213, 1226, 1969, 3024];
 
 #[derive(Debug)]
 pub(crate) struct MysqlLink(pub(super) Conn);
@@ -69,6 +71,7 @@ fn row(row: mysql_async::Row) -> Row {
 pub(super) fn fault(error: &Error) -> Fault {
     match error {
         Error::Server(said) if GOING.contains(&said.code) => Fault::Lost(said.to_string()),
+        Error::Server(said) if LATER.contains(&said.code) => Fault::Late(said.to_string()),
         Error::Server(said) => Fault::Failed(said.to_string()),
         other => Fault::Lost(other.to_string()),
     }

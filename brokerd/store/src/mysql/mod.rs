@@ -22,8 +22,7 @@ const PORT: u16 = 3306;
 /// Where the server does not answer, does not let us in, or has tables that another version made.
 pub async fn mysql(settings: &ServerSettings) -> Result<Arc<dyn Backend>, StoreError> {
     let opened = Sql::open(Mysql::new(settings), settings).await;
-    let refused = |fault| StoreError::Open(settings.address.clone(), StoreError::from(fault).to_string());
-    Ok(Arc::new(opened.map_err(refused)?))
+    Ok(Arc::new(opened.map_err(|fault| fault.at_start(Mysql::NAME, &settings.address))?))
 }
 
 /// How it is reached.

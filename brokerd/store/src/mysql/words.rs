@@ -25,6 +25,10 @@ pub(super) fn of(statement: &Statement) -> Vec<String> {
             let select = "SELECT sid, epoch FROM brokerd_session WHERE sid IN";
             vec![format!("{select} ({sids}) ORDER BY sid LOCK IN SHARE MODE")]
         }
+        Statement::Clients(clients) => chunks(clients.len(), MOST_KEYS, |rows| {
+            let which = in_list("client", clients, rows);
+            format!("SELECT sid, epoch, node, client FROM brokerd_session WHERE {which} ORDER BY sid FOR UPDATE")
+        }),
         Statement::Touch(mids, millis) => {
             let head =
                 format!("UPDATE brokerd_message SET created_at = {NOW} WHERE created_at < {NOW} - {millis} AND ");

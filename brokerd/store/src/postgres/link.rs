@@ -100,14 +100,25 @@ fn row(row: &tokio_postgres::Row) -> Result<Row, Error> {
     row.columns().iter().enumerate().map(value).collect::<Result<_, _>>().map(Row)
 }
 
+/// Classes of codes, or codes: too many connections, no memory; somebody else has the row; it took too long.
+const LATER: [&str; 4] = ["53", "40", "55P03", "57014"];
+
 pub(super) fn fault(error: &Error) -> Fault {
     let Some(said) = error.as_db_error() else {
-        let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-        return Fault::Lost(format!("{error}{cause}"));
+        let source = std::error::Error::source(error);
+        let cause = source.map(|cause| format!(": {cause}")).unwrap_or_default();
+        let text = format!("{error}{cause}");
+        // Else it is what we were told to say: a password that is missing, for one.
+        let is_of_the_line = error.is_closed() || source.is_some_and(|source| source.is::<std::io::Error>());
+        return if is_of_the_line { Fault::Lost(text) } else { Fault::Failed(text) };
     };
-    let text = format!("{} ({})", said.message(), said.code().code());
-    let is_going = said.code().code().starts_with("57P"); // it is stopped, or starts
-    if is_going { Fault::Lost(text) } else { Fault::Failed(text) }
+    let code = said.code().code();
+    let text = format!("{} ({code})", said.message());
+    match code {
+        _ if LATER.iter().any(|later| code.starts_with(later)) => Fault::Late(text),
+        _ if code.starts_with("57P") => Fault::Lost(text), // it is stopped, or starts
+        _ => Fault::Failed(text),
+    }
 }
 
 enum Asking<'a> {

@@ -27,8 +27,7 @@ pub async fn postgres(settings: &ServerSettings) -> Result<Arc<dyn Backend>, Sto
     let refused = |reason: String| StoreError::Open(settings.address.clone(), reason);
     let server = Postgres::new(settings).map_err(refused)?;
     let opened = Sql::open(server, settings).await;
-    let store = opened.map_err(|fault| refused(StoreError::from(fault).to_string()))?;
-    Ok(Arc::new(store))
+    Ok(Arc::new(opened.map_err(|fault| fault.at_start(Postgres::NAME, &settings.address))?))
 }
 
 /// How it is reached.

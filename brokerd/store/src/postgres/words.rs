@@ -59,6 +59,11 @@ pub(super) fn of(statement: &Statement) -> Vec<Words> {
             let text = "SELECT sid, epoch FROM brokerd_session WHERE sid = ANY($1::bigint[]) ORDER BY sid FOR SHARE";
             vec![Words { text: text.to_owned(), parameters: vec![sids] }]
         }
+        Statement::Clients(clients) => {
+            let text = "SELECT sid, epoch, node, client FROM brokerd_session WHERE client = ANY($1::bytea[]) \
+                        ORDER BY sid FOR UPDATE";
+            vec![Words { text: text.to_owned(), parameters: vec![many(clients)] }]
+        }
         Statement::Touch(mids, millis) => {
             let text = format!(
                 "UPDATE brokerd_message SET created_at = {NOW} WHERE mid = ANY($1::bytea[]) AND created_at < {NOW} - $2"

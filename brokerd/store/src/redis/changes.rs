@@ -9,7 +9,7 @@ use super::calls::{self, Call};
 use super::link::{Open, Refusal};
 use super::scripts::Script;
 use super::{Server, rows};
-use crate::backend::{Claim, Claimed, Expired};
+use crate::backend::Expired;
 use crate::error::StoreError;
 use crate::op::{Op, Outcome};
 use crate::record::UnixMillis;
@@ -21,7 +21,7 @@ const EXPIRE: usize = 500;
 
 impl Server {
     /// A call of a script that writes.
-    fn numbered(&self, open: &Open, script: Script) -> Cmd {
+    pub(super) fn numbered(&self, open: &Open, script: Script) -> Cmd {
         let number = self.calls.fetch_add(1, Relaxed) + 1;
         let mut command = open.call(script, &self.prefix);
         command.arg(&self.writer).arg(number);
@@ -103,27 +103,6 @@ impl Server {
         };
         self.is_full.store(!has_room, Relaxed);
         Ok(())
-    }
-
-    pub(super) async fn claim_session(&self, claim: &Claim) -> Result<Claimed, StoreError> {
-        let open = self.changes.open().await?;
-        let mut command = self.numbered(&open, Script::Claim);
-        command.arg(&*claim.client_id).arg(rows::epoch(claim.epoch)).arg(&*claim.node).arg(u8::from(claim.is_clean));
-        let (is_granted, answer): (u8, Vec<u8>) = self.changes.one(&open, command).await?;
-        if is_granted == 0 {
-            let stored = std::str::from_utf8(&answer).ok().and_then(|text| text.parse().ok());
-            return Err(StoreError::Fenced { stored: stored.unwrap_or(u64::MAX) });
-        }
-        if claim.is_clean {
-            self.is_untidy.store(true, Relaxed);
-        }
-        let sid = rows::read_sid(&answer).ok_or_else(|| self.confused("a claim"))?;
-        // Nobody else changes the session from here on.
-        let head = self.heads(&[sid], true).await?.pop();
-        Ok(match head {
-            Some(head) => Claimed { sid, record: head.record, queue: head.queue, received: head.received },
-            None => Claimed { sid, record: None, queue: Vec::new(), received: Vec::new() },
-        })
     }
 
     pub(super) async fn expire_some(&self, now: UnixMillis, limit: usize) -> Result<Expired, StoreError> {

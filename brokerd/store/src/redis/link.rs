@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, RedisResult,
-    TlsCertificates, Value,
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError,
+    RedisResult, TlsCertificates, Value,
 };
 use tokio::sync::Mutex;
 
@@ -104,6 +104,16 @@ impl Link {
         Ok(fresh)
     }
 
+    /// The first connection: what the server will not hear is not said again.
+    pub(super) async fn first(&self) -> Result<Open, StoreError> {
+        let fresh = self.connect().await.map_err(|error| match is_refusal(&error) {
+            true => StoreError::Open(self.address.clone(), error.to_string()),
+            false => self.unavailable(&error),
+        })?;
+        *self.open.lock().await = Some(fresh.clone());
+        Ok(fresh)
+    }
+
     async fn connect(&self) -> RedisResult<Open> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.timeout))
@@ -178,4 +188,12 @@ impl Link {
     fn unavailable(&self, error: &RedisError) -> StoreError {
         StoreError::Unavailable(format!("redis at {}: {error}", self.address))
     }
+}
+
+/// Whether the server does not let us in, or has no such database.
+fn is_refusal(error: &RedisError) -> bool {
+    let is_told = matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"));
+    is_told
+        || matches!(error.kind(), ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig)
+        || error.to_string().contains("refused to switch database")
 }

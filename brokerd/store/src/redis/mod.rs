@@ -6,6 +6,7 @@
 
 mod calls;
 mod changes;
+mod claims;
 mod link;
 mod promises;
 mod read;
@@ -145,7 +146,15 @@ impl Backend for Server {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
-        self.again(|| self.claim_session(claim)).await
+        let claims = std::slice::from_ref(claim);
+        self.claim_all(claims).await.pop().unwrap_or_else(|| Err(self.confused("a claim")))
+    }
+
+    async fn claim_all(&self, claims: &[Claim]) -> Vec<Result<Claimed, StoreError>> {
+        match self.again(|| self.claim_sessions(claims)).await {
+            Ok(claimed) => claimed,
+            Err(error) => vec![Err(error); claims.len()],
+        }
     }
 
     async fn fetch(&self, sid: Sid, after: u64, max_n: usize, max_bytes: usize) -> Result<Vec<Stored>, StoreError> {

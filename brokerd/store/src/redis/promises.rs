@@ -11,7 +11,7 @@ const OLDEST: u64 = 7;
 /// # Errors
 /// Where it is of no use.
 pub(super) async fn check(server: &Server) -> Result<(), StoreError> {
-    let open = server.changes.open().await?;
+    let open = server.changes.first().await?;
     let info: String = server.changes.one(&open, redis::cmd("INFO")).await?;
     if let Some(why) = useless(&info) {
         return Err(StoreError::Open(server.address.clone(), why.into()));

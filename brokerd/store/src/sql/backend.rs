@@ -29,6 +29,19 @@ impl<S: Server> Backend for Sql<S> {
         Ok(twice(|| self.claim_session(claim)).await?)
     }
 
+    async fn claim_all(&self, claims: &[Claim]) -> Vec<Result<Claimed, StoreError>> {
+        let together = if claims.len() > 1 { self.claim_many(claims).await.ok() } else { None };
+        let mut results = Vec::with_capacity(claims.len());
+        let together = together.into_iter().flatten().chain(std::iter::repeat_with(|| None));
+        for (claim, result) in claims.iter().zip(together) {
+            results.push(match result {
+                Some(result) => result.map_err(StoreError::from),
+                None => self.claim(claim).await,
+            });
+        }
+        results
+    }
+
     async fn fetch(&self, sid: Sid, after: u64, max_n: usize, max_bytes: usize) -> Result<Vec<Stored>, StoreError> {
         Ok(twice(|| self.fetch_page(sid, after, max_n, max_bytes)).await?)
     }

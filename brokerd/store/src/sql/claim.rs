@@ -13,9 +13,9 @@ use crate::format;
 use crate::record::Sid;
 
 const FIND: &str = "SELECT sid, epoch, node FROM brokerd_session WHERE client = ? FOR UPDATE";
-const TAKE: &str = "UPDATE brokerd_session SET epoch = ?, node = ? WHERE sid = ?";
+pub(super) const TAKE: &str = "UPDATE brokerd_session SET epoch = ?, node = ? WHERE sid = ?";
 /// The new owner has a minute to say that the session has a connection: so long nobody ends it.
-const SPARE: &str =
+pub(super) const SPARE: &str =
     "UPDATE brokerd_record SET ends_at = GREATEST(ends_at, {now} + 60000) WHERE sid = ? AND ends_at IS NOT NULL";
 const RECORD: &str = "SELECT sid, body FROM brokerd_record WHERE sid = ?";
 
@@ -70,7 +70,7 @@ impl<S: Server> Sql<S> {
         Ok(made.map(|row| signed(row.int(0))))
     }
 
-    async fn claimed(&self, lane: &mut Lane<'_, S>, sid: i64) -> Result<Claimed, Fault> {
+    pub(super) async fn claimed(&self, lane: &mut Lane<'_, S>, sid: i64) -> Result<Claimed, Fault> {
         let record = lane.one(Statement::Text(RECORD, vec![Value::Int(sid)])).await?;
         let mut unfinished = self.unfinished(lane, sid, sid).await?;
         let sid = Sid(sid.unsigned_abs());
@@ -88,7 +88,7 @@ impl<S: Server> Sql<S> {
     }
 }
 
-fn is_of(row: &Row, claim: &Claim) -> bool {
+pub(super) fn is_of(row: &Row, claim: &Claim) -> bool {
     row.int(1) == claim.epoch && row.text(2).is_some_and(|node| node == claim.node)
 }
 

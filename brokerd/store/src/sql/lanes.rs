@@ -47,7 +47,7 @@ impl<S: Server> Lanes<S> {
 
     pub(super) async fn reader(&self) -> Result<Lane<'_, S>, Fault> {
         let waited = tokio::time::timeout(self.timeout, self.readers.acquire()).await;
-        let Ok(Ok(permit)) = waited else { return Err(Fault::Failed("all connections for reads are busy".into())) };
+        let Ok(Ok(permit)) = waited else { return Err(Fault::Late("all connections for reads are busy".into())) };
         let link = self.idle.lock().pop().filter(|link| !link.is_gone());
         Ok(Lane { lanes: self, link, place: Place::Reader(permit), is_broken: false })
     }
@@ -69,7 +69,7 @@ impl<S: Server> Lane<'_, S> {
             let replies = link.run(statements).await?;
             Ok((link, replies))
         };
-        let late = |_| Fault::Failed(format!("no answer in {} ms", self.lanes.timeout.as_millis()));
+        let late = |_| Fault::Late(format!("no answer in {} ms", self.lanes.timeout.as_millis()));
         let (link, replies) = tokio::time::timeout(self.lanes.timeout, answered).await.map_err(late)??;
         (self.link, self.is_broken) = (Some(link), false);
         Ok(replies)

@@ -4,6 +4,7 @@
 mod apply;
 mod backend;
 mod claim;
+mod claims;
 mod expire;
 mod lanes;
 mod maintain;

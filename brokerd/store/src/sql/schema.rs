@@ -14,7 +14,7 @@ impl<S: Server> Sql<S> {
         let lock = lane.one(Statement::Text(S::LOCK, Vec::new())).await?;
         let is_refused = lock.rows.first().is_some_and(|row| row.maybe_int(0) == Some(0));
         if is_refused {
-            return Err(Fault::Failed("another node has been making its tables for too long".into()));
+            return Err(Fault::Late("another node has been making its tables for too long".into()));
         }
         let statement = |text| Statement::Text(text, Vec::new());
         lane.one(statement("CREATE TABLE IF NOT EXISTS brokerd_version (version int NOT NULL PRIMARY KEY)")).await?;

@@ -10,7 +10,9 @@ use crate::error::StoreError;
 pub(crate) enum Fault {
     /// The connection is gone, or could not be made.
     Lost(String),
-    /// The server said no, or nothing in time.
+    /// The server said nothing in time, or that it cannot now.
+    Late(String),
+    /// The server said no.
     Failed(String),
     /// The session is at this epoch.
     Fenced(u64),
@@ -19,8 +21,21 @@ pub(crate) enum Fault {
 impl From<Fault> for StoreError {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Lost(reason) | Fault::Failed(reason) => Self::Unavailable(reason),
+            Fault::Lost(reason) | Fault::Late(reason) | Fault::Failed(reason) => Self::Unavailable(reason),
             Fault::Fenced(stored) => Self::Fenced { stored },
+        }
+    }
+}
+
+impl Fault {
+    /// What it is to who opens the store: what may be otherwise later is waited for.
+    pub(crate) fn at_start(self, server: &str, address: &str) -> StoreError {
+        match self {
+            Self::Lost(reason) | Self::Late(reason) => {
+                StoreError::Unavailable(format!("{server} at {address}: {reason}"))
+            }
+            Self::Failed(reason) => StoreError::Open(address.to_owned(), reason),
+            Self::Fenced(stored) => StoreError::Fenced { stored },
         }
     }
 }

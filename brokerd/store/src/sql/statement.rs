@@ -80,6 +80,9 @@ pub(crate) enum Statement {
     Text(&'static str, Vec<Value>),
     /// Number and epoch of sessions, which nobody may claim before the transaction ends.
     Owners(Vec<i64>),
+    /// Number, epoch, node and key of the sessions of these clients, which nobody else may write for or claim before the
+    /// transaction ends.
+    Clients(Column),
     /// The age of messages begins anew, where it is above so many milliseconds.
     Touch(Column, i64),
     Insert(&'static Table, Known, Vec<Column>),
