@@ -37,6 +37,8 @@ pub struct NodeOptions {
     pub mqtt_bind: SocketAddr,
     /// More `--set`.
     pub sets: Vec<(String, String)>,
+    /// What is mounted before it starts, for nobody else to see: see [`NodeOptions::mounting`].
+    pub mounts: Option<String>,
 }
 
 impl NodeOptions {
@@ -44,7 +46,15 @@ impl NodeOptions {
     #[must_use]
     pub fn alone(name: &str) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self { name: name.into(), seeds: vec![], secret: None, cluster_bind: any, mqtt_bind: any, sets: vec![] }
+        Self {
+            name: name.into(),
+            seeds: vec![],
+            secret: None,
+            cluster_bind: any,
+            mqtt_bind: any,
+            sets: vec![],
+            mounts: None,
+        }
     }
 
     /// A node that can be joined, and joins these seeds.
@@ -60,8 +70,24 @@ impl NodeOptions {
         self
     }
 
+    /// In a mount namespace of its own, in which this shell script is run first; its `$DATA` is the node's data
+    /// directory. Nothing it mounts outlives the process. Where [`mounts_are_allowed`] is false it cannot start.
+    #[must_use]
+    pub fn mounting(mut self, script: &str) -> Self {
+        self.mounts = Some(script.into());
+        self
+    }
+
+    fn program(&self, directory: &Path) -> Command {
+        let Some(script) = &self.mounts else { return Command::new(binaries::brokerd()) };
+        let mut command = unshare();
+        command.args(["sh", "-ec", &format!("mkdir -p \"$DATA\"; {script}; exec \"$@\""), "sh"]);
+        command.arg(binaries::brokerd()).env("DATA", directory.join("data"));
+        command
+    }
+
     fn command(&self, directory: &Path) -> Command {
-        let mut command = Command::new(binaries::brokerd());
+        let mut command = self.program(directory);
         command.args(["--node-name", &self.name]);
         for seed in &self.seeds {
             command.args(["--seed", &seed.to_string()]);
@@ -83,6 +109,23 @@ impl NodeOptions {
         }
         command
     }
+}
+
+fn unshare() -> Command {
+    let mut command = Command::new("unshare");
+    command.arg(if rustix::process::geteuid().is_root() { "--mount" } else { "--map-root-user" }).arg("--mount");
+    command
+}
+
+/// Whether a process may have mounts of its own here. Where not, tests that need it say that they are skipped.
+#[must_use]
+pub fn mounts_are_allowed() -> bool {
+    let tried = unshare().args(["mount", "-t", "tmpfs", "tmpfs", "/mnt"]).stderr(Stdio::null()).status();
+    let is_allowed = tried.is_ok_and(|status| status.success());
+    if !is_allowed {
+        println!("SKIPPED: no mounts of one's own here");
+    }
+    is_allowed
 }
 
 /// A running node.
@@ -183,6 +226,18 @@ impl Node {
         self.directory.path().join("data")
     }
 
+    /// The same with what is mounted there, for as long as it runs.
+    #[must_use]
+    pub fn mounted_data_dir(&self) -> PathBuf {
+        let path = self.data_dir();
+        Path::new("/proc").join(self.pid().to_string()).join("root").join(path.strip_prefix("/").unwrap_or(&path))
+    }
+
+    /// From its next start on it has these mounts: see [`NodeOptions::mounting`]. None where the script is empty.
+    pub fn mount(&mut self, script: &str) {
+        self.options.mounts = Some(script.to_owned()).filter(|script| !script.is_empty());
+    }
+
     /// `brokerctl` pointed at this node.
     #[must_use]
     pub fn ctl(&self) -> Ctl {
@@ -263,13 +318,18 @@ impl Node {
 
     /// Starts it again with the same name, data and ports, killing it first if it runs.
     pub async fn restart(&mut self) {
+        self.start_again();
+        self.wait_until_ready().await;
+    }
+
+    /// The same, without waiting until it is ready.
+    pub fn start_again(&mut self) {
         self.options.mqtt_bind = self.mqtt();
         if let Some(cluster) = self.reported.cluster {
             self.options.cluster_bind = cluster;
         }
         self.kill9();
         self.spawn();
-        self.wait_until_ready().await;
     }
 
     /// How it ended, or `None` while it runs.

@@ -3,12 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use tests::binaries;
-use tests::node::{Node, NodeOptions};
+use tests::node::{Node, NodeOptions, mounts_are_allowed};
 use tests::packet::{Connect, PublishOut, Version, property_four};
 use tests::raw::Raw;
 use tests::read::Packet;
@@ -140,4 +141,81 @@ async fn what_expires_in_a_queue_is_gone_from_the_disk_before_its_client_comes()
     assert_eq!(away.receive().await.text(), "before");
     away.expect_silence().await;
     assert_eq!(metric(&node, "delivery.dropped.expired").await, 0, "after the restart it was not there to expire");
+}
+
+/// Until the file system has so little left that the next writes fail.
+fn use_up(directory: &Path, left: u64) {
+    let mut filler = File::create(directory.join("filler")).expect("a file");
+    let block = [0; 4096];
+    while free(directory) > left {
+        filler.write_all(&block).expect("there is room for this");
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_fails_stops_the_store_and_nothing_is_acknowledged_that_is_not_kept() {
+    if !mounts_are_allowed() {
+        return;
+    }
+    let options = durable().set("persistence.disk.reserve", "0").set("node.workers", "1");
+    let mut node = Node::start(options.mounting("mount -t tmpfs -o size=96m tmpfs \"$DATA\"")).await;
+    let mut publisher = Raw::connect(node.mqtt(), &Connect::v5("publisher")).await;
+    leave_a_session(&node, &mut publisher).await;
+    let mut bystander = Raw::connect(node.mqtt(), &Connect::v5("bystander")).await;
+    let mut old = Raw::connect(node.mqtt(), &Connect::v311("old")).await;
+    use_up(&node.mounted_data_dir(), 256 << 10);
+
+    let payload = [b'x'; 20_000];
+    let mut acknowledged = 0;
+    let end = loop {
+        publisher.send(&PublishOut::new("t", &payload, 1, 1).encode(Version::V5)).await;
+        match publisher.next_or_end().await {
+            Some(Packet::Puback(1, 0)) if acknowledged < 1000 => acknowledged += 1,
+            other => break other,
+        }
+    };
+    // What was under way when the write failed: its connection ends.
+    assert!(matches!(end, Some(Packet::Disconnect(0x83))), "{end:?} after {acknowledged}");
+    assert!(node.log().contains("the store is down"), "the log says so");
+    assert_eq!(publish_for_answer(&mut bystander, 1, 1).await, Some(Packet::Puback(1, 0x83)));
+    assert_eq!(publish_for_answer(&mut bystander, 2, 2).await, Some(Packet::Pubrec(2, 0x83)));
+    old.send(&PublishOut::new("t", b"while down", 1, 1).encode(Version::V311)).await;
+    assert_eq!(old.next_or_end().await, None, "3.1.1 has no word for it but the end of the connection");
+    let (_, connack) = Raw::try_connect(node.mqtt(), &Connect::v5("new").persistent()).await;
+    assert_eq!(connack.code, 0x88);
+    let (_, connack) = Raw::try_connect(node.mqtt(), &Connect::v311("new").persistent()).await;
+    assert_eq!(connack.code, 3);
+    let mut passing = Raw::connect(node.mqtt(), &Connect::v5("passing")).await;
+    passing.publish("nobody/has/this", b"at QoS 0", 0).await;
+
+    // What is on the file system when the process is killed is all that there is.
+    node.stop();
+    let saved = tempfile::tempdir().expect("a directory");
+    let copy = |from: &Path, to: &Path| Command::new("cp").arg("-rT").args([from, to]).status().expect("cp runs");
+    assert!(copy(&node.mounted_data_dir(), saved.path()).success());
+    node.kill9();
+    node.mount("");
+    assert!(copy(saved.path(), &node.data_dir()).success());
+    node.restart().await;
+    let mut away = Raw::connect(node.mqtt(), &Connect::v5("away").persistent()).await;
+    assert_eq!(away.receive().await.text(), "before");
+    for number in 0..acknowledged {
+        assert_eq!(away.receive().await.payload.len(), payload.len(), "{number} of {acknowledged}");
+    }
+}
+
+#[tokio::test]
+async fn a_directory_that_is_read_only_ends_the_start_and_is_named() {
+    if !mounts_are_allowed() {
+        return;
+    }
+    let mut node = Node::start(durable()).await;
+    node.terminate().await;
+    let script = "mount --bind \"$DATA/store\" \"$DATA/store\"; mount -o remount,ro,bind \"$DATA/store\"";
+    node.mount(script);
+    node.start_again();
+    let status = node.wait_for_exit().await;
+    let (log, store) = (node.log(), node.data_dir().join("store").display().to_string());
+    assert!(!status.success(), "it started");
+    assert!(log.contains("persistence.backend") && log.contains(&format!("`{store}` cannot be written")), "{log}");
 }

@@ -144,7 +144,8 @@ async fn submit(store: &Store, ops: Vec<Op>, done: &Arc<AtomicU64>) {
 async fn write(store: &Store, messages: u64, sessions: u64, size: u64) {
     let begin = Instant::now();
     let mut sids = Vec::new();
-    for chunk in (0..sessions).collect::<Vec<_>>().chunks(200) {
+    let together = std::env::var("CLAIMS").map_or(200, |text| text.parse().unwrap());
+    for chunk in (0..sessions).collect::<Vec<_>>().chunks(together) {
         let claims = chunk.iter().map(|n| {
             store.claim(Claim {
                 client_id: format!("device-{n:08}").into(),
@@ -157,7 +158,7 @@ async fn write(store: &Store, messages: u64, sessions: u64, size: u64) {
             sids.push(claimed.unwrap().sid);
         }
     }
-    println!("claim {:.0}/s", sessions as f64 / begin.elapsed().as_secs_f64());
+    println!("claim {:.0}/s, {together} at a time", sessions as f64 / begin.elapsed().as_secs_f64());
     let done = Arc::new(AtomicU64::new(0));
     for (n, sid) in sids.iter().enumerate() {
         submit(store, vec![Op::SaveSession { sid: *sid, epoch: 1, record: Box::new(record(n)) }], &done).await;

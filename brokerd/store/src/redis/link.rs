@@ -190,10 +190,10 @@ impl Link {
     }
 }
 
-/// Whether the server does not let us in, or has no such database.
+/// Whether the server does not let us in, or has no such database. Of several commands the text has their errors.
 fn is_refusal(error: &RedisError) -> bool {
-    let is_told = matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"));
-    is_told
-        || matches!(error.kind(), ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig)
-        || error.to_string().contains("refused to switch database")
+    const SAID: [&str; 4] = ["NOAUTH", "NOPERM", "WRONGPASS", "refused to switch database"];
+    let text = error.to_string();
+    matches!(error.kind(), ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig)
+        || SAID.iter().any(|said| text.contains(said))
 }
