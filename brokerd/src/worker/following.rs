@@ -82,12 +82,16 @@ async fn take(
     let mut is_clean = negotiated.clean_start;
     let mut fenced = StoreError::Full;
     for _ in 0..ATTEMPTS {
-        let taking = {
-            let step = shard.borrow_mut().begin_taking(negotiated, grant.epoch, is_clean);
+        let (step, submitted) = {
+            let mut shard = shard.borrow_mut();
+            let step = shard.begin_taking(negotiated, grant.epoch, is_clean);
             let Step::Claim(step) = step else { return Ok(None) };
-            store.claim(step)
+            (step, shard.journal.when_submitted())
         };
-        match taking.await {
+        if let Some(submitted) = submitted {
+            let _ = submitted.await; // what the store had no room for goes before; the worker is there as long as this is
+        }
+        match store.claim(step).await {
             Ok(claimed) => {
                 let has_ended = claimed.record.as_ref().is_some_and(has_ended);
                 if !has_ended {
