@@ -155,8 +155,8 @@ mod tests {
         let boxes = Arc::new(Boxes::new(2, 0));
         let receiver = claim(&store, "receiver").await;
         // Its answer holds the store up until it is let go.
-        let (let_go, held) = std::sync::mpsc::channel::<()>();
-        let (begun, begins) = std::sync::mpsc::channel();
+        let (let_go, held) = std::sync::mpsc::sync_channel::<()>(1);
+        let (begun, begins) = std::sync::mpsc::sync_channel(1);
         let done = Box::new(move |_| {
             begun.send(()).unwrap();
             let _ = held.recv();

@@ -235,11 +235,11 @@ async fn claims_that_wait_go_together_but_not_two_of_one_client_nor_before_what_
 #[tokio::test(start_paused = true)]
 async fn who_was_refused_hears_when_something_was_taken() {
     let (store, _) = store(Settings { max_ops: 1, ..Settings::default() }, []);
-    let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
+    let (heard, mut hears) = tokio::sync::mpsc::channel(4);
     let tell = |name: &'static str| {
         let heard = heard.clone();
         move || {
-            let _ = heard.send(name);
+            heard.try_send(name).unwrap();
         }
     };
     store.when_taken(tell("nothing waits"));
