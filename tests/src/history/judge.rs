@@ -14,7 +14,7 @@ pub enum Promise {
     OnceAtQos2,
     /// What a publisher sends to a topic comes in its order.
     Order,
-    /// Nothing comes that is not subscribed to, nor after UNSUBACK but for what was in flight.
+    /// Nothing comes that is not subscribed to, nor what was published after UNSUBACK.
     NothingAfterUnsuback,
     /// A kept session is there when its client comes back.
     SessionPresent,
@@ -57,9 +57,13 @@ impl Promises {
         for receiver in &history.receivers {
             broken.extend(self.twice(history, receiver).map(|what| fault(Promise::OnceAtQos2, what)));
             broken.extend(self.out_of_order(history, receiver).into_iter().map(|what| fault(Promise::Order, what)));
-            let unasked = receiver.deliveries.iter().filter(|delivery| !receiver.may_get(delivery));
+            let sent =
+                |delivery: &Delivery| history.publications.get(&delivery.message).map(|published| published.sent);
+            let may_get = |delivery: &&Delivery| sent(delivery).is_some_and(|sent| receiver.may_get(delivery, sent));
+            let unasked = receiver.deliveries.iter().filter(|delivery| !may_get(delivery));
             broken.extend(unasked.map(|delivery| {
-                let what = format!("{}: {delivery:?} came without a subscription", receiver.name);
+                let what =
+                    format!("{}: {delivery:?} sent at {:?} was not subscribed to", receiver.name, sent(delivery));
                 fault(Promise::NothingAfterUnsuback, what)
             }));
         }
@@ -112,7 +116,8 @@ impl Promises {
             let before = came.entry((publisher, &delivery.topic)).or_default();
             let overtaken_by = before.range(number..).find(|later| {
                 let later = Message { publisher, number: **later };
-                !(self.has_many_nodes && history.may_be_overtaken(delivery.message, later))
+                let is_late = self.has_many_nodes && history.may_be_overtaken(delivery.message, later);
+                !is_late && !receiver.had_no_place_for(history, delivery.message)
             });
             if let Some(later) = overtaken_by {
                 let published = history.publications.get(&delivery.message);
@@ -171,11 +176,16 @@ impl Receiver {
         })
     }
 
-    /// What was in flight at UNSUBSCRIBE comes again with DUP, on another connection.
-    fn may_get(&self, delivery: &Delivery) -> bool {
+    /// It was sent again, and who subscribed between may have only that.
+    fn had_no_place_for(&self, history: &History, message: Message) -> bool {
+        let published = history.publications.get(&message);
+        published.is_some_and(|published| published.is_resent && !self.is_to_get(published))
+    }
+
+    /// What was queued by UNSUBACK may still come [MQTT-3.10.4-2]; what was published after it may not.
+    fn may_get(&self, delivery: &Delivery, sent: Moment) -> bool {
         let covers = |subscription: &Subscription| {
-            let has_ended = subscription.ended.is_some_and(|ended| ended < delivery.at);
-            subscription.asked <= delivery.at && (!has_ended || delivery.dup)
+            subscription.asked <= delivery.at && subscription.ended.is_none_or(|ended| sent <= ended)
         };
         let mut matching = self.subscriptions.iter().filter(|one| matches(&one.filter, &delivery.topic));
         matching.any(covers)

@@ -47,6 +47,8 @@ pub struct Publication {
     pub qos: u8,
     /// Before its first byte was written.
     pub sent: Moment,
+    /// The PUBLISH was repeated on another connection.
+    pub is_resent: bool,
     /// PUBACK or PUBREC of success came.
     pub acknowledged: Option<Moment>,
 }

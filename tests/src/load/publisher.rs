@@ -119,6 +119,11 @@ impl Publisher {
 
     /// What was under way on the last connection, in its order [MQTT-4.4.0-1].
     fn again(&self) -> Vec<u8> {
+        self.world.with_history(|history| {
+            for open in self.open.iter().filter(|open| !open.is_received) {
+                history.publications.get_mut(&open.message).expect("what was sent").is_resent = true;
+            }
+        });
         let again = |open: &Open| match open.is_received {
             true => acknowledge(0x62, open.id),
             false => self.encode(open, self.is_persistent),
@@ -137,8 +142,9 @@ impl Publisher {
                 number => format!("load/{}/{}", self.name, number % TOPICS),
             };
             let payload = [&message.encode()[..], &chance.bytes(message.number as usize % 200)].concat();
+            let (topic_name, sent) = (topic.clone(), self.world.moment());
             let published =
-                Publication { topic: topic.clone(), qos: self.qos, sent: self.world.moment(), acknowledged: None };
+                Publication { topic: topic_name, qos: self.qos, sent, is_resent: false, acknowledged: None };
             self.world.with_history(|history| history.publications.insert(message, published));
             let open = Open { id: self.next_id, message, topic, payload, is_received: false };
             wire.extend(self.encode(&open, false));

@@ -92,6 +92,14 @@ impl Committer {
                 self.note(result.as_ref().err());
                 let _ = answer.send(result);
             }
+            Work::Fence(node, answer) => {
+                let result = match &self.dead {
+                    Some(dead) => Err(dead.clone()),
+                    None => self.backend.fence(&node).await,
+                };
+                self.note(result.as_ref().err());
+                let _ = answer.send(result);
+            }
             Work::Expire(now, limit, answer) => {
                 let result = match &self.dead {
                     Some(dead) => Err(dead.clone()),
