@@ -101,12 +101,25 @@ impl Shard {
                 tracing::warn!(client = &*relayed.client_id, "an entry that another node brought cannot be read");
                 continue;
             };
-            if !self.is_second_copy(slot, delivery.message.id) {
+            // The client may have unsubscribed here since it was matched there.
+            let is_wanted = self.is_subscribed(slot, delivery.message.topic());
+            if is_wanted && !self.is_second_copy(slot, delivery.message.id) {
                 self.step(slot, |session, limits, now, out| session.deliver(delivery, limits, now, out));
             }
         }
         self.receipt(Some(done));
         None
+    }
+}
+
+impl Shard {
+    fn is_subscribed(&self, slot: u32, topic: &str) -> bool {
+        let matches = |filter: &str| {
+            let inner = mqtt::topic::parse_share(filter).map_or(filter, |(_, inner)| inner);
+            mqtt::topic::matches(inner.strip_prefix("$exclusive/").unwrap_or(inner), topic)
+        };
+        let entry = self.sessions.get(slot as usize);
+        entry.is_some_and(|entry| entry.session.subscriptions().any(|granted| matches(&granted.filter)))
     }
 }
 

@@ -33,21 +33,29 @@ pub struct Broken {
 #[derive(Clone, Copy, Debug)]
 pub struct Promises {
     has_many_nodes: bool,
+    is_once_due: bool,
 }
 
 impl Promises {
     /// Of one node whose store outlives its process: no exclusions.
     #[must_use]
     pub const fn of_one_node() -> Self {
-        Self { has_many_nodes: false }
+        Self { has_many_nodes: false, is_once_due: true }
     }
 
     /// Of several nodes with one store. A message that was under way when a node was killed, which is from the first PUBLISH
-    /// until its acknowledgement, may come a second time at QoS 2; one that was under way between a kill and its mending
+    /// until its acknowledgement, may come a second time at QoS 2, and so may one that its publisher sent again because it
+    /// got no answer between a kill and its mending; one that was under way between a kill and its mending
     /// may come after what its publisher sent before the acknowledgement.
     #[must_use]
     pub const fn of_many_nodes() -> Self {
-        Self { has_many_nodes: true }
+        Self { has_many_nodes: true, is_once_due: true }
+    }
+
+    /// The same, but second copies at QoS 2 are counted and printed, not refused.
+    #[must_use]
+    pub const fn counting_second_copies(self) -> Self {
+        Self { is_once_due: false, ..self }
     }
 
     /// All that is broken.
@@ -76,7 +84,12 @@ impl Promises {
     /// Panics where something is broken, and says what.
     pub fn hold(self, history: &History) {
         println!("{}", history.summary());
-        let broken = self.judge(history);
+        let mut broken = self.judge(history);
+        if !self.is_once_due {
+            let all = broken.len();
+            broken.retain(|one| one.promise != Promise::OnceAtQos2);
+            println!("{} second copies at QoS 2", all - broken.len());
+        }
         let kinds: BTreeMap<Promise, usize> = broken.iter().fold(BTreeMap::new(), |mut kinds, one| {
             *kinds.entry(one.promise).or_default() += 1;
             kinds
@@ -153,7 +166,11 @@ impl History {
     /// Whether it was on its way when a node was killed.
     fn was_struck(&self, published: &Publication) -> bool {
         let end = published.acknowledged.unwrap_or(Moment::MAX);
-        self.faults.iter().any(|fault| published.sent <= fault.struck.1 && fault.struck.0 <= end)
+        let is_during = |until: Option<Moment>| until.is_none_or(|until| published.sent <= until);
+        self.faults.iter().any(|fault| {
+            let was_under_way = published.sent <= fault.struck.1 || (published.is_resent && is_during(fault.mended));
+            was_under_way && fault.struck.0 <= end
+        })
     }
 
     /// Both were under way at a time, while a node was gone.

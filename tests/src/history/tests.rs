@@ -86,6 +86,11 @@ fn a_second_copy_at_qos_2_is_refused_unless_it_was_under_way_when_one_of_several
     assert_eq!(of_both(&history).1, [Promise::OnceAtQos2]);
     killed(&mut history, 12, 200);
     assert_eq!(of_both(&history), (vec![Promise::OnceAtQos2], vec![]));
+    history.faults = vec![];
+    killed(&mut history, 5, 200); // before it was sent
+    assert_eq!(of_both(&history).1, [Promise::OnceAtQos2]);
+    history.publications.get_mut(&message(1)).unwrap().is_resent = true;
+    assert_eq!(of_both(&history), (vec![Promise::OnceAtQos2], vec![]));
 }
 
 #[test]

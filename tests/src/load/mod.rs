@@ -21,7 +21,7 @@ use crate::seed::Seeded;
 use crate::wait::{SOON, within};
 
 /// From the last fault until everybody has everything, on a machine with other things to do.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Rounds of a test: `BROKERD_TEST_ROUNDS`, which the soak sets, or the test's own number.
 #[must_use]
@@ -92,6 +92,6 @@ async fn open(address: std::net::SocketAddr, connect: &Connect) -> Opened {
             Opened::Accepted(Box::new(client), connack.session_present)
         }
         Some(Packet::Connack(connack)) => Opened::Refused(connack.code),
-        other => panic!("{}: {other:?}", connect.client_id),
+        other => panic!("{}: the first packet is {other:?} [MQTT-3.2.0-1]", connect.client_id),
     }
 }

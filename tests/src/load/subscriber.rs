@@ -78,7 +78,7 @@ impl Subscriber {
         assert_eq!(client.subscribe("load/#", self.qos).await, self.qos);
         self.change(at, |subscription, now| subscription.begun = Some(now));
         if self.habit != Habit::Away {
-            self.client = Some(client.patient(PATIENCE));
+            self.client = Some(client.patient(10 * PATIENCE));
         }
         self
     }
@@ -124,7 +124,7 @@ impl Subscriber {
             self.session += 1;
             self.received.clear();
         }
-        self.receive(client.patient(PATIENCE)).await
+        self.receive(client.patient(10 * PATIENCE)).await
     }
 
     async fn receive(&mut self, mut client: Raw) -> End {
