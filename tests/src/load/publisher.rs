@@ -84,6 +84,7 @@ impl Publisher {
             if self.publish(*client, &now, &mut chance).await {
                 return;
             }
+            self.world.pause().await;
         }
     }
 
