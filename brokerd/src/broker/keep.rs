@@ -38,6 +38,9 @@ pub(super) async fn restore(base: &Foundation) -> anyhow::Result<Vec<Restored>> 
 
 async fn sessions(base: &Foundation, store: &Store, restored: &mut [Restored]) -> Result<(), StoreError> {
     let is_shared = store.caps().is_shared;
+    if is_shared {
+        store.fence(&base.name).await?; // the process before may have been killed with changes on their way
+    }
     let mut after = None;
     loop {
         let page = until_it_answers(async || store.scan_sessions(after, PAGE, true).await).await?;

@@ -187,7 +187,12 @@ impl Core {
             !std::mem::replace(&mut standing.is_proven, true)
         };
         if is_new {
+            let was_held = self.hot.held().contains(peer.slot);
+            self.hot.set_held(peer.slot, false);
             self.hot.set_up(peer.slot, true);
+            if was_held {
+                self.orphan_queue(&peer); // some of its sessions may be on other nodes by now
+            }
             tracing::info!(peer = %peer.name, generation = visitor.generation, address = %visitor.address, "met a peer");
         }
         self.changed.notify_one();
@@ -231,9 +236,19 @@ impl Core {
     }
 
     /// A newer generation of a peer: all that was known of the older one is void.
+    ///
+    /// Where all nodes share a store its sessions are there: what they are to get is held until it is met, by the rows of
+    /// its older generation, which the snapshot of the newer one replaces.
     pub(super) fn renew(&self, peer: &Peer, generation: u64, address: SocketAddr, now: Instant) {
-        self.drop_peer(peer);
-        self.clear_rows(peer);
+        if self.parts.sessions_move && self.hot.up().contains(peer.slot) {
+            self.hot.set_held(peer.slot, true);
+            self.end_lease(peer);
+            peer.remote.lock().distrust();
+            self.orphan_queue(peer);
+        } else {
+            self.drop_peer(peer);
+            self.clear_rows(peer);
+        }
         peer.fence.close_before(generation);
         peer.is_compared.store(false, Ordering::Release);
         peer.pair.lock().cancel();
@@ -246,15 +261,20 @@ impl Core {
         self.hot.set_up(peer.slot, false);
         self.hot.set_held(peer.slot, false);
         self.end_lease(peer);
-        let is_relieved = if self.parts.sessions_move {
-            let (left, is_relieved) = self.hot.with_queue(peer.slot, super::queue::Queue::take);
-            self.orphan(&peer.name, left);
-            is_relieved
-        } else {
-            let (released, is_relieved) = self.hot.with_queue(peer.slot, super::queue::Queue::release);
-            self.give_back(released);
-            is_relieved
-        };
+        if self.parts.sessions_move {
+            return self.orphan_queue(peer);
+        }
+        let (released, is_relieved) = self.hot.with_queue(peer.slot, super::queue::Queue::release);
+        self.give_back(released);
+        if is_relieved {
+            self.parts.mailboxes.uncongested();
+        }
+    }
+
+    /// What waits for a peer waits until its sessions are somewhere.
+    fn orphan_queue(&self, peer: &Peer) {
+        let (left, is_relieved) = self.hot.with_queue(peer.slot, super::queue::Queue::take);
+        self.orphan(&peer.name, left);
         if is_relieved {
             self.parts.mailboxes.uncongested();
         }

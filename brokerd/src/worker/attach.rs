@@ -248,8 +248,10 @@ impl Shard {
         if entry.conn.is_none() {
             return;
         }
+        let mut is_unanswered = false;
         if let Some(conn) = &mut entry.conn {
             conn.drop_held();
+            is_unanswered = conn.is_unanswered();
         }
         let version = entry.session.version();
         let said = match closing {
@@ -257,7 +259,7 @@ impl Shard {
             Closing::Server(reason) => Some(Refusal::from(reason)),
             Closing::Normal | Closing::WithWill | Closing::Lost => None,
         };
-        if let Some(Refusal { reason, text }) = said.filter(|_| version == Version::V5) {
+        if let Some(Refusal { reason, text }) = said.filter(|_| version == Version::V5 && !is_unanswered) {
             self.counters.inc(Metric::DisconnectSent);
             self.counters.inc(Metric::PacketsSent);
             self.step(slot, |session, _, _, out| {

@@ -47,6 +47,11 @@ impl PendingClaims {
         self.0.contains_key(client_id)
     }
 
+    /// The ids that are being claimed.
+    pub(super) fn under_way(&self) -> Vec<Arc<str>> {
+        self.0.keys().cloned().collect()
+    }
+
     pub(super) fn superseded(&mut self, client_id: &str, epoch: Epoch) {
         if let Some(pending) = self.0.get_mut(client_id) {
             pending.superseded = pending.superseded.max(epoch);

@@ -24,6 +24,8 @@ pub(super) struct Conn {
     pub(super) wire: Vec<u8>,
     /// How many of them the kernel has taken.
     written: usize,
+    /// Whether anything has left: the CONNACK is the first that does.
+    has_begun: bool,
     /// Those that wait for the store; without memory while there are none.
     held: Option<Box<Held>>,
     /// The begin of a packet whose rest has not come; without memory while there is none.
@@ -54,6 +56,7 @@ impl Conn {
             transport: Rc::new(transport),
             wire: Vec::new(),
             written: 0,
+            has_begun: false,
             held: None,
             partial: Vec::new(),
             ticket: None,
@@ -114,6 +117,11 @@ impl Conn {
         self.held = None;
     }
 
+    /// Whether not even the CONNACK has left or may: nothing else may come before it [MQTT-3.2.0-1].
+    pub(super) fn is_unanswered(&self) -> bool {
+        !self.has_begun && self.written == 0 && self.free() == 0
+    }
+
     /// How many bytes of the wire buffer may leave.
     fn free(&self) -> usize {
         self.held.as_ref().map_or(self.wire.len(), |held| held.free(self.wire.len()))
@@ -121,6 +129,7 @@ impl Conn {
 
     /// What was written is gone from the buffer.
     fn drain_written(&mut self) {
+        self.has_begun |= self.written > 0;
         self.wire.drain(..self.written);
         if let Some(held) = &mut self.held {
             held.left(self.written);

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use mqtt::session::Negotiated;
-use store::{Claimed, Op, SessionHead, Sid, Store, StoreError};
+use store::{Claimed, Op, SessionHead, Sid, State, Store, StoreError};
 use tokio::sync::oneshot;
 
 use super::claims::holder_of;
@@ -39,6 +39,11 @@ pub(super) async fn ready(
     grant: &mut Grant,
 ) -> Result<Option<Sid>, StoreError> {
     let is_kept = negotiated.session_expiry > 0;
+    // What is asked of it now waits behind what it has not taken: nobody is to wait for that.
+    if let State::Down(reason) = store.state() {
+        let is_served = negotiated.clean_start && !is_kept;
+        return if is_served { Ok(None) } else { Err(StoreError::Unavailable(reason)) };
+    }
     let claimed = match take(shard, store, negotiated, claim, grant).await {
         Ok(Some(claimed)) => claimed,
         Ok(None) => return Ok(None),
@@ -141,6 +146,7 @@ pub(super) async fn adopt(shard: Handle, head: SessionHead, done: oneshot::Sende
     if let (Some(store), Some(record)) = (store, &head.record)
         && shard.borrow().lacks_session(&client_id)
         && !has_ended(record)
+        && is_orphan_still(&store, &head).await
     {
         let elsewhere = shard.borrow().shared.elsewhere.clone();
         let claim = Claim {
@@ -156,6 +162,13 @@ pub(super) async fn adopt(shard: Handle, head: SessionHead, done: oneshot::Sende
         }
     }
     let _ = done.send(()); // who asked may have stopped
+}
+
+/// Its client may have come to another node since the store was read: that one's session is not taken away.
+async fn is_orphan_still(store: &Store, head: &SessionHead) -> bool {
+    let page = store.scan_sessions(head.sid.0.checked_sub(1).map(Sid), 1, false).await;
+    let now = page.ok().and_then(|page| page.items.into_iter().next());
+    now.is_some_and(|now| now.sid == head.sid && now.epoch == head.epoch && now.node == head.node)
 }
 
 async fn take_orphan(shard: &Handle, store: &Store, client_id: &Arc<str>, epoch: Epoch) {

@@ -3,7 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use mqtt::message::SharedMessage;
 use parking_lot::Mutex;
@@ -92,11 +92,14 @@ impl Mailbox {
 pub(super) struct Boxes {
     boxes: Vec<Mailbox>,
     drained: Notify,
+    /// The workers have what the store kept. Before that nobody is subscribed, and a peer's message would find nobody.
+    is_open: AtomicBool,
 }
 
 impl Boxes {
     pub(super) fn new(workers: usize, bound: usize) -> Self {
-        Self { boxes: (0..workers).map(|_| Mailbox::new(bound)).collect(), drained: Notify::new() }
+        let boxes = (0..workers).map(|_| Mailbox::new(bound)).collect();
+        Self { boxes, drained: Notify::new(), is_open: AtomicBool::new(false) }
     }
 
     pub(super) fn of(&self, worker: u16) -> &Mailbox {
@@ -132,6 +135,16 @@ impl Boxes {
         mailbox.post(Mail::Deliver(batch, done, joint));
     }
 
+    /// From here on peers' messages are taken.
+    pub(super) fn open(&self) {
+        self.is_open.store(true, Ordering::Release);
+        self.drained.notify_waiters();
+    }
+
+    fn takes_all(&self) -> bool {
+        self.is_open.load(Ordering::Acquire) && !self.boxes.iter().any(Mailbox::is_full)
+    }
+
     /// A worker has emptied a box that was full.
     pub(super) fn has_drained(&self) {
         self.drained.notify_waiters();
@@ -153,7 +166,7 @@ impl Mailboxes for Boxes {
     }
 
     fn is_full(&self, worker: u16) -> bool {
-        self.of(worker).is_full()
+        !self.is_open.load(Ordering::Acquire) || self.of(worker).is_full()
     }
 
     fn drained(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
@@ -162,7 +175,7 @@ impl Mailboxes for Boxes {
                 let drained = self.drained.notified(); // registered before the look, so that none is missed
                 tokio::pin!(drained);
                 drained.as_mut().enable();
-                if !self.boxes.iter().any(Mailbox::is_full) {
+                if self.takes_all() {
                     return;
                 }
                 drained.await;

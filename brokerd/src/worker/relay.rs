@@ -2,6 +2,7 @@
 //! it is, and whoever published them waits. Takes those that others bring, too. Never decides who owns a session.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -18,6 +19,9 @@ use super::start::Workers;
 use crate::metrics::Metric;
 use crate::registry::{Reception, Relayed};
 use crate::router::{Matches, OnDelivered, Outcome, Subscriber};
+
+/// Between two looks at whether the sessions that are on their way here have come.
+const LOOK: Duration = Duration::from_millis(2);
 
 impl Shard {
     /// The store says that these sessions are not this node's. Ends them here, and brings what the batch had for them to
@@ -97,12 +101,25 @@ impl Shard {
                 tracing::warn!(client = &*relayed.client_id, "an entry that another node brought cannot be read");
                 continue;
             };
-            if !self.is_second_copy(slot, delivery.message.id) {
+            // The client may have unsubscribed here since it was matched there.
+            let is_wanted = self.is_subscribed(slot, delivery.message.topic());
+            if is_wanted && !self.is_second_copy(slot, delivery.message.id) {
                 self.step(slot, |session, limits, now, out| session.deliver(delivery, limits, now, out));
             }
         }
         self.receipt(Some(done));
         None
+    }
+}
+
+impl Shard {
+    fn is_subscribed(&self, slot: u32, topic: &str) -> bool {
+        let matches = |filter: &str| {
+            let inner = mqtt::topic::parse_share(filter).map_or(filter, |(_, inner)| inner);
+            mqtt::topic::matches(inner.strip_prefix("$exclusive/").unwrap_or(inner), topic)
+        };
+        let entry = self.sessions.get(slot as usize);
+        entry.is_some_and(|entry| entry.session.subscriptions().any(|granted| matches(&granted.filter)))
     }
 }
 
@@ -151,9 +168,14 @@ impl Shard {
     }
 }
 
-/// Messages that a node which is gone was to get. Some of them may have reached it, and be in the store.
+/// Messages that a node which is gone was to get. Some of them may have reached it, and be in the store. A session that is
+/// on its way here at this moment is waited for: it is on no other node.
 pub(super) async fn rematch(shard: Handle, messages: Vec<SharedMessage>, kept: oneshot::Sender<bool>) {
     let Some(store) = shard.borrow().shared.store.clone() else { return };
+    let coming = shard.borrow().pending_claims.under_way();
+    while coming.iter().any(|client_id| shard.borrow().pending_claims.has(client_id)) {
+        tokio::time::sleep(LOOK).await; // who asked gives up at its own deadline
+    }
     let unread = shard.borrow_mut().unread(&messages);
     for (slot, incarnation, sid) in unread {
         let Ok(known) = identities(&store, sid).await else { return };

@@ -159,6 +159,7 @@ impl Workers {
         for is_ready in waits {
             let _ = is_ready.await; // a worker that is gone has said why
         }
+        self.boxes.open();
         Ok(())
     }
 

@@ -183,6 +183,12 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
         results
     }
 
+    /// Raises the epoch of all that is this node's: whatever its process before has still under way at a server is refused
+    /// from here on. For its start, before it reads what it has.
+    async fn fence(&self, _node: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Entries of a queue after `after`, in order: at most `max_n`, and no more once they have `max_bytes`.
     async fn fetch(&self, sid: Sid, after: u64, max_n: usize, max_bytes: usize) -> Result<Vec<Stored>, StoreError>;
 

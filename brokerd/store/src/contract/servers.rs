@@ -168,6 +168,16 @@ impl Server {
         }
     }
 
+    /// The same for the processes that it has started too: PostgreSQL has one a connection.
+    pub fn signal_all(&self, name: &str) {
+        let Some(pid) = self.keeper.lock().unwrap().as_ref().map(|(_, pid)| *pid) else { return };
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        for process in [pid.to_string()].iter().map(String::as_str).chain(children.split_whitespace()) {
+            // One that ended meanwhile needs no signal.
+            let _ = Command::new("kill").args([&format!("-{name}"), process]).stderr(Stdio::null()).status();
+        }
+    }
+
     /// What a store gives as address.
     #[must_use]
     pub fn address(&self) -> String {

@@ -136,6 +136,14 @@ impl Committer {
                 claims.push(claim, answer);
                 self.claim(claims).await;
             }
+            Work::Fence(node, answer) => {
+                let result = match &self.dead {
+                    Some(dead) => Err(dead.clone()),
+                    None => self.backend.fence(&node).await,
+                };
+                self.note(result.as_ref().err());
+                let _ = answer.send(result);
+            }
             Work::Expire(now, limit, answer) => {
                 let result = match &self.dead {
                     Some(dead) => Err(dead.clone()),

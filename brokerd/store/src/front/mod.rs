@@ -196,6 +196,16 @@ impl Store {
         answered.await.unwrap_or_else(|_| Err(closed()))
     }
 
+    /// Makes what this node's process before has still under way be refused: see [`Backend::fence`].
+    ///
+    /// # Errors
+    /// What is wrong with the store.
+    pub async fn fence(&self, node: &str) -> Result<(), StoreError> {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        self.ask(Work::Fence(node.into(), answer))?;
+        answered.await.unwrap_or_else(|_| Err(closed()))
+    }
+
     /// Drops what has had its time; looks at no more than `limit` sessions and `limit` entries.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ pub(super) enum Work {
     Batch(Batch),
     Claim(Claim, Answer<Claimed>),
     Expire(UnixMillis, usize, Answer<Expired>),
+    Fence(Box<str>, Answer<()>),
     Flush(Answer<()>),
 }
 

@@ -55,6 +55,8 @@ pub(super) fn of<'a>(batches: &[&'a [Op]]) -> Vec<Call<'a>> {
             });
             parts[place].ops.push(op);
         }
+        // That a PUBLISH came is known after it is in every queue: who is cut off between has it sent again, and loses nothing.
+        parts.sort_by_key(|part| part.ops.iter().any(|op| matches!(op, Op::Received { .. })));
         for part in parts {
             if calls.last().is_none_or(|call| call.is_full_with(&part)) {
                 calls.push(Call::default());

@@ -16,6 +16,8 @@ use crate::record::UnixMillis;
 
 /// Entries of a session that is gone that are removed at a time.
 const SWEEP: usize = 500;
+/// Sessions that are fenced at a time.
+const FENCE: usize = 500;
 /// Sessions and entries that are looked at in one call, at most.
 const EXPIRE: usize = 500;
 
@@ -103,6 +105,30 @@ impl Server {
         };
         self.is_full.store(!has_room, Relaxed);
         Ok(())
+    }
+
+    /// Claims all that is the node's under the next epoch, many at a time. What another node has taken meanwhile stays its.
+    pub(super) async fn fence_node(&self, node: &str) -> Result<(), StoreError> {
+        let mut after = None;
+        loop {
+            let page = self.session_page(after, FENCE, false).await?;
+            let mut pipeline = redis::pipe();
+            let open = self.changes.open().await?;
+            for head in page.items.iter().filter(|head| *head.node == *node) {
+                let mut command = self.numbered(&open, Script::Claim);
+                command.arg(&*head.client_id).arg(rows::epoch(head.epoch + 1)).arg(node).arg(0);
+                pipeline.add_command(command);
+            }
+            if !pipeline.is_empty() {
+                for answer in self.changes.run(&open, &mut pipeline).await? {
+                    answer?;
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
     }
 
     pub(super) async fn expire_some(&self, now: UnixMillis, limit: usize) -> Result<Expired, StoreError> {

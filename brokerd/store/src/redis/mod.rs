@@ -157,6 +157,10 @@ impl Backend for Server {
         }
     }
 
+    async fn fence(&self, node: &str) -> Result<(), StoreError> {
+        self.again(|| self.fence_node(node)).await
+    }
+
     async fn fetch(&self, sid: Sid, after: u64, max_n: usize, max_bytes: usize) -> Result<Vec<Stored>, StoreError> {
         self.again(|| self.fetch_page(sid, after, max_n, max_bytes)).await
     }

@@ -42,6 +42,10 @@ impl<S: Server> Backend for Sql<S> {
         results
     }
 
+    async fn fence(&self, node: &str) -> Result<(), StoreError> {
+        Ok(self.fence_node(node).await?)
+    }
+
     async fn fetch(&self, sid: Sid, after: u64, max_n: usize, max_bytes: usize) -> Result<Vec<Stored>, StoreError> {
         Ok(twice(|| self.fetch_page(sid, after, max_n, max_bytes)).await?)
     }

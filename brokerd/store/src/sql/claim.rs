@@ -19,6 +19,8 @@ pub(super) const SPARE: &str =
     "UPDATE brokerd_record SET ends_at = GREATEST(ends_at, {now} + 60000) WHERE sid = ? AND ends_at IS NOT NULL";
 const RECORD: &str = "SELECT sid, body FROM brokerd_record WHERE sid = ?";
 
+const FENCE: &str = "UPDATE brokerd_session SET epoch = epoch + 1 WHERE node = ?";
+
 /// Other nodes may make the same session in between: they need an epoch each, so it ends.
 const ATTEMPTS: usize = 8;
 
@@ -34,6 +36,23 @@ impl<S: Server> Sql<S> {
         }
         lane.done();
         Err(Fault::Failed(format!("the session of {:?} changes hands too fast", claim.client_id)))
+    }
+
+    /// Waits for the transactions of the process before, by the locks they hold on their owners.
+    pub(super) async fn fence_node(&self, node: &str) -> Result<(), Fault> {
+        let mut last = Fault::Lost("the sessions of this node are locked".into());
+        for _ in 0..ATTEMPTS {
+            let mut lane = self.lanes.writer().await;
+            let fence = Statement::Text(FENCE, vec![Value::Bytes(node.as_bytes().to_vec())]);
+            match lane.run(&[Statement::Begin { is_durable: true }, fence, Statement::Commit]).await {
+                Ok(_) => {
+                    lane.done();
+                    return Ok(());
+                }
+                Err(fault) => last = fault, // a deadlock with one of them: it has ended by that
+            }
+        }
+        Err(last)
     }
 
     /// `None` where another node was faster: then there is something else to be found.

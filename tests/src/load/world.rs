@@ -1,0 +1,181 @@
+//! What the clients of a run share: where nodes are, how far the run is, and the record. Never speaks MQTT.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::history::{Connection, Fault, History, Moment};
+use crate::node::Node;
+use crate::seed::Seeded;
+use crate::wait::{eventually, within};
+
+/// Before a client that was refused tries again.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How far the run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Messages are published, and things go wrong.
+    Load,
+    /// Nothing new is published; everybody is there.
+    Drain,
+    /// All has come: whatever comes now is too much.
+    Done,
+}
+
+/// What the clients share.
+#[derive(Clone, Debug)]
+pub struct World(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    begun: Instant,
+    places: Vec<SocketAddr>,
+    now: watch::Sender<Now>,
+    acknowledged: watch::Sender<u64>,
+    history: Mutex<History>,
+    refusals: Mutex<BTreeMap<(&'static str, u8), u64>>,
+}
+
+/// What changes for everybody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Now {
+    /// Which nodes are there.
+    pub(super) alive: Vec<bool>,
+    /// How often one was taken away.
+    pub(super) kills: u64,
+    pub(super) phase: Phase,
+}
+
+impl World {
+    /// With all of these nodes there.
+    #[must_use]
+    pub fn new(places: &[SocketAddr]) -> Self {
+        let now = Now { alive: vec![true; places.len()], kills: 0, phase: Phase::Load };
+        Self(Arc::new(Shared {
+            begun: Instant::now(),
+            places: places.to_vec(),
+            now: watch::Sender::new(now),
+            acknowledged: watch::Sender::new(0),
+            history: Mutex::default(),
+            refusals: Mutex::default(),
+        }))
+    }
+
+    /// Now.
+    #[must_use]
+    pub fn moment(&self) -> Moment {
+        self.0.begun.elapsed()
+    }
+
+    /// The next phase.
+    pub fn enter(&self, phase: Phase) {
+        self.0.now.send_modify(|now| now.phase = phase);
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<Now> {
+        self.0.now.subscribe()
+    }
+
+    /// Kills a node with -9; clients look for another one, or wait until it is back.
+    pub fn kill(&self, index: usize, node: &mut Node) {
+        self.0.now.send_modify(|now| now.alive[index] = false);
+        let before = self.moment();
+        node.kill9();
+        self.struck(before);
+        self.0.now.send_modify(|now| now.kills += 1);
+    }
+
+    /// Something was done to the broker, from a moment until now.
+    pub fn struck(&self, before: Moment) {
+        let fault = Fault { struck: (before, self.moment()), mended: None };
+        self.with_history(|history| history.faults.push(fault));
+    }
+
+    /// A node serves again.
+    pub fn is_back(&self, index: usize) {
+        self.0.now.send_modify(|now| now.alive[index] = true);
+    }
+
+    /// All is as before the last fault.
+    pub fn mended(&self) {
+        let now = self.moment();
+        self.with_history(|history| {
+            history.faults.iter_mut().for_each(|fault| {
+                fault.mended.get_or_insert(now);
+            })
+        });
+    }
+
+    /// A node that is there; waits for one. `None` once the run is over.
+    pub(super) async fn place(&self, chance: &mut Seeded) -> Option<SocketAddr> {
+        let mut now = self.watch();
+        let now = now.wait_for(|now| now.phase == Phase::Done || now.alive.contains(&true)).await.expect("a run");
+        let there: Vec<_> = self.0.places.iter().zip(&now.alive).filter(|(_, is_alive)| **is_alive).collect();
+        if there.is_empty() { None } else { Some(*there[chance.below(there.len())].0) }
+    }
+
+    /// Until something changes, or it is time to try again.
+    pub(super) async fn pause(&self) {
+        let mut now = self.watch();
+        now.mark_unchanged();
+        let _ = tokio::time::timeout(PAUSE, now.changed()).await;
+    }
+
+    /// A publisher was acknowledged something.
+    pub(super) fn acknowledged(&self) {
+        self.0.acknowledged.send_modify(|count| *count += 1);
+    }
+
+    /// So many were acknowledged so far.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        *self.0.acknowledged.borrow()
+    }
+
+    /// Returns right when so many more were acknowledged.
+    pub async fn acknowledgements(&self, more: u64) {
+        let mut count = self.0.acknowledged.subscribe();
+        let goal = *count.borrow() + more;
+        let what = format!("{more} more acknowledgements");
+        within(super::PATIENCE, &what, count.wait_for(|count| *count >= goal)).await.expect("a run");
+    }
+
+    /// An answer that says no: CONNACK, PUBACK, PUBREC, DISCONNECT, or the end of a connection of 3.x.
+    pub(super) fn refused(&self, by: &'static str, code: u8) {
+        *self.0.refusals.lock().unwrap().entry((by, code)).or_default() += 1;
+    }
+
+    /// How often each answer said no.
+    #[must_use]
+    pub fn refusals(&self) -> BTreeMap<(&'static str, u8), u64> {
+        self.0.refusals.lock().unwrap().clone()
+    }
+
+    pub(super) fn connected(&self, client: &str, is_present: bool, expected: Option<bool>) {
+        let connection = Connection { client: client.to_owned(), at: self.moment(), is_present, expected };
+        self.with_history(|history| history.connections.push(connection));
+    }
+
+    /// The record.
+    pub fn with_history<T>(&self, read: impl FnOnce(&mut History) -> T) -> T {
+        read(&mut self.0.history.lock().unwrap())
+    }
+
+    /// Everybody has what was acknowledged.
+    pub async fn wait_until_nothing_is_missing(&self, patience: Duration) {
+        eventually(patience, "everybody has what was acknowledged", async || {
+            self.pause().await;
+            let some: Vec<String> = self.with_history(|history| history.missing().take(5).collect());
+            if some.is_empty() { Ok(()) } else { Err(format!("{}\nfaults {:?}", some.join("\n"), self.faults())) }
+        })
+        .await;
+    }
+
+    fn faults(&self) -> Vec<Fault> {
+        self.with_history(|history| history.faults.clone())
+    }
+}
