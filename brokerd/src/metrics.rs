@@ -133,6 +133,10 @@ metrics! {
     ClaimsGranted = "cluster.claims.granted",
     ClaimsTimedOut = "cluster.claims.timed_out",
     ClaimsRefused = "cluster.claims.refused",
+    WillsSent = "cluster.wills.sent",
+    WillsCancelled = "cluster.wills.cancelled",
+    WillsRefused = "cluster.wills.refused",
+    WillsRepeated = "cluster.wills.repeated",
 }
 
 /// One thread's block.

@@ -195,7 +195,7 @@ impl Shard {
             if self.shared.store.is_some() {
                 self.note(Op::DropDelayed(held.message.id));
             }
-            self.publish_will(&held.client_id, &held.identity, held.message);
+            self.publish_late(&held.client_id, &held.identity, held.message);
         }
     }
 }
