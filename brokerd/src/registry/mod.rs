@@ -100,8 +100,8 @@ pub trait Elsewhere: Send + Sync {
     fn will_waits(&self, _: LastWill) {}
     /// The will of this client's connection was sent or deleted: nobody is to send it any more.
     fn withdraw(&self, _: &Arc<str>, _: Epoch) {}
-    /// Whether this node sees a will for the first time. To be asked once for each copy.
-    fn is_first_will(&self, _: mqtt::MessageId) -> bool {
+    /// Whether this node sees a message that [`is_sent_once`] for the first time. To be asked once for each copy.
+    fn is_first_copy(&self, _: mqtt::MessageId) -> bool {
         true
     }
 }
@@ -182,7 +182,7 @@ mod last_will;
 
 pub use hlc::Clock;
 pub use holder::Holder;
-pub use last_will::{LastWill, WillPage, is_will, will_id};
+pub use last_will::{LastWill, WillPage, delayed_id, delaying, is_sent_once, will_id};
 
 /// The registry of a node that is alone: every claim is granted here.
 #[derive(Debug)]

@@ -136,7 +136,7 @@ pub(super) async fn adopt(shard: Handle, head: SessionHead, done: oneshot::Sende
     let store = shard.borrow().shared.store.clone();
     if let (Some(store), Some(record)) = (store, &head.record)
         && shard.borrow().lacks_session(&client_id)
-        && !has_ended(record)
+        && (!has_ended(record) || record.will.is_some())
     {
         let elsewhere = shard.borrow().shared.elsewhere.clone();
         let claim = Claim {

@@ -62,7 +62,7 @@ impl Shard {
     /// Publishes the will of a client's connection, unless another node has, and if whose it is still may.
     pub(super) fn send_will(&mut self, client_id: &Arc<str>, identity: &Identity, epoch: Epoch, mut will: Message) {
         will.id = will_id(client_id, epoch);
-        if self.shared.elsewhere.is_first_will(will.id) {
+        if self.shared.elsewhere.is_first_copy(will.id) {
             self.publish_late(client_id, identity, will);
         }
         self.shared.elsewhere.withdraw(client_id, epoch);

@@ -118,7 +118,7 @@ impl Claims {
     pub(super) fn is_first(&self, id: MessageId) -> bool {
         let is_first = self.seen_wills.lock().insert(id);
         if !is_first {
-            self.count(Metric::WillsRepeated);
+            self.count(Metric::DroppedRepeated);
         }
         is_first
     }

@@ -337,7 +337,7 @@ impl Elsewhere for Claims {
         }
     }
 
-    fn is_first_will(&self, id: mqtt::MessageId) -> bool {
+    fn is_first_copy(&self, id: mqtt::MessageId) -> bool {
         self.is_first(id)
     }
 

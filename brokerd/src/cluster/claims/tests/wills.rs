@@ -3,7 +3,7 @@ use mqtt::session::Will;
 use mqtt::{Message as MqttMessage, MessageId};
 
 use super::*;
-use crate::registry::{is_will, will_id};
+use crate::registry::{is_sent_once, will_id};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
@@ -248,11 +248,11 @@ async fn trap_13_a_second_copy_of_a_will_is_known_as_one_and_counted() {
     let sim = Sim::of(&["a"]).await;
     let claims = &sim.nodes["a"].claims;
     let id = will_id("pump", Epoch(5));
-    assert!(is_will(id) && claims.is_first_will(id) && !claims.is_first_will(id));
+    assert!(is_sent_once(id) && claims.is_first_copy(id) && !claims.is_first_copy(id));
     seconds(599).await;
-    assert!(!claims.is_first_will(id), "remembered for ten minutes");
-    assert!(claims.is_first_will(MessageId { sequence: 6, ..id }), "of another connection");
-    assert_eq!(sim.nodes["a"].counters.get(Metric::WillsRepeated), 2);
+    assert!(!claims.is_first_copy(id), "remembered for ten minutes");
+    assert!(claims.is_first_copy(MessageId { sequence: 6, ..id }), "of another connection");
+    assert_eq!(sim.nodes["a"].counters.get(Metric::DroppedRepeated), 2);
 }
 
 #[tokio::test(start_paused = true)]
