@@ -102,8 +102,7 @@ impl Claims {
     async fn announce_wills(self: &Arc<Self>, peer: &str, what: &Announcement) -> Result<(), Stopped> {
         let owners = self.owners.get().ok_or(Stopped::Silent)?;
         let holds = |view: &super::view::View, id: &str| view.executor(&self.node, id) == Some(peer);
-        let is_news =
-            |id: &str| holds(&what.view, id) && what.base.as_ref().is_none_or(|base| !holds(base, id));
+        let is_news = |id: &str| holds(&what.view, id) && what.base.as_ref().is_none_or(|base| !holds(base, id));
         let (mut page, mut bytes, mut cursor) = (Vec::new(), 0, Some(0));
         while let Some(at) = cursor {
             let (wills, next) = owners.wills(at, WILLS).await;

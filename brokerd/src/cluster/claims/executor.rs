@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Claims;
 use super::wills::Orphan;
-use super::wire::{from_wire, from_will, to_will, to_wire};
+use super::wire::{from_will, from_wire, to_will, to_wire};
 use crate::metrics::Metric;
 use crate::registry::{LastWill, Owned};
 
@@ -68,9 +68,7 @@ impl Claims {
                 sleep(RETRY_GAP).await;
                 let Some(claims) = claims.upgrade() else { return };
                 let is_over = !claims.engine.lock().view().contains(&executor);
-                if is_over
-                    || claims.ask_any(&executor, what.clone(), Instant::now() + claims.timeout).await.is_some()
-                {
+                if is_over || claims.ask_any(&executor, what.clone(), Instant::now() + claims.timeout).await.is_some() {
                     return;
                 }
             }
@@ -143,11 +141,8 @@ impl Claims {
 /// Sends wills as they fall due, for as long as the `Claims` live; `news` says that there may be an earlier one.
 pub(super) async fn run(claims: Weak<Claims>, news: Arc<Notify>) {
     loop {
-        let next = {
-            let Some(claims) = claims.upgrade() else { return };
-            let next = claims.engine.lock().wills.next_due();
-            next
-        };
+        let next = claims.upgrade().map(|claims| claims.engine.lock().wills.next_due());
+        let Some(next) = next else { return };
         let Some(at) = next else {
             news.notified().await;
             continue;

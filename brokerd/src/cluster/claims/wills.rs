@@ -165,8 +165,7 @@ impl Wills {
     /// A node has told what its present start has: what an earlier one had is nobody's.
     pub(super) fn began_anew(&mut self, owner: &str, instance: u64) {
         let Some((name, mut wills)) = self.held.remove_entry(owner) else { return };
-        let earlier: Vec<Held> =
-            wills.extract_if(|_, held| held.instance != instance).map(|(_, held)| held).collect();
+        let earlier: Vec<Held> = wills.extract_if(|_, held| held.instance != instance).map(|(_, held)| held).collect();
         earlier.into_iter().for_each(|held| self.fall_due(&name, held));
         if !wills.is_empty() {
             self.held.insert(name, wills);

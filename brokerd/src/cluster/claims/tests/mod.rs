@@ -61,7 +61,8 @@ impl Owners for Sessions {
     }
     fn wills(&self, cursor: u64, _: usize) -> Boxed<'_, WillPage> {
         // One a page.
-        let wills: Vec<_> = self.2.own.lock().values().skip(usize::try_from(cursor).unwrap()).take(1).cloned().collect();
+        let wills: Vec<_> =
+            self.2.own.lock().values().skip(usize::try_from(cursor).unwrap()).take(1).cloned().collect();
         let next = wills.first().map(|_| cursor + 1);
         Box::pin(std::future::ready((wills, next)))
     }
