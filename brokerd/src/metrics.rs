@@ -133,6 +133,13 @@ metrics! {
     ClaimsGranted = "cluster.claims.granted",
     ClaimsTimedOut = "cluster.claims.timed_out",
     ClaimsRefused = "cluster.claims.refused",
+    DelayedAdopted = "messages.delayed.adopted",
+    StoreSessionsExpired = "store.expired.sessions",
+    StoreMessagesExpired = "store.expired.messages",
+    WillsSent = "cluster.wills.sent",
+    WillsCancelled = "cluster.wills.cancelled",
+    WillsRefused = "cluster.wills.refused",
+    DroppedRepeated = "messages.dropped.repeated",
 }
 
 /// One thread's block.

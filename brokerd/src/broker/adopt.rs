@@ -1,5 +1,5 @@
-//! Sessions in a store that all nodes share whose node is gone: each is taken by one that lives. Decides when to look,
-//! never who may have a session: the registrar and the store do.
+//! Sessions and delayed messages in a store that all nodes share whose node is gone: each is taken by one that lives.
+//! Decides when to look, never who may have a session: the registrar and the store do.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,8 +9,10 @@ use store::{SessionHead, Store, StoreError};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::keep;
 use super::pulse::{self, Pulse};
 use crate::cluster::{Cluster, MemberState};
+use crate::registry::delaying;
 use crate::worker::Workers;
 
 /// Sessions read at a time.
@@ -88,12 +90,16 @@ impl Adopter {
         let is_ours = |head: &SessionHead| {
             let is_unknown = || is_patient && !live.contains(&*head.node) && pulse.is_silent(&head.node);
             let is_orphan = dead.contains(&*head.node) || is_unknown();
-            is_orphan && head.record.is_some() && claims.heir(&head.client_id) == own
+            is_orphan && claims.heir(&head.client_id) == own
         };
         let (mut after, mut taking, mut count) = (None, JoinSet::new(), 0_u64);
         loop {
             let page = self.store.scan_sessions(after, PAGE, false).await?;
             for head in page.items.into_iter().filter(is_ours) {
+                if head.record.is_none() {
+                    keep::drop_session(&self.store, &head); // claimed and never saved: nobody was told of it
+                    continue;
+                }
                 let workers = self.workers.clone();
                 taking.spawn(async move { workers.adopt(head).await });
                 count += 1;
@@ -107,13 +113,36 @@ impl Adopter {
             }
         }
         while taking.join_next().await.is_some() {}
-        if count > 0 {
-            tracing::info!(sessions = count, "took sessions of nodes that are gone");
+        let alive = pulse.names().filter(|node| !dead.contains(*node) && !pulse.is_silent(node));
+        let alive = alive.chain(live.iter().map(String::as_str)).map(delaying).collect();
+        let delayed = if is_patient || !dead.is_empty() { self.take_delayed(own, &alive).await? } else { 0 };
+        if count > 0 || delayed > 0 {
+            tracing::info!(sessions = count, delayed, "took what nodes that are gone had");
         }
         if self.live() == *live {
             dead.iter().for_each(|node| claims.set_adopted(node));
         }
         Ok(())
+    }
+
+    /// The delayed messages of nodes that are not alive, as far as they fall to this node. They keep their identity: should
+    /// their node come back, each is published once all the same.
+    async fn take_delayed(&self, own: &str, alive: &BTreeSet<u64>) -> Result<u64, StoreError> {
+        let (mut after, mut count) = (None, 0);
+        loop {
+            let page = self.store.scan_delayed(after, PAGE).await?;
+            for kept in page.items {
+                let heir = self.cluster.claims().heir(&format!("{:x}/{:x}", kept.id.origin, kept.id.sequence));
+                if !alive.contains(&kept.id.origin) && heir == own {
+                    self.workers.adopt_delayed(kept);
+                    count += 1;
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(count);
+            }
+        }
     }
 
     fn gone(&self, live: &BTreeSet<String>) -> BTreeSet<String> {

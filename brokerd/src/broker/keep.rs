@@ -8,6 +8,7 @@ use store::{Batch, Op, SessionHead, Stamp, Store, StoreError};
 
 use super::Foundation;
 use super::opening::until_it_answers;
+use crate::registry::delaying;
 use crate::retain::{self, Change, Keeper, Retained, What};
 use crate::worker::Restored;
 
@@ -28,8 +29,7 @@ pub(super) async fn restore(base: &Foundation) -> anyhow::Result<Vec<Restored>> 
     let Some(store) = &base.store else { return Ok(restored) };
     let begun = Instant::now();
     sessions(base, store, &mut restored).await?;
-    // Of a shared store every node would publish them: see `adopt`.
-    let delayed = if store.caps().is_shared { 0 } else { delayed(store, &mut restored).await? };
+    let delayed = delayed(base, store, &mut restored).await?;
     let sessions: usize = restored.iter().map(|one| one.sessions.len()).sum();
     let millis = begun.elapsed().as_millis();
     tracing::info!(sessions, delayed, millis, "what the store kept is back");
@@ -39,7 +39,7 @@ pub(super) async fn restore(base: &Foundation) -> anyhow::Result<Vec<Restored>> 
 async fn sessions(base: &Foundation, store: &Store, restored: &mut [Restored]) -> Result<(), StoreError> {
     let is_shared = store.caps().is_shared;
     if is_shared {
-        store.fence(&base.name).await?; // the process before may have been killed with changes on their way
+        until_it_answers(async || store.fence(&base.name).await).await?; // the process before may have been killed with changes on their way
     }
     let mut after = None;
     loop {
@@ -47,6 +47,10 @@ async fn sessions(base: &Foundation, store: &Store, restored: &mut [Restored]) -
         // Where all nodes share the store, what others had is theirs, or comes later: see `adopt`.
         let is_own = |head: &SessionHead| !is_shared || *head.node == *base.name;
         for head in page.items.into_iter().filter(is_own) {
+            if head.record.is_none() {
+                drop_session(store, &head); // it was claimed and never saved: nobody was told of it
+                continue;
+            }
             let worker = usize::from(base.workers.worker_of(&head.client_id));
             restored[worker].sessions.push(head);
         }
@@ -55,6 +59,12 @@ async fn sessions(base: &Foundation, store: &Store, restored: &mut [Restored]) -
             return Ok(());
         }
     }
+}
+
+/// Drops a session, unless somebody claims it first. What is refused here is dropped the next time.
+pub(super) fn drop_session(store: &Store, head: &SessionHead) {
+    let op = Op::DropSession { sid: head.sid, epoch: head.epoch };
+    let _ = store.submit(Batch { ops: vec![op], done: Box::new(|_| ()) });
 }
 
 /// Retained messages and deletions are in their place when this returns: before anybody compares them with this node's.
@@ -73,14 +83,18 @@ pub(super) async fn retained(base: &Foundation) -> Result<usize, StoreError> {
     }
 }
 
-async fn delayed(store: &Store, restored: &mut [Restored]) -> Result<usize, StoreError> {
+async fn delayed(base: &Foundation, store: &Store, restored: &mut [Restored]) -> Result<usize, StoreError> {
     let (mut after, mut count) = (None, 0);
     loop {
-        let page = until_it_answers(async || store.scan_delayed(after, PAGE).await).await?;
+        let mut page = until_it_answers(async || store.scan_delayed(after, PAGE).await).await?;
+        if store.caps().is_shared {
+            // What other nodes hold is theirs, or comes later: see `adopt`.
+            page.items.retain(|kept| kept.id.origin == delaying(&base.name));
+        }
         count += page.items.len();
-        let workers = restored.len();
         for kept in page.items {
-            restored[usize::from(kept.id.worker) % workers].delayed.push(kept);
+            let worker = usize::from(base.workers.worker_of(&kept.client_id));
+            restored[worker].delayed.push(kept);
         }
         after = page.next;
         if after.is_none() {

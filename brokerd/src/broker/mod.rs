@@ -2,6 +2,7 @@
 
 mod adopt;
 mod clustered;
+mod expiry;
 mod glue;
 mod import;
 mod keep;
@@ -103,6 +104,10 @@ impl Broker {
         let sys = glue::sys(&base, this_node);
         let (tasks, upkeep) = (TaskTracker::new(), CancellationToken::new());
         tasks.spawn(upkeep::run(upkeep::Upkeep::new(&base, cluster.clone()), upkeep.clone()));
+        if let Some(store) = base.store.clone().filter(|store| store.caps().is_shared) {
+            let (cluster, node, counters) = (cluster.clone(), base.name.clone(), base.metrics.block());
+            tasks.spawn(expiry::Expirer { store, cluster, node, counters }.run(upkeep.clone()));
+        }
         if let (Some(cluster), Some(store)) = (&cluster, base.store.clone().filter(|store| store.caps().is_shared)) {
             let (cluster, workers) = (cluster.clone(), base.workers.clone());
             let adopter = adopt::Adopter { store, cluster, workers, patience: config.cluster.down_after };

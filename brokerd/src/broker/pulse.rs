@@ -57,6 +57,11 @@ impl Pulse {
         Ok(())
     }
 
+    /// The nodes that have given a sign.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.seen.keys().map(String::as_str)
+    }
+
     /// Whether a node writes no more. One that never gave a sign does not.
     pub(super) fn is_silent(&self, node: &str) -> bool {
         self.seen.get(node).is_none_or(|(_, since)| since.elapsed() >= SILENCE)

@@ -199,6 +199,7 @@ fn receive(core: &Core, peer: &Arc<Peer>, generation: u64, forward: &Forward) {
     let mut messages = Vec::with_capacity(forward.messages.len());
     for sent in &forward.messages {
         match inbound::decode(sent, now, core.parts.max_packet_size) {
+            Ok(message) if was_seen(core, &message, sent) => {}
             Ok(message) => messages.push(Incoming { message: Arc::new(message), sent }),
             Err(bad) => {
                 let is_large = matches!(bad, BadMessage::TooLarge(_));
@@ -228,4 +229,12 @@ fn receive(core: &Core, peer: &Arc<Peer>, generation: u64, forward: &Forward) {
     core.replica.take(retained, Some(done.clone()));
     let here = Here { index: &core.parts.index, mailboxes: &*core.parts.mailboxes, own: &core.parts.identity.node };
     inbound::deliver(&messages, &here, |names| core.slots(names), &done);
+}
+
+/// Whether a will came here before: its node was held to be down, and has sent it too (cluster-traps 13). A copy that is for
+/// members of groups alone goes by itself.
+fn was_seen(core: &Core, message: &mqtt::Message, sent: &proto::peer::Message) -> bool {
+    let is_whole = crate::registry::is_sent_once(message.id) && !sent.only_groups && sent.hops == 0;
+    let claims = if is_whole { core.handlers.read().claims.upgrade() } else { None };
+    claims.is_some_and(|claims| !crate::registry::Elsewhere::is_first_copy(&*claims, message.id))
 }

@@ -153,6 +153,7 @@ impl Cluster {
                 claim_timeout: core.parts.settings.claim_timeout,
                 clock: core.parts.clock.clone(),
                 counters: inputs.metrics.block(),
+                max_wills_bytes: core.parts.settings.max_wills_bytes,
             },
             Arc::new(ClaimLinks(Arc::downgrade(&core))),
         );

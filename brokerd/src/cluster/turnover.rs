@@ -130,6 +130,7 @@ impl Cluster {
         let shared = &self.shared;
         let mut membership = shared.membership.lock().await;
         let Some(mut left) = membership.take() else { return };
+        shared.claims.take_wills_along().await;
         shared.core.own.lock().state = PublishedState::Leaving;
         shared.core.changed.notify_one();
         let mut looked_rx = shared.looked_tx.subscribe();
@@ -151,6 +152,7 @@ impl Cluster {
         for peer in shared.core.all_peers() {
             shared.core.forget(&peer);
         }
+        shared.claims.forget_wills();
         shared.claims.on_view(vec![shared.core.parts.identity.node.clone()]);
         (shared.remember_seeds)(&[]);
     }

@@ -291,6 +291,7 @@ fn cluster(r: &mut Reader) -> Cluster {
         gossip_interval: r.duration("cluster.gossip_interval", ms(250), ms(50)..=secs(10)),
         max_clock_skew: r.duration("cluster.max_clock_skew", secs(60), secs(1)..=secs(86_400)),
         peer_queue: r.size("cluster.peer_queue", 16 * MIB, 64 * KIB..=4 * GIB),
+        max_wills_bytes: r.size("cluster.max_wills_bytes", 64 * MIB, 0..=64 * GIB),
     }
 }
 

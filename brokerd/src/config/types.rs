@@ -387,6 +387,8 @@ pub struct Cluster {
     pub max_clock_skew: Duration,
     /// Bytes queued for one peer.
     pub peer_queue: usize,
+    /// Bytes of wills that are held for the clients of other nodes.
+    pub max_wills_bytes: usize,
 }
 
 /// A secret that does not print.

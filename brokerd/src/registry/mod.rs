@@ -92,6 +92,18 @@ pub trait Elsewhere: Send + Sync {
     fn collect(&self, _: String, _: Arc<str>, _: Epoch) -> Boxed<'_, ()> {
         Box::pin(std::future::ready(()))
     }
+    /// A client comes with a will: another node has it when this completes, or that node is silent for long.
+    fn entrust(&self, _: LastWill) -> Boxed<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+    /// The connection has ended and the will waits: the node that has it is to know.
+    fn will_waits(&self, _: LastWill) {}
+    /// The will of this client's connection was sent or deleted: nobody is to send it any more.
+    fn withdraw(&self, _: &Arc<str>, _: Epoch) {}
+    /// Whether this node sees a message that [`is_sent_once`] for the first time. To be asked once for each copy.
+    fn is_first_copy(&self, _: mqtt::MessageId) -> bool {
+        true
+    }
 }
 
 /// Messages for a session that has moved.
@@ -156,13 +168,21 @@ pub trait Owners: Send + Sync {
     fn let_go(&self, _: &Arc<str>, _: Epoch) -> Boxed<'_, ()> {
         Box::pin(std::future::ready(()))
     }
+    /// The wills that another node is to have, as [`Owners::owned`] gives ids.
+    fn wills(&self, _: u64, _: usize) -> Boxed<'_, WillPage> {
+        Box::pin(std::future::ready((Vec::new(), None)))
+    }
+    /// Sends the will of a client whose node is down, if its user may.
+    fn send_will(&self, _: LastWill) {}
 }
 
 pub mod hlc;
 mod holder;
+mod last_will;
 
 pub use hlc::Clock;
 pub use holder::Holder;
+pub use last_will::{LastWill, WillPage, delayed_id, delaying, is_sent_once, will_id};
 
 /// The registry of a node that is alone: every claim is granted here.
 #[derive(Debug)]

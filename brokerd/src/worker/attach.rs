@@ -55,16 +55,22 @@ pub(super) async fn attach(shard: Handle, handover: Handover) {
         Ok(grant) => settle(&shard, &negotiated, claim, grant).await,
         Err(_) => Ok(None),
     };
+    let entrusted = match (&granted, &place) {
+        (Ok(grant), Ok(_)) => entrust(&shard, &negotiated, &identity, grant.epoch).await,
+        _ => Epoch::default(),
+    };
     let granted_at = granted.as_ref().ok().map(|grant| grant.epoch);
     let superseded = shard.borrow_mut().pending_claims.end(&client_id, granted_at);
     let Ok(grant) = granted else {
         // Another's session has the id on another node, as it may have here.
         return refuse(&shard, transport, recipient, &ReasonCode::NotAuthorized.into()).await;
     };
+    let given_up = || withdraw(&shard, &client_id, entrusted);
     if superseded > grant.epoch {
-        return; // another node got the id between the grant and now: this connection has lost already
+        return given_up(); // another node got the id between the grant and now: this connection has lost already
     }
     if connected.is_cut_off() {
+        given_up();
         return shard.borrow_mut().return_claim(&client_id, grant.epoch); // its listener was stopped meanwhile
     }
     let place = match place {
@@ -85,7 +91,28 @@ pub(super) async fn attach(shard: Handle, handover: Handover) {
             Err(transport)
         }
     };
+    if !matches!(attached, Ok(Some(_))) {
+        given_up();
+    }
     begin(shard, attached, &rest, recipient).await;
+}
+
+/// Has another node hold the will of a CONNECT before this is answered. Answers the epoch that it was entrusted with.
+async fn entrust(shard: &Handle, negotiated: &Negotiated, identity: &Identity, epoch: Epoch) -> Epoch {
+    let (will, elsewhere) = {
+        let shard = shard.borrow();
+        (shard.to_entrust(negotiated, identity, epoch), shard.shared.elsewhere.clone())
+    };
+    let Some(will) = will else { return Epoch::default() };
+    elsewhere.entrust(will).await;
+    epoch
+}
+
+/// The connection of a CONNECT has not come about: its will is nobody's.
+fn withdraw(shard: &Handle, client_id: &Arc<str>, entrusted: Epoch) {
+    if entrusted != Epoch::default() {
+        shard.borrow().shared.elsewhere.withdraw(client_id, entrusted);
+    }
 }
 
 /// Waits until this runtime knows that the socket takes bytes. What is behind the CONNECT may end the connection at once,
@@ -165,7 +192,7 @@ impl Shard {
         let conn = Conn::new(transport, connected);
         let transport = conn.transport.clone();
         entry.conn = Some(conn);
-        entry.epoch = epoch;
+        (entry.epoch, entry.will_epoch) = (epoch, epoch);
         entry.identity = identity;
         *entry.view = ClientView { epoch: epoch.0, ..resume_view(&entry.view, view) };
         let incarnation = entry.incarnation;
@@ -199,12 +226,12 @@ impl Shard {
             self.session_due(slot); // its will or its end may be due, and its timer not have run
         }
         // A session of expiry 0 ended with its connection just now.
-        let entry = self.sessions.get_mut(slot as usize)?;
+        self.sessions.get(slot as usize)?;
         if clean_start {
             self.end(slot, Metric::SessionDiscarded);
             return None;
         }
-        entry.session.cancel_will();
+        self.delete_will(slot);
         self.offline = self.offline.saturating_sub(1);
         Some(slot)
     }
@@ -292,13 +319,17 @@ impl Shard {
         entry.view.connected = false;
         entry.view.disconnected_at = wall_millis();
         let (client_id, identity) = (entry.session.client_id().clone(), entry.identity.clone());
+        let (had_will, epoch) = (entry.session.will().is_some(), entry.will_epoch);
         let will = entry.session.detach(closing, now);
+        let will_is_deleted = had_will && will.is_none() && entry.session.will().is_none();
         let is_over = entry.session.expiry() == 0;
         self.counters.inc(Metric::ClientDisconnected);
         self.recycle(std::mem::take(&mut conn.wire));
         drop(conn);
-        if let Some(will) = will {
-            self.publish_will(&client_id, &identity, will);
+        match will {
+            Some(will) => self.send_will(&client_id, &identity, epoch, will),
+            None if will_is_deleted => self.shared.elsewhere.withdraw(&client_id, epoch),
+            None => self.will_waits(slot),
         }
         // Who is taken over is back already, and takes no other's place.
         let is_staying = closing != Closing::Server(ReasonCode::SessionTakenOver);
@@ -323,7 +354,7 @@ impl Shard {
         let (client_id, identity) = (entry.session.client_id().clone(), entry.identity.clone());
         let filters: Vec<Arc<str>> = entry.session.subscriptions().map(|granted| granted.filter.clone()).collect();
         let shared: Vec<Granted> = entry.session.shared_subscriptions().cloned().collect();
-        let epoch = entry.epoch;
+        let (epoch, will_epoch) = (entry.epoch, entry.will_epoch);
         self.turn.paused.remove(&(slot, entry.incarnation));
         let left = self.reclaim(slot, shared, true);
         self.forget(slot);
@@ -337,7 +368,7 @@ impl Shard {
         self.shared.elsewhere.release(&client_id, epoch);
         self.pass_on(left);
         if let Some(will) = will {
-            self.publish_will(&client_id, &identity, will);
+            self.send_will(&client_id, &identity, will_epoch, will);
         }
         self.sweep_timers();
     }
@@ -356,7 +387,8 @@ impl Shard {
             Due::Unauthenticated => self.close(slot, Closing::Server(ReasonCode::NotAuthorized)),
             Due::Will(message) => {
                 let (client_id, identity) = (entry.session.client_id().clone(), entry.identity.clone());
-                self.publish_will(&client_id, &identity, message);
+                let epoch = entry.will_epoch;
+                self.send_will(&client_id, &identity, epoch, message);
                 self.save(slot);
             }
             Due::Expired => self.end(slot, Metric::SessionTerminated),

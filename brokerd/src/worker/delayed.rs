@@ -1,19 +1,23 @@
 //! Publications to `$delayed/<seconds>/<topic>`: held by the worker that took them, published when they are due. Never
-//! outlives the process, and never holds more than the node's bound.
+//! takes one that is beyond the node's bound. In a shared store the identity says which node holds it.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use mqtt::{Message, ReasonCode, Time, topic};
+use hashbrown::HashSet;
+use mqtt::{Message, MessageId, ReasonCode, Time, topic};
 use store::Op;
 
 use super::attach::wall_millis;
+use super::mailbox::Mail;
 use super::records;
 use super::shard::Shard;
+use super::start::Workers;
 use crate::access::Identity;
 use crate::metrics::Metric;
+use crate::registry::{delayed_id, is_sent_once};
 
 /// The longest delay, as EMQX has it: 497 days. A larger number is a time: seconds since 1970.
 const LONGEST: u64 = 42_949_670;
@@ -104,6 +108,8 @@ impl Ord for Held {
 pub(super) struct Delayed {
     heap: BinaryHeap<Held>,
     last_number: u64,
+    /// Those that were taken up from the store: none is taken up twice.
+    taken_up: HashSet<MessageId>,
 }
 
 impl Delayed {
@@ -150,7 +156,7 @@ impl Shard {
         let is_first = self.delayed.first().is_none_or(|first| at < first);
         self.delayed.last_number += 1;
         let number = self.delayed.last_number;
-        self.identify(&mut later);
+        later.id = delayed_id(&self.shared.node, self.shared.hybrid.now());
         self.note_delayed(&later, at, &client_id, &identity);
         self.delayed.heap.push(Held { at, number, message: later, client_id, identity });
         if is_first {
@@ -173,8 +179,11 @@ impl Shard {
         }
     }
 
-    /// Takes up what was held when the process before ended.
+    /// Takes up what was held when the process before ended, or a node that is gone.
     pub(super) fn restore_delayed(&mut self, kept: store::Delayed) {
+        if !self.delayed.taken_up.insert(kept.id) {
+            return;
+        }
         let clock = self.shared.clock();
         let mut message = Arc::unwrap_or_clone(kept.message);
         message.expires_at = kept.expires_at.map(|at| clock.to_time(at));
@@ -182,7 +191,9 @@ impl Shard {
         self.delayed.last_number += 1;
         let (at, number) = (clock.to_time(kept.due), self.delayed.last_number);
         let identity = records::identity(kept.principal);
+        message.id = kept.id;
         self.delayed.heap.push(Held { at, number, message, client_id: (*kept.client_id).into(), identity });
+        self.timers.earlier.notify_one();
     }
 
     /// Publishes what is due, or some of it: the rest is still due then.
@@ -195,8 +206,24 @@ impl Shard {
             if self.shared.store.is_some() {
                 self.note(Op::DropDelayed(held.message.id));
             }
-            self.publish_will(&held.client_id, &held.identity, held.message);
+            self.delayed.taken_up.remove(&held.message.id);
+            // Another node may have taken this one for dead, and published it.
+            if !is_sent_once(held.message.id) || self.shared.elsewhere.is_first_copy(held.message.id) {
+                self.publish_late(&held.client_id, &held.identity, held.message);
+            }
         }
+    }
+}
+
+impl Workers {
+    /// Has this node hold a delayed message of one that is gone.
+    pub fn adopt_delayed(&self, kept: store::Delayed) {
+        let worker = self.boxes.worker_of(&kept.client_id);
+        let take = move |shard: &mut Shard| {
+            shard.counters.inc(Metric::DelayedAdopted);
+            shard.restore_delayed(kept);
+        };
+        self.boxes.of(worker).post(Mail::Ask(Box::new(take)));
     }
 }
 

@@ -145,7 +145,7 @@ pub(super) async fn adopt(shard: Handle, head: SessionHead, done: oneshot::Sende
     let store = shard.borrow().shared.store.clone();
     if let (Some(store), Some(record)) = (store, &head.record)
         && shard.borrow().lacks_session(&client_id)
-        && !has_ended(record)
+        && (!has_ended(record) || record.will.is_some())
         && is_orphan_still(&store, &head).await
     {
         let elsewhere = shard.borrow().shared.elsewhere.clone();
@@ -158,7 +158,7 @@ pub(super) async fn adopt(shard: Handle, head: SessionHead, done: oneshot::Sende
             known: Epoch(head.epoch),
         };
         if let Ok(grant) = elsewhere.claim(claim).await {
-            take_orphan(&shard, &store, &client_id, grant.epoch).await;
+            take_orphan(&shard, &store, &client_id, grant.epoch, Epoch(head.epoch)).await;
         }
     }
     let _ = done.send(()); // who asked may have stopped
@@ -171,7 +171,7 @@ async fn is_orphan_still(store: &Store, head: &SessionHead) -> bool {
     now.is_some_and(|now| now.sid == head.sid && now.epoch == head.epoch && now.node == head.node)
 }
 
-async fn take_orphan(shard: &Handle, store: &Store, client_id: &Arc<str>, epoch: Epoch) {
+async fn take_orphan(shard: &Handle, store: &Store, client_id: &Arc<str>, epoch: Epoch, before: Epoch) {
     if !shard.borrow().lacks_session(client_id) {
         return;
     }
@@ -191,7 +191,12 @@ async fn take_orphan(shard: &Handle, store: &Store, client_id: &Arc<str>, epoch:
             return shard.note(Op::DropSession { sid: claimed.sid, epoch: epoch.0 }); // it ended meanwhile
         }
         shard.counters.inc(Metric::SessionAdopted);
-        shard.take_in(client_id, claimed, epoch, false)
+        let came = shard.take_in(client_id, claimed, epoch, false);
+        // The will is that of the connection it had: should its node come back and send it too, it is known as the same.
+        if let Some(entry) = came.and_then(|(slot, ..)| shard.sessions.get_mut(slot as usize)) {
+            entry.will_epoch = before;
+        }
+        came
     };
     if let Some((.., version)) = came {
         known_everywhere(shard, version).await;

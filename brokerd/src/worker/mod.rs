@@ -40,6 +40,7 @@ mod tests;
 mod timers;
 mod turn;
 pub mod view;
+mod wills;
 
 pub use manage::Cleaned;
 pub use query::{Cursor, Page};

@@ -155,9 +155,9 @@ impl Shard {
         self.submit();
         let Some(entry) = self.sessions.get_mut(slot as usize).filter(|entry| !entry.is_departing) else { return };
         entry.is_departing = true;
-        entry.session.cancel_will(); // its new owner has it
         entry.session.unload();
         let (incarnation, worker) = (entry.incarnation, self.worker);
+        self.delete_will(slot); // its new owner has it
         self.members_away(slot);
         self.later(LONGEST_DEPARTURE, move |shard| {
             let is_there = shard.entry(slot, incarnation).is_some_and(|entry| entry.is_departing);

@@ -65,6 +65,7 @@ impl Shard {
         if let Some(entry) = self.sessions.get_mut(slot as usize) {
             entry.sid = Some(head.sid);
             entry.epoch = Epoch(head.epoch);
+            entry.will_epoch = entry.epoch;
             self.by_sid.insert(head.sid, slot);
         }
         self.offline += 1;

@@ -124,7 +124,8 @@ impl Shard {
     }
 
     /// Publishes a will or what was delayed, if whose it is still may: it was asked before, and that may be long ago.
-    pub(super) fn publish_will(&mut self, client_id: &str, identity: &Identity, mut message: Message) {
+    /// It has its identity already.
+    pub(super) fn publish_late(&mut self, client_id: &str, identity: &Identity, message: Message) {
         let is_allowed = self.rules.knows(&identity.principal)
             && self.rules.authorize(client_id, identity, Action::Publish(message.topic()));
         if !self.count_decision(is_allowed) {
@@ -135,7 +136,6 @@ impl Shard {
             self.delay(client_id.into(), identity.clone(), &message);
             return;
         }
-        self.identify(&mut message);
         let message = Arc::new(message);
         let retained_at = if message.retain { self.retain(&message).unwrap_or(0) } else { 0 };
         let own = self.by_id.get(client_id).copied(); // for No Local

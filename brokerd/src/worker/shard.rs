@@ -107,6 +107,8 @@ pub(super) struct Entry {
     pub(super) incarnation: u32,
     pub(super) conn: Option<Conn>,
     pub(super) epoch: Epoch,
+    /// That of the connection whose will it has.
+    pub(super) will_epoch: Epoch,
     /// Whose session it is, and where from.
     pub(super) identity: Identity,
     pub(super) replays: super::subscribe::Replays,
@@ -212,6 +214,7 @@ impl Shard {
             incarnation: self.last_incarnation,
             conn: None,
             epoch: Epoch::default(),
+            will_epoch: Epoch::default(),
             identity,
             replays: super::subscribe::Replays::default(),
             view: Box::new(view),

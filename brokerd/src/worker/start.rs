@@ -30,7 +30,8 @@ use crate::config::{self, Config};
 use crate::listener::{Clients, Connected};
 use crate::metrics::{Counters, Metrics};
 use crate::registry::{
-    Boxed, Clock, Elsewhere, Epoch, Holder, Loss, OwnedPage, Owners, Reception, Relayed, exclusive_filter,
+    Boxed, Clock, Elsewhere, Epoch, Holder, LastWill, Loss, OwnedPage, Owners, Reception, Relayed, WillPage,
+    exclusive_filter,
 };
 use crate::retain::Retained;
 use crate::router::{Forward, Index, Mailboxes};
@@ -220,6 +221,14 @@ impl Owners for Workers {
         Box::pin(self.let_go_of(client_id.clone(), epoch))
     }
 
+    fn wills(&self, cursor: u64, limit: usize) -> Boxed<'_, WillPage> {
+        Box::pin(self.wills_page(cursor, limit))
+    }
+
+    fn send_will(&self, last: LastWill) {
+        self.send_will_of(last);
+    }
+
     fn owned(&self, cursor: u64, limit: usize) -> Boxed<'_, OwnedPage> {
         Box::pin(self.owned_page(cursor, limit))
     }
@@ -342,8 +351,9 @@ impl Shard {
         }
         let will = entry.session.take_will(self.turn.now);
         let (client_id, identity) = (entry.session.client_id().clone(), entry.identity.clone());
+        let epoch = entry.will_epoch;
         if let Some(will) = will {
-            self.publish_will(&client_id, &identity, will);
+            self.send_will(&client_id, &identity, epoch, will);
         }
     }
 }

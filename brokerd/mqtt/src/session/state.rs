@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Connection, Granted, Session};
+use super::{Connection, Granted, Session, Will};
 use crate::Version;
 
 impl Session {
@@ -28,6 +28,12 @@ impl Session {
     #[must_use]
     pub fn connection(&self) -> Option<&Connection> {
         self.connection.as_deref()
+    }
+
+    /// The will, until it is sent or deleted.
+    #[must_use]
+    pub fn will(&self) -> Option<&Will> {
+        self.will.as_deref()
     }
 
     /// What it is subscribed to.

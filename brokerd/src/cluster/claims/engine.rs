@@ -7,6 +7,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::rows::{Ownership, Rows};
 use super::view::View;
+use super::wills::Wills;
 use crate::registry::{Claim, Clock, Epoch, Holder, Loss, Owned};
 
 pub(super) struct Engine {
@@ -16,6 +17,10 @@ pub(super) struct Engine {
     pub(super) instance: u64,
     view: Arc<View>,
     pub(super) rows: Rows,
+    /// Of clients of other nodes.
+    pub(super) wills: Wills,
+    /// Clients whose wills were made void by their coming back, since this was asked last.
+    pub(super) cancelled: u64,
     /// Those of the view, and those that spoke to us before our view had them.
     peers: HashMap<String, Peer>,
     /// Nodes that are gone, whose sessions this node has as far as they fall to it in this view.
@@ -81,11 +86,12 @@ pub(super) struct Lost {
 }
 
 impl Engine {
-    pub(super) fn new(node: String, clock: Arc<Clock>) -> Self {
+    pub(super) fn new(node: String, clock: Arc<Clock>, max_wills_bytes: usize) -> Self {
         let view = Arc::new(View::new(vec![node.clone()]));
         let instance = clock.now();
         let (rows, peers, pending) = (Rows::new(), HashMap::new(), HashMap::new());
-        Self { node, clock, instance, view, rows, peers, adopted: HashSet::new(), pending }
+        let wills = Wills::new(max_wills_bytes);
+        Self { node, clock, instance, view, rows, wills, cancelled: 0, peers, adopted: HashSet::new(), pending }
     }
 
     pub(super) fn view(&self) -> Arc<View> {
@@ -103,6 +109,9 @@ impl Engine {
         for peer in self.peers.iter_mut().filter(|(name, _)| !view.contains(name)).map(|(_, peer)| peer) {
             (peer.announced, peer.done) = (None, None);
             peer.distrusted += 1;
+        }
+        for gone in self.view.names().filter(|name| !view.contains(name)) {
+            self.wills.lost(gone);
         }
         self.view = Arc::new(view);
         self.adopted.clear(); // what falls to whom has changed
@@ -168,6 +177,7 @@ impl Engine {
 
     fn set(&mut self, owner: &str, claim: &Claim, epoch: Epoch) {
         let (holder, expiry, clean_start) = (claim.holder, claim.session_expiry, claim.clean_start);
+        self.cancelled += u64::from(self.wills.claimed(&claim.client_id, epoch, clean_start));
         self.rows.set(&claim.client_id, &Ownership { owner, epoch, holder, expiry, clean_start });
     }
 
@@ -231,6 +241,7 @@ impl Engine {
                     lost.push(Lost { owner: row.owner, client_id: client_id.clone(), loss });
                 }
             }
+            self.cancelled += u64::from(self.wills.claimed(&client_id, epoch, false));
             self.rows.set(&client_id, &Ownership { owner: from, epoch, holder, expiry: 0, clean_start: false });
         }
         (stale, lost)
@@ -306,6 +317,14 @@ impl Engine {
     /// Whether we lack a peer's ids for our view.
     pub(super) fn wants(&self, peer: &str) -> bool {
         self.peers.get(peer).is_none_or(|peer| peer.done != Some(self.view.hash))
+    }
+
+    /// Drops the wills that others hold by now. Only once every owner has told those.
+    pub(super) fn sweep_wills(&mut self) {
+        if self.is_complete() {
+            let (view, node) = (self.view.clone(), self.node.clone());
+            self.wills.sweep(|owner, id| !view.contains(owner) || view.executor(owner, id) == Some(&*node));
+        }
     }
 
     /// Drops one part's rows whose registrar is another node by now. Only once every owner has told that one.

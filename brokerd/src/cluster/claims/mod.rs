@@ -8,12 +8,14 @@
 mod announcer;
 mod claimant;
 mod engine;
+mod executor;
 mod moving;
 mod registrar;
 mod rows;
 #[cfg(test)]
 mod tests;
 mod view;
+mod wills;
 mod wire;
 
 use std::sync::{Arc, OnceLock, Weak};
@@ -23,19 +25,23 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use proto::claims::{self as pb, Done, Refused, reply, request};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::timeout;
 
+use self::announcer::News;
 use self::engine::{Engine, Found};
+use self::wills::Recent;
 use self::wire::{from_wire, to_wire};
 use super::AskError;
 use crate::metrics::{Counters, Metric};
-use crate::registry::{Boxed, Claim, Clock, Elsewhere, Epoch, Grant, Holder, Loss, Owned, Owners, Refusal, Relayed};
+use crate::registry::{
+    Boxed, Claim, Clock, Elsewhere, Epoch, Grant, Holder, LastWill, Loss, Owned, Owners, Refusal, Relayed,
+};
 
 /// Losers, or pages of them, that are told in the background at a time.
 const MAX_BACKGROUND: usize = 1_024;
-/// Ended sessions that wait for their registrar to be told.
-const MAX_RELEASES: usize = 65_536;
+/// Ended sessions, and wills, that other nodes are still to be told of.
+const MAX_NEWS: usize = 65_536;
 
 /// The way to other nodes.
 pub trait Peers: Send + Sync {
@@ -58,6 +64,8 @@ pub struct ClaimSettings {
     pub clock: Arc<Clock>,
     /// A block that nothing else counts in.
     pub counters: Arc<Counters>,
+    /// `cluster.max_wills_bytes`.
+    pub max_wills_bytes: usize,
 }
 
 /// This node's part in the registry: claimant, registrar and owner.
@@ -70,7 +78,11 @@ pub struct Claims {
     peers: Arc<dyn Peers>,
     owners: OnceLock<Arc<dyn Owners>>,
     engine: Mutex<Engine>,
-    released: mpsc::Sender<Owned>,
+    news: mpsc::Sender<News>,
+    /// Wills that came by here.
+    seen_wills: Mutex<Recent>,
+    /// A will may have fallen due.
+    will_news: Arc<Notify>,
     background: Arc<Semaphore>,
     /// Where tasks of this room run, whoever calls.
     runtime: Handle,
@@ -81,22 +93,25 @@ impl Claims {
     /// Alone until [`Claims::on_view`] says otherwise. To be called on the runtime that is to run its tasks.
     #[must_use]
     pub fn new(settings: ClaimSettings, peers: Arc<dyn Peers>) -> Arc<Self> {
-        let ClaimSettings { node, claim_timeout, clock, counters } = settings;
-        let (released, releases) = mpsc::channel(MAX_RELEASES);
+        let ClaimSettings { node, claim_timeout, clock, counters, max_wills_bytes } = settings;
+        let (news, told) = mpsc::channel(MAX_NEWS);
         let claims = Arc::new_cyclic(|this| Self {
-            engine: Mutex::new(Engine::new(node.clone(), clock.clone())),
+            engine: Mutex::new(Engine::new(node.clone(), clock.clone(), max_wills_bytes)),
             node,
             timeout: claim_timeout,
             clock,
             counters: Mutex::new(counters),
             peers,
             owners: OnceLock::new(),
-            released,
+            news,
+            seen_wills: Mutex::new(Recent::new()),
+            will_news: Arc::default(),
             background: Arc::new(Semaphore::new(MAX_BACKGROUND)),
             runtime: Handle::current(),
             this: this.clone(),
         });
-        claims.runtime.spawn(announcer::release(claims.this.clone(), releases));
+        claims.runtime.spawn(announcer::tell_news(claims.this.clone(), told));
+        claims.runtime.spawn(executor::run(claims.this.clone(), claims.will_news.clone()));
         claims
     }
 
@@ -109,6 +124,7 @@ impl Claims {
     pub fn on_view(&self, live: Vec<String>) {
         let Some(claims) = self.this.upgrade() else { return };
         let unannounced = self.engine.lock().set_view(live);
+        self.will_news.notify_one();
         for peer in unannounced {
             claims.spawn_announcer(peer, Duration::ZERO);
         }
@@ -157,7 +173,12 @@ impl Claims {
             return Bytes::new();
         };
         let what = match self.read(body) {
-            Ok(what) => claims.carry_out(from, what).await,
+            Ok(request::What::Entrust(entrust)) => self.on_entrust(from, entrust),
+            Ok(what) => Ok(claims.carry_out(from, what).await),
+            Err(reason) => Err(reason),
+        };
+        let what = match what {
+            Ok(what) => what,
             Err(reason) => {
                 tracing::warn!(node = from, reason, "refused a request about client ids");
                 reply::What::Refused(Refused { reason })
@@ -203,6 +224,7 @@ impl Claims {
                 self.on_drain(&node).await;
                 done
             }
+            request::What::Entrust(_) => done, // see `handle`
         }
     }
 
@@ -235,8 +257,10 @@ impl Claims {
             let is_new = engine.meet(from, announced.instance);
             let is_for_us = announced.to == engine.instance;
             let is_lost = is_for_us && engine.done_by(from, announced.view, announced.wanted);
+            engine.wills.began_anew(from, announced.instance);
             (is_new || is_lost, is_for_us.then(|| engine.is_complete()))
         };
+        self.will_news.notify_one();
         if is_needed {
             self.spawn_announcer(from.to_owned(), Duration::ZERO);
         }
@@ -292,7 +316,29 @@ impl Elsewhere for Claims {
     fn release(&self, client_id: &Arc<str>, epoch: Epoch) {
         // Full: the row stays until the id is claimed again.
         let (client_id, holder) = (client_id.clone(), Holder::default());
-        let _ = self.released.try_send(Owned { client_id, epoch, holder });
+        let _ = self.news.try_send(News::Released(Owned { client_id, epoch, holder }));
+    }
+
+    fn entrust(&self, will: LastWill) -> Boxed<'_, ()> {
+        match self.this.upgrade() {
+            Some(claims) => Box::pin(claims.entrust_now(will)),
+            None => Box::pin(std::future::ready(())),
+        }
+    }
+
+    fn will_waits(&self, will: LastWill) {
+        let _ = self.news.try_send(News::Waits(will)); // full: its delay counts from the death of this node, if that dies
+    }
+
+    fn withdraw(&self, client_id: &Arc<str>, epoch: Epoch) {
+        let (client_id, holder) = (client_id.clone(), Holder::default());
+        if self.news.try_send(News::Withdrawn(Owned { client_id, epoch, holder })).is_err() {
+            tracing::warn!("too many wills that end: other nodes may send some of them when this one is down");
+        }
+    }
+
+    fn is_first_copy(&self, id: mqtt::MessageId) -> bool {
+        self.is_first(id)
     }
 
     fn relay(&self, relayed: Relayed) -> Boxed<'_, bool> {
@@ -304,5 +350,11 @@ impl Elsewhere for Claims {
 
     fn collect(&self, previous: String, client_id: Arc<str>, epoch: Epoch) -> Boxed<'_, ()> {
         Box::pin(self.collect_from(previous, client_id, epoch))
+    }
+}
+
+impl Drop for Claims {
+    fn drop(&mut self) {
+        self.will_news.notify_one(); // the task that waits for it ends
     }
 }

@@ -40,7 +40,17 @@ impl Claims {
             epoch = raised;
         }
         self.count(Metric::ClaimsGranted);
+        self.count_cancelled();
         Some(Grant { epoch, previous: decided.previous })
+    }
+
+    /// Wills that are void now that their clients are back.
+    pub(super) fn count_cancelled(&self) {
+        let cancelled = std::mem::take(&mut self.engine.lock().cancelled);
+        self.will_news.notify_one(); // one whose session ended goes out now
+        if cancelled > 0 {
+            self.counters.lock().add(Metric::WillsCancelled, cancelled);
+        }
     }
 
     /// Asks first what has to be asked. Each owner that is asked has let go of a row that was there, so this ends.

@@ -30,9 +30,18 @@ impl View {
 
     /// The node with the highest rendezvous hash; of equal ones the last by name.
     pub(super) fn registrar(&self, client_id: &str) -> &str {
+        self.highest(client_id, |_| true).unwrap_or_default()
+    }
+
+    /// The node that sends the will of a client when the client's own is gone: the registrar by then.
+    pub(super) fn executor(&self, owner: &str, client_id: &str) -> Option<&str> {
+        self.highest(client_id, |name| name != owner)
+    }
+
+    fn highest(&self, client_id: &str, may_be: impl Fn(&str) -> bool) -> Option<&str> {
         let id = fnv(FNV_OFFSET, client_id.as_bytes());
-        let highest = self.nodes.iter().max_by_key(|(_, node)| mix(node ^ id));
-        highest.map_or("", |(name, _)| name.as_str())
+        let nodes = self.nodes.iter().filter(|(name, _)| may_be(name));
+        nodes.max_by_key(|(_, node)| mix(node ^ id)).map(|(name, _)| name.as_str())
     }
 }
 
@@ -78,6 +87,15 @@ mod tests {
             let count = ids().iter().filter(|id| view.registrar(id) == name).count();
             assert!((2_800..3_200).contains(&count), "{name} has {count} of 9,000");
         }
+    }
+
+    #[test]
+    fn who_holds_a_will_is_the_registrar_once_its_owner_is_gone() {
+        let (all, rest) = (view(&["a", "b", "c"]), view(&["b", "c"]));
+        for id in ids() {
+            assert_eq!(all.executor("a", &id), Some(rest.registrar(&id)));
+        }
+        assert_eq!(view(&["a"]).executor("a", "pump"), None);
     }
 
     #[test]

@@ -1,15 +1,19 @@
 //! Requests and replies as bytes, each with the clock. Never believes a clock that is too far ahead.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use mqtt::session::Will;
+use mqtt::{Message as MqttMessage, Qos, codec, topic};
 use prost::Message;
 use proto::claims::{self as pb, Refused, Reply, Request, reply, request};
 use tokio::time::{Instant, timeout_at};
 
 use super::Claims;
-use crate::registry::{Epoch, Holder, Owned};
+use super::executor::LARGEST;
+use crate::registry::{Epoch, Holder, LastWill, Owned};
 
 /// Ids in one request.
 pub(super) const PAGE: usize = 1_000;
@@ -17,6 +21,17 @@ pub(super) const PAGE: usize = 1_000;
 impl Claims {
     /// What a node answers, if it does by then and is to be believed.
     pub(super) async fn ask(&self, node: &str, what: request::What, until: Instant) -> Option<reply::What> {
+        match self.ask_any(node, what, until).await? {
+            reply::What::Refused(Refused { reason }) => {
+                warn(node, &format!("refused: {reason}"));
+                None
+            }
+            what => Some(what),
+        }
+    }
+
+    /// The same, with a refusal: a node of an earlier version does not know every request.
+    pub(super) async fn ask_any(&self, node: &str, what: request::What, until: Instant) -> Option<reply::What> {
         let request = Request { hlc: self.clock.now(), what: Some(what) };
         let patience = until.saturating_duration_since(Instant::now());
         if patience == Duration::ZERO {
@@ -30,13 +45,7 @@ impl Claims {
         };
         let reply = Reply::decode(bytes).map_err(|error| warn(node, &error)).ok()?;
         self.clock.merge(reply.hlc).map_err(|error| warn(node, &error)).ok()?;
-        match reply.what {
-            Some(reply::What::Refused(Refused { reason })) => {
-                warn(node, &format!("refused: {reason}"));
-                None
-            }
-            what => what,
-        }
+        reply.what
     }
 
     /// Reads a request of a peer; what is wrong with it is the error.
@@ -56,6 +65,15 @@ impl Claims {
             request::What::Release(release) => check_page(&release.owned)?,
             request::What::Relay(relay) => check_id(&relay.client_id)?,
             request::What::LetGo(pb::LetGo { client_id, .. }) => check_id(client_id)?,
+            request::What::Entrust(pb::Entrust { wills, withdrawn, .. }) => {
+                check_page(withdrawn)?;
+                if wills.len() > PAGE {
+                    return Err(format!("{} wills in one page", wills.len()));
+                }
+                for will in wills {
+                    self.clock.merge(will.epoch).map_err(|error| format!("the epoch: {error}"))?;
+                }
+            }
             request::What::Lookup(_)
             | request::What::AnnounceDone(_)
             | request::What::Drain(_)
@@ -96,6 +114,59 @@ pub(super) fn from_wire(owned: Vec<pb::Owned>) -> Vec<Owned> {
         Owned { client_id, epoch: Epoch(epoch), holder: Holder(holder) }
     };
     owned.into_iter().map(from_wire).collect()
+}
+
+pub(super) fn to_will(last: &LastWill) -> pb::Will {
+    let LastWill { client_id, epoch, user, ip, will, session_expiry, due_in } = last;
+    let message = &will.message;
+    pb::Will {
+        client_id: client_id.to_string(),
+        epoch: epoch.0,
+        user: user.as_ref().map(ToString::to_string),
+        ip: match ip {
+            IpAddr::V4(ip) => ip.octets().to_vec(),
+            IpAddr::V6(ip) => ip.octets().to_vec(),
+        },
+        topic: message.topic().to_owned(),
+        payload: message.payload().to_vec(),
+        properties: message.properties().to_vec(),
+        qos: message.qos as u32,
+        retain: message.retain,
+        delay: will.delay,
+        expiry: will.expiry,
+        session_expiry: *session_expiry,
+        due_in: due_in.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
+    }
+}
+
+/// A will as a peer gives it: checked again, for it is published to clients.
+pub(super) fn from_will(sent: pb::Will) -> Result<LastWill, String> {
+    let why = |what: &str| format!("a will with {what}");
+    check_id(&sent.client_id)?;
+    check_id(sent.user.as_deref().unwrap_or_default())?;
+    if sent.topic.len() + sent.payload.len() + sent.properties.len() > LARGEST {
+        return Err(why("too many bytes"));
+    }
+    if !topic::valid_name(&sent.topic) || !codec::check_forwardable(&sent.properties) {
+        return Err(why("a topic or properties that no PUBLISH has"));
+    }
+    let ip = match *sent.ip.as_slice() {
+        [a, b, c, d] => IpAddr::from([a, b, c, d]),
+        ref bytes => IpAddr::from(<[u8; 16]>::try_from(bytes).map_err(|_| why("no address"))?),
+    };
+    let mut message = MqttMessage::new(&sent.topic, &sent.properties, &sent.payload);
+    message.qos = u8::try_from(sent.qos).ok().and_then(Qos::from_bits).ok_or_else(|| why("no QoS"))?;
+    message.retain = sent.retain;
+    Ok(LastWill {
+        client_id: sent.client_id.into(),
+        epoch: Epoch(sent.epoch),
+        user: sent.user.map(Into::into),
+        ip,
+        will: Will { message, delay: sent.delay, expiry: sent.expiry },
+        session_expiry: sent.session_expiry,
+        // What is longer than any delay is not believed, and could not be added to a time.
+        due_in: sent.due_in.map(|left| Duration::from_millis(left.min(u64::from(u32::MAX) * 1000))),
+    })
 }
 
 fn warn(node: &str, why: &dyn std::fmt::Display) {

@@ -176,6 +176,7 @@ pub(super) fn settings(cluster: &str, secret: &str) -> config::Cluster {
         gossip_interval: Duration::from_millis(100),
         max_clock_skew: Duration::from_secs(60),
         peer_queue: 1 << 20,
+        max_wills_bytes: 1 << 20,
     }
 }
 

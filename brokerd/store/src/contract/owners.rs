@@ -111,3 +111,16 @@ pub(super) async fn claims_that_go_together_are_answered_each_by_itself(place: B
     let again: Vec<_> = store.claim_all(&claims[..50]).await.into_iter().map(|one| one.unwrap().sid).collect();
     assert_eq!(again, answers[..50].iter().map(|one| one.sid).collect::<Vec<_>>(), "an answer that was lost");
 }
+
+/// Nobody was told of such a session. Whoever drops it names the epoch that it saw: a claim since then stands.
+pub(super) async fn a_claim_that_was_never_saved_is_dropped_at_its_epoch_and_at_no_earlier_one(place: Box<dyn Place>) {
+    let store = place.open().await;
+    let sid = claim(&store, "c", 1).await;
+    assert_eq!(claim(&store, "c", 2).await, sid);
+    let outcome = apply(&store, &[Op::DropSession { sid, epoch: 1 }]).await;
+    assert_eq!(outcome.fenced, [sid]);
+    assert_eq!(store.scan_sessions(None, 10, false).await.unwrap().items.len(), 1);
+    assert_eq!(apply(&store, &[Op::DropSession { sid, epoch: 2 }]).await.fenced, []);
+    settle(&store).await;
+    assert_eq!(store.scan_sessions(None, 10, false).await.unwrap().items, []);
+}

@@ -5,6 +5,7 @@ mod grants;
 mod history;
 mod holders;
 mod membership;
+mod wills;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,13 +15,20 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::metrics::Metrics;
-use crate::registry::OwnedPage;
+use crate::registry::{OwnedPage, WillPage};
 
 const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The sessions of a node: a claim that was granted is a session at once.
 #[derive(Default)]
-struct Sessions(Mutex<BTreeMap<Arc<str>, Epoch>>, Mutex<BTreeMap<Arc<str>, Holder>>);
+struct Sessions(Mutex<BTreeMap<Arc<str>, Epoch>>, Mutex<BTreeMap<Arc<str>, Holder>>, Wills);
+
+/// Wills of the sessions, and what this node has sent of others.
+#[derive(Default)]
+struct Wills {
+    own: Mutex<BTreeMap<Arc<str>, LastWill>>,
+    sent: Mutex<Vec<Arc<str>>>,
+}
 
 impl Sessions {
     fn holder(&self, id: &str) -> Holder {
@@ -50,6 +58,16 @@ impl Owners for Sessions {
             tokio::task::yield_now().await;
             (page, next)
         })
+    }
+    fn wills(&self, cursor: u64, _: usize) -> Boxed<'_, WillPage> {
+        // One a page.
+        let wills: Vec<_> =
+            self.2.own.lock().values().skip(usize::try_from(cursor).unwrap()).take(1).cloned().collect();
+        let next = wills.first().map(|_| cursor + 1);
+        Box::pin(std::future::ready((wills, next)))
+    }
+    fn send_will(&self, will: LastWill) {
+        self.2.sent.lock().push(will.client_id);
     }
     fn owned_one(&self, client_id: &Arc<str>) -> Boxed<'_, Option<(Epoch, Holder)>> {
         let found = self.0.lock().get(client_id).map(|epoch| (*epoch, self.holder(client_id)));
@@ -158,6 +176,7 @@ impl Sim {
             claim_timeout: TIMEOUT,
             clock: clock.clone(),
             counters: counters.clone(),
+            max_wills_bytes: 1 << 20,
         };
         let links = Links { net: self.net.clone(), from: name.to_owned() };
         let claims = Claims::new(settings, Arc::new(links));
