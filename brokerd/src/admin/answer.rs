@@ -90,6 +90,7 @@ impl ThisNode {
             route_version: (0, 0),
             reason: String::new(),
             since: self.info.started_at,
+            link: None,
         }
     }
 

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::{Access, Mechanism};
 use crate::admin::{Admin, AdminParts, Nodes, ThisNode};
+use crate::alarms::Board;
 use crate::cluster::Cluster;
 use crate::config::{self, Config};
 use crate::datadir::DataDir;
@@ -69,6 +70,7 @@ struct Foundation {
     workers: Workers,
     store: Option<Arc<Store>>,
     started: Instant,
+    alarms: Arc<Board>,
 }
 
 impl Broker {
@@ -220,6 +222,7 @@ impl Foundation {
                 None => keep::open(config).await?,
             },
             started: keep::beginning_of_time(),
+            alarms: Arc::default(),
         })
     }
 

@@ -6,6 +6,7 @@ mod claims;
 mod conn;
 mod delayed;
 mod deliver;
+mod depart;
 mod exchange;
 mod exclusive;
 mod flush;
@@ -39,6 +40,7 @@ mod timers;
 mod turn;
 pub mod view;
 
+pub use depart::{Places, Redirect};
 pub use manage::Cleaned;
 pub use query::{Cursor, Page};
 pub use restore::Restored;

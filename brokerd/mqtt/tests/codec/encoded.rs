@@ -132,6 +132,17 @@ fn a_reason_string_goes_before_the_clients_limit_is_broken_and_then_the_packet()
 }
 
 #[test]
+fn a_client_that_is_sent_elsewhere_is_told_where_if_that_fits() {
+    let sent = |reference, limit| written(|out| redirect(out, ReasonCode::UseAnotherServer, reference, limit));
+    assert_eq!(sent(Some("b2:1883"), None), Some(bytes("E0 <9C <1C 'b2:1883'>>")));
+    assert_eq!(sent(Some("b2:1883"), Some(14)), Some(bytes("E0 <9C <1C 'b2:1883'>>")));
+    assert_eq!(sent(Some("b2:1883"), Some(13)), Some(bytes("E0 <9C <>>")), "the reference goes first");
+    assert_eq!(sent(None, None), Some(bytes("E0 <9C <>>")));
+    assert_eq!(sent(Some(""), None), Some(bytes("E0 <9C <>>")));
+    assert_eq!(sent(None, Some(3)), None, "not even that fits");
+}
+
+#[test]
 fn disconnect_of_5_says_its_reason_in_a_form_that_mqttbytes_can_read_and_3x_has_none() {
     for reason in codes() {
         let out = written(|out| disconnect(out, Version::V5, reason, None, None)).unwrap();
