@@ -59,8 +59,8 @@ impl Sights {
 
 /// Whether it is up and not drained.
 pub(crate) fn is_taking(sight: &Sight) -> bool {
-    let is_draining = sight.drain.as_ref().is_some_and(|drain| drain.state != "off" && drain.state != "shedding");
-    sight.node.as_ref().is_some_and(|node| node.state == "started") && !is_draining
+    let is_open = sight.drain.as_ref().is_some_and(|drain| drain.state == "off" || drain.state == "shedding");
+    is_open && sight.node.as_ref().is_some_and(|node| node.state == "started")
 }
 
 /// What clients are told of these nodes.

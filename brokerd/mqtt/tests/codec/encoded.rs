@@ -1,6 +1,6 @@
 //! What we send: byte for byte where it is ours, and read back by mqttbytes where it can.
 
-use mqtt::codec::{AuthOut, ConnAck, MAX_PACKET_LEN, PublishOut, ack, auth, connack, disconnect, pingresp};
+use mqtt::codec::{AuthOut, ConnAck, MAX_PACKET_LEN, PublishOut, ack, auth, connack, disconnect, pingresp, redirect};
 use mqtt::codec::{Recipient, codes_fit, publish, publish_len, suback, unsuback};
 use mqtt::packet::AckKind;
 use mqtt::{PacketId, Qos, ReasonCode, Version};
