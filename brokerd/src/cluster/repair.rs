@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::core::Core;
+use super::peer::Peer;
 use super::routes::digest;
 use super::start::Cluster;
 use super::{ForgetError, MemberState, dial};
@@ -62,7 +63,7 @@ impl Cluster {
     #[must_use]
     pub fn owners(&self) -> Vec<Arc<str>> {
         let peers = self.shared.core.all_peers();
-        let is_there = |peer: &&Arc<super::peer::Peer>| {
+        let is_there = |peer: &&Arc<Peer>| {
             peer.standing.lock().state(&peer.name) != MemberState::Leaving && peer.remote.lock().applied().is_some()
         };
         peers.iter().filter(is_there).map(|peer| peer.name.clone()).collect()
@@ -83,19 +84,23 @@ impl Cluster {
         if owner == core.parts.identity.node {
             core.announce_again();
         } else if let Some(peer) = core.peer(owner) {
-            // It is flooded until all of its rows have come.
-            core.clear_rows(&peer);
-            peer.remote.lock().distrust();
-            peer.asks.tell(dial::pull(&peer, true));
-            tracing::warn!(peer = %peer.name, "all of its routes are asked for again, as the operator has asked");
+            core.pull_again(&peer);
         }
     }
 }
 
 impl Core {
+    /// Forgets a peer's routes and asks for all of them: it is flooded until they have come.
+    pub(super) fn pull_again(&self, peer: &Peer) {
+        self.clear_rows(peer);
+        peer.remote.lock().distrust();
+        peer.asks.tell(dial::pull(peer, true));
+        tracing::warn!(peer = %peer.name, "all of its routes are asked for again, as the operator has asked");
+    }
+
     /// Announces what is subscribed here and is not announced, and takes back what is not. The index is asked again for
     /// each, under the lock that its own changes are announced under. Weights of shared groups put themselves right.
-    fn announce_again(&self) {
+    pub(super) fn announce_again(&self) {
         let index = &self.parts.index;
         let live: std::collections::HashSet<Arc<str>> = index.local_filters().into_iter().collect();
         let announced: std::collections::HashSet<Arc<str>> = self.routes.all().into_iter().collect();

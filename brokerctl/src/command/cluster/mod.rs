@@ -54,7 +54,7 @@ pub(crate) enum Cluster {
     )]
     ForceLeave {
         /// Its name
-        node: String,
+        member: String,
     },
     /// Print a new secret for `cluster.secret`; asks no broker
     #[command(after_help = "Example:
@@ -68,7 +68,7 @@ impl Cluster {
             Self::Status => status::status(session).await,
             Self::Join { seed } => join(session, seed).await,
             Self::Leave(leaving) => leave(session, leaving).await,
-            Self::ForceLeave { node } => force_leave(session, node).await,
+            Self::ForceLeave { member } => force_leave(session, member).await,
             Self::Keygen => keygen(session),
         }
     }
