@@ -102,6 +102,45 @@ impl Api {
         Ok(Gathered { answers: gathered, silent: answers.silent.unwrap_or_default() })
     }
 
+    /// The same after another one, with the whole time again.
+    pub(crate) async fn ask_again(&mut self, scope: Scope, question: Question) -> Result<Gathered, Failure> {
+        self.deadline = Instant::now() + self.timeout;
+        self.ask_all(scope, question).await
+    }
+
+    /// All pages of one member, with the whole time again.
+    pub(crate) async fn ask_rows(&mut self, node: &str, question: Question) -> Result<Vec<Answer>, Failure> {
+        let named = self.narrow(Some(node.to_owned()));
+        let gathered = self.ask_again(Scope::Here, question).await;
+        self.narrow(named);
+        let mut gathered = gathered?;
+        let answers = std::mem::take(&mut gathered.answers);
+        gathered.complete()?;
+        Ok(answers.into_iter().map(|(_, answer)| answer).collect())
+    }
+
+    /// The one answer of one member.
+    pub(crate) async fn ask_one(&mut self, node: &str, question: Question) -> Result<Answer, Failure> {
+        self.ask_rows(node, question).await?.pop().ok_or_else(crate::command::unexpected)
+    }
+
+    /// The one answer of the node that is called, whatever `--node` says.
+    pub(crate) async fn ask_here(&mut self, question: Question) -> Result<Answer, Failure> {
+        let named = self.narrow(None);
+        let gathered = self.ask_again(Scope::Here, question).await;
+        self.narrow(named);
+        let mut gathered = gathered?;
+        match gathered.answers.pop() {
+            Some((_, answer)) => Ok(answer),
+            None => Err(gathered.complete().err().unwrap_or_else(crate::command::unexpected)),
+        }
+    }
+
+    /// Asks only this member from now on, or all; answers which it was before.
+    pub(crate) fn narrow(&mut self, node: Option<String>) -> Option<String> {
+        std::mem::replace(&mut self.node, node)
+    }
+
     pub(crate) async fn join(&mut self, seed: String) -> Result<Vec<Member>, Failure> {
         let request = self.signed(JoinRequest { seed });
         let patience = JOIN_TIMEOUT.max(self.timeout);

@@ -6,6 +6,7 @@ mod args;
 mod command;
 mod failure;
 mod list;
+mod moving;
 mod output;
 mod table;
 mod time;

@@ -3,11 +3,14 @@
 
 pub mod access;
 pub mod admin;
+pub mod alarms;
 pub mod broker;
 pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod datadir;
+pub mod drain;
+pub mod health;
 pub mod limits;
 pub mod listener;
 pub mod metrics;

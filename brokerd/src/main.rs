@@ -84,6 +84,9 @@ async fn obey_hangups(broker: &Broker, mut hangups: Signal) {
 fn announce(config: &Config, broker: &Broker) {
     println!("brokerd {} is node {}, data in {}", broker::VERSION, config.node.name, config.node.data_dir.display());
     println!("admin listening on {}", broker.admin_endpoint());
+    if let Some(address) = broker.health_address() {
+        println!("health listening on {address}");
+    }
     match broker.cluster_address() {
         Some(address) => println!("cluster {} listening on {address} (gossip and peers)", config.cluster.name),
         None => println!("cluster off: no `cluster.secret` (make one with `brokerctl cluster keygen`)"),

@@ -7,11 +7,14 @@ use std::path::{Path, PathBuf};
 /// Which rooms of `brokerd` a room may import. Whoever is not named here is the composition root and may import all.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("access", &["config"]),
-    ("admin", &["cluster", "config", "listener", "metrics", "registry", "retain", "router", "worker"]),
+    ("admin", &["alarms", "cluster", "config", "drain", "listener", "metrics", "registry", "retain", "router", "worker"]),
+    ("alarms", &[]),
     ("cli", &["access", "config"]),
-    ("cluster", &["config", "metrics", "registry", "retain", "router"]),
+    ("cluster", &["alarms", "config", "metrics", "registry", "retain", "router"]),
     ("config", &[]),
     ("datadir", &[]),
+    ("drain", &["listener", "registry", "worker"]),
+    ("health", &["registry"]),
     ("limits", &[]),
     ("listener", &["config", "transport"]),
     ("metrics", &[]),

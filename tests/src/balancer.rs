@@ -28,12 +28,29 @@ pub struct Balancer {
 impl Balancer {
     /// HAProxy by `config/haproxy.cfg`, in front of these.
     pub async fn haproxy(nodes: &[Node]) -> Self {
+        Self::haproxy_with(nodes, |config| config).await
+    }
+
+    /// The same with checks that only connect, and say LOCAL.
+    pub async fn haproxy_without_readyz(nodes: &[Node]) -> Self {
+        let change = |config: String| {
+            let lines = config.lines().filter(|line| !line.contains("httpchk") && !line.contains("http-check"));
+            let plain = |line: &str| match line.trim_start().strip_prefix("server ") {
+                Some(_) => line.split(" port ").next().unwrap_or_default().to_owned(),
+                None => line.replace(" check ", " check check-send-proxy "),
+            };
+            lines.map(plain).collect::<Vec<_>>().join("\n") + "\n"
+        };
+        Self::haproxy_with(nodes, change).await
+    }
+
+    async fn haproxy_with(nodes: &[Node], change: impl Fn(String) -> String) -> Self {
         let directory = directory();
         let front = ports::free();
         let config = example("haproxy.cfg", nodes, "bind :1883", &format!("bind {front}"));
         // As the example, only sooner.
         let config = config.replace("inter 2s", "inter 100ms").replace("fastinter 500ms", "fastinter 50ms");
-        std::fs::write(directory.path().join("haproxy.cfg"), config).expect("a file");
+        std::fs::write(directory.path().join("haproxy.cfg"), change(config)).expect("a file");
         Self::start(front, directory, program("haproxy").args(["-db", "-f", "haproxy.cfg"])).await
     }
 
@@ -103,16 +120,18 @@ fn program(name: &str) -> Command {
 fn example(name: &str, nodes: &[Node], front: &str, instead: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config").join(name);
     let mut text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let servers = ["server b1 10.0.0.1:1884", "server b2 10.0.0.2:1884"];
-    let servers = if text.contains(servers[0]) { servers } else { ["server 10.0.0.1:1884", "server 10.0.0.2:1884"] };
+    let named = ["server b1 10.0.0.1:1884 port 8081", "server b2 10.0.0.2:1884 port 8081"];
+    let is_checked = text.contains(named[0]);
+    let servers = if is_checked { named } else { ["server 10.0.0.1:1884", "server 10.0.0.2:1884"] };
     let mut change = |from: &str, to: &str| {
         assert_eq!(text.matches(from).count(), 1, "`{from}` in {name}");
         text = text.replace(from, to);
     };
     change(front, instead);
     for (server, node) in servers.into_iter().zip(nodes) {
-        let (words, _) = server.rsplit_once(' ').expect("an address");
-        change(server, &format!("{words} {}", node.listener(BALANCED)));
+        let (words, _) = server.split_once("10.0.0.").expect("an address");
+        let port = if is_checked { format!(" port {}", node.health().port()) } else { String::new() };
+        change(server, &format!("{words}{}{port}", node.listener(BALANCED)));
     }
     text
 }

@@ -208,6 +208,12 @@ impl Node {
         self.reported.cluster.expect("a cluster address")
     }
 
+    /// Where load balancers ask after it.
+    #[must_use]
+    pub fn health(&self) -> SocketAddr {
+        self.reported.health.expect("health.listen")
+    }
+
     /// All it reported at its start.
     #[must_use]
     pub const fn reported(&self) -> &Reported {

@@ -23,7 +23,7 @@ pub struct Raw {
     last_id: u16,
     patience: Duration,
     most: usize,
-    /// Reason String of the packet that was read last.
+    /// Reason String of the packet that was read last, or else its Server Reference.
     pub reason_string: Option<String>,
 }
 
@@ -260,6 +260,20 @@ impl Raw {
         self.send(PINGREQ).await;
         self.wait_for("PINGRESP", |packet| *packet == Packet::Pingresp).await;
         self.inbox.drain(..).collect()
+    }
+
+    /// `None` where the connection is there; where it has ended, the code of the DISCONNECT, if one came.
+    pub async fn fence_or_close(&mut self) -> Option<Option<u8>> {
+        self.send(PINGREQ).await;
+        let mut reason = None;
+        loop {
+            match self.next_or_end().await {
+                Some(Packet::Pingresp) => return None,
+                Some(Packet::Disconnect(code)) => reason = Some(code),
+                Some(_) => {}
+                None => return Some(reason),
+            }
+        }
     }
 
     /// Nothing was sent before the answer to a PINGREQ.

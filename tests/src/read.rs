@@ -114,7 +114,7 @@ pub fn packet(bytes: &[u8], version: Version) -> Result<Option<(Packet, usize)>,
     Ok(explained(bytes, version)?.map(|(packet, length, _)| (packet, length)))
 }
 
-/// The same, and the reason string that the packet carries.
+/// The same, and the Reason String that the packet carries, or else its Server Reference.
 pub fn explained(bytes: &[u8], version: Version) -> Result<Option<(Packet, usize, Option<String>)>, String> {
     let Some(&first) = bytes.first() else { return Ok(None) };
     let mut cursor = Cursor { bytes, at: 1, reason: None };
@@ -137,7 +137,7 @@ pub fn explained(bytes: &[u8], version: Version) -> Result<Option<(Packet, usize
 struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// The Reason String that was met.
+    /// The Reason String that was met, or else the Server Reference.
     reason: Option<String>,
 }
 
@@ -295,7 +295,7 @@ impl<'a> Cursor<'a> {
             properties.push((id, section.value(id)?));
         }
         let properties = Properties(properties);
-        self.reason = properties.text(0x1f).map(str::to_owned);
+        self.reason = properties.text(0x1f).or(properties.text(0x1c)).map(str::to_owned);
         Ok(properties)
     }
 

@@ -14,6 +14,8 @@ pub struct Reported {
     pub admin_socket: Option<PathBuf>,
     /// The management API on TCP.
     pub admin_address: Option<SocketAddr>,
+    /// Where load balancers ask.
+    pub health: Option<SocketAddr>,
     /// Whether `ready` was said.
     pub ready: bool,
 }
@@ -41,6 +43,8 @@ impl Reported {
             self.listeners.extend(address.parse().map(|address| (name.to_owned(), address)));
         } else if who.starts_with("cluster ") {
             self.cluster = address.parse().ok();
+        } else if who == "health" {
+            self.health = address.parse().ok();
         } else if who == "admin" {
             self.admin_socket = address.strip_prefix("unix:").map(PathBuf::from);
             self.admin_address = address.parse().ok();

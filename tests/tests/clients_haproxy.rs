@@ -7,6 +7,8 @@ use balanced::Behind;
 use tests::balancer::{BALANCED, Balancer};
 use tests::cluster::metric;
 use tests::node::Node;
+use tests::packet::Connect;
+use tests::raw::Raw;
 use tests::wait::{SOON, eventually};
 
 #[tokio::test]
@@ -40,6 +42,25 @@ async fn haproxys_checks_find_a_node_that_was_killed_and_new_clients_go_to_the_o
     behind.survives_a_kill(&haproxy, async || says(&haproxy, "Server brokerd/b1 is DOWN").await).await;
 }
 
+#[tokio::test]
+async fn haproxy_gives_no_client_to_a_node_that_is_drained_and_its_clients_are_sent_away_by_the_node() {
+    let behind = Behind::start().await;
+    let nodes = &behind.cluster.nodes;
+    let haproxy = Balancer::haproxy(nodes).await;
+    let [mut first, mut second] = behind.one_on_each(&haproxy).await;
+    let (leaving, drained) = (nodes[0].ctl(), async || says(&haproxy, "Server brokerd/b1 is DOWN").await);
+    leaving.run(&["node", "drain", "--rate", "1", "--no-wait"]).await.ok();
+    drained().await;
+    assert_eq!(first.client.expect_close().await, Some(0x9c), "HAProxy cut it off");
+    for number in 0..4 {
+        let client_id = format!("later{number}");
+        Raw::connect(haproxy.address(), &Connect::v5(&client_id)).await.fence().await;
+    }
+    second.client.expect_silence().await;
+    leaving.run(&["node", "undrain"]).await.ok();
+    says(&haproxy, "Server brokerd/b1 is UP").await;
+}
+
 /// Connections that its listener for the balancer has accepted.
 async fn accepted(node: &Node) -> u64 {
     let rows = node.ctl().run(&["listeners", "--node", node.name()]).await.ok();
@@ -52,7 +73,7 @@ async fn haproxys_checks_are_no_clients_no_errors_and_not_logged() {
     let behind = Behind::start().await;
     let node = &behind.cluster.nodes[0];
     let before = node.log();
-    let haproxy = Balancer::haproxy(&behind.cluster.nodes).await;
+    let haproxy = Balancer::haproxy_without_readyz(&behind.cluster.nodes).await;
     eventually(SOON, "ten checks came", async || {
         let accepted = accepted(node).await;
         if accepted >= 10 { Ok(()) } else { Err(format!("{accepted} connections")) }

@@ -1,13 +1,17 @@
 //! The commands, one a file: its words, its help, its renderings and their tests. Never knows how a question travels.
 
+mod alarms;
 mod auth;
 mod broker;
 mod clients;
 mod cluster;
 mod data;
 mod listeners;
+mod node;
 mod passwd;
+mod rebalance;
 mod retainer;
+mod routes;
 mod sessions;
 mod status;
 mod subscriptions;
@@ -26,6 +30,14 @@ pub(crate) enum Command {
     Broker(broker::Broker),
     #[command(subcommand)]
     Cluster(cluster::Cluster),
+    #[command(subcommand)]
+    Node(node::Node),
+    #[command(subcommand)]
+    Rebalance(rebalance::Rebalance),
+    #[command(subcommand)]
+    Alarms(alarms::Alarms),
+    #[command(subcommand)]
+    Routes(routes::Routes),
     #[command(subcommand)]
     Clients(clients::Clients),
     #[command(subcommand)]
@@ -52,6 +64,10 @@ impl Command {
             Self::Status(status) => status.run(session).await,
             Self::Broker(broker) => broker.run(session).await,
             Self::Cluster(cluster) => cluster.run(session).await,
+            Self::Node(node) => node.run(session).await,
+            Self::Rebalance(rebalance) => rebalance.run(session).await,
+            Self::Alarms(alarms) => alarms.run(session).await,
+            Self::Routes(routes) => routes.run(session).await,
             Self::Clients(clients) => clients.run(session).await,
             Self::Sessions(sessions) => sessions.run(session).await,
             Self::Subscriptions(subscriptions) => subscriptions.run(session).await,
@@ -67,6 +83,6 @@ impl Command {
 }
 
 /// An answer that does not fit its question: a broker of another version.
-fn unexpected() -> Failure {
+pub(crate) fn unexpected() -> Failure {
     Failure::Failed("the broker gave an answer to another question".into())
 }

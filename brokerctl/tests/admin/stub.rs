@@ -169,6 +169,7 @@ fn member(name: &str, state: MemberState) -> Member {
         route_version: (1, 1),
         reason: String::new(),
         since: 0,
+        link: None,
     }
 }
 

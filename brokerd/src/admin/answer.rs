@@ -15,6 +15,7 @@ use super::import::Import;
 use super::keeping::Keeping;
 use super::local::Local;
 use super::nodes::Nodes;
+use super::outside::Outside;
 use super::page::Wanted;
 use super::topics::Topics;
 use crate::cluster::{Member, MemberState};
@@ -42,19 +43,26 @@ pub struct ThisNode {
     nodes: OnceLock<Weak<dyn Nodes>>,
     topics: Topics,
     keeping: Option<Keeping>,
+    outside: Option<Outside>,
 }
 
 impl ThisNode {
     /// A node that does not know others yet.
     #[must_use]
     pub fn new(info: NodeInfo, local: Arc<dyn Local>) -> Self {
-        Self { info, local, nodes: OnceLock::new(), topics: Topics::default(), keeping: None }
+        Self { info, local, nodes: OnceLock::new(), topics: Topics::default(), keeping: None, outside: None }
     }
 
     /// The same, knowing what it keeps.
     #[must_use]
     pub fn keeping(self, keeping: Keeping) -> Self {
         Self { keeping: Some(keeping), ..self }
+    }
+
+    /// The same, knowing what it is to others.
+    #[must_use]
+    pub fn outside(self, outside: Outside) -> Self {
+        Self { outside: Some(outside), ..self }
     }
 
     pub(super) fn import(&self) -> Option<&Arc<dyn Import>> {
@@ -90,6 +98,7 @@ impl ThisNode {
             route_version: (0, 0),
             reason: String::new(),
             since: self.info.started_at,
+            link: None,
         }
     }
 
@@ -142,6 +151,16 @@ impl ThisNode {
                 let numbers = Some(convert::numbers(numbers));
                 whole(Answer::AuthReloaded(wire::Reloaded { error, numbers }))
             }
+            Question::Sight(_) => whole(Answer::Sight(self.sight().await)),
+            about_the_cluster @ (Question::Drain(_)
+            | Question::Forget(_)
+            | Question::Alarms(_)
+            | Question::RouteSums(_)
+            | Question::RoutesOf(_)
+            | Question::RoutesFix(_)) => match &self.outside {
+                Some(outside) => outside.reply(about_the_cluster).await,
+                None => refusal("this node knows of no cluster"),
+            },
             Question::Kick(client_id) => whole(Answer::Kicked(self.local.kick(&client_id).await)),
             about_what_is_kept => match &self.keeping {
                 Some(keeping) => keeping.reply(about_what_is_kept).await,
@@ -150,12 +169,33 @@ impl ThisNode {
         }
     }
 
-    fn info(&self) -> wire::NodeInfo {
+    /// What this node is in its own view.
+    #[must_use]
+    pub fn own_state(&self) -> MemberState {
         let mine = self.members().into_iter().find(|member| member.is_self);
-        let state = match mine.map(|member| member.state) {
-            Some(MemberState::Joining) => "starting",
-            Some(MemberState::Leaving) => "stopping",
-            _ => "started",
+        mine.map_or(MemberState::Up, |member| member.state)
+    }
+
+    async fn sight(&self) -> wire::Sight {
+        let count = self.local.count().await;
+        let (drain, server_reference) = match &self.outside {
+            Some(outside) => (Some(outside.drain_state(String::new()).await), outside.server_reference.clone()),
+            None => (None, String::new()),
+        };
+        wire::Sight {
+            node: Some(self.info()),
+            count: Some(wire::Count { total: count.total, connected: count.connected }),
+            drain,
+            server_reference,
+            members: self.members().into_iter().map(convert::member).collect(),
+        }
+    }
+
+    fn info(&self) -> wire::NodeInfo {
+        let state = match self.own_state() {
+            MemberState::Joining => "starting",
+            MemberState::Leaving => "stopping",
+            MemberState::Up | MemberState::Down => "started",
         };
         wire::NodeInfo {
             name: self.info.name.clone(),
@@ -168,7 +208,9 @@ impl ThisNode {
         }
     }
 
-    fn metrics(&self) -> Vec<(&'static str, u64)> {
+    /// The counters of `broker metrics`.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<(&'static str, u64)> {
         let of_store = self.keeping.iter().flat_map(Keeping::counters);
         self.local.metrics().into_iter().chain(of_store).collect()
     }
@@ -194,6 +236,7 @@ impl ThisNode {
         ];
         stats.extend(self.local.gauges());
         stats.extend(self.keeping.iter().flat_map(Keeping::gauges));
+        stats.extend(self.outside.iter().flat_map(Outside::figures));
         stats
     }
 

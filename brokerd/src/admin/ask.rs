@@ -170,7 +170,7 @@ impl Walk {
 fn list(question: &mut NodeQuestion) -> Option<&mut ListQuestion> {
     match question.question.as_mut()? {
         Question::Clients(list) | Question::Subscriptions(list) | Question::Topics(list) => Some(list),
-        Question::Retained(list) | Question::RetainerClean(list) => Some(list),
+        Question::Retained(list) | Question::RetainerClean(list) | Question::RoutesOf(list) => Some(list),
         _ => None,
     }
 }

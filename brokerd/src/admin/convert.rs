@@ -3,7 +3,7 @@
 use proto::admin as wire;
 
 use super::local::{Listener, Order};
-use crate::cluster::{Member, MemberState};
+use crate::cluster::{Link, Member, MemberState};
 use crate::listener::Certificate;
 use crate::worker::view::{ClientView, SubscriptionView};
 
@@ -93,6 +93,17 @@ pub(super) fn member(member: Member) -> wire::Member {
         route_version_known: member.route_version.1,
         reason: member.reason,
         since: member.since,
+        link: member.link.map(link),
+    }
+}
+
+fn link(link: Link) -> wire::Link {
+    wire::Link {
+        is_open: link.is_open,
+        frame_age_ms: link.frame_age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+        queued: link.queued,
+        queued_bytes: link.queued_bytes,
+        gossip: link.gossip.into(),
     }
 }
 

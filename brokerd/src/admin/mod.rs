@@ -11,6 +11,7 @@ mod incoming;
 mod keeping;
 mod local;
 mod nodes;
+mod outside;
 mod page;
 mod service;
 mod socket;
@@ -34,6 +35,7 @@ pub use import::{Import, Imported, Spool};
 pub use keeping::Keeping;
 pub use local::{Gauge, Listener, ListenersView, Local, LocalParts, Order, ReloadAccess};
 pub use nodes::Nodes;
+pub use outside::{Listing, Outside};
 pub use socket::StartError;
 
 use crate::config;

@@ -20,7 +20,10 @@ type Sorted = Arc<Vec<Arc<str>>>;
 
 /// The copy.
 #[derive(Debug, Default)]
-pub(super) struct Topics(Mutex<Option<(Instant, Sorted)>>);
+pub(super) struct Topics(Mutex<Option<Copy>>);
+
+/// Whose it is, when it was taken, and what it is.
+type Copy = (String, Instant, Sorted);
 
 /// One page.
 #[derive(Debug)]
@@ -34,10 +37,22 @@ pub(super) struct TopicPage {
 impl Topics {
     /// The filters after `after`. Listings that run side by side share the copy: a page starts by name, not by place.
     pub(super) async fn page(&self, local: &Arc<dyn Local>, after: Option<&str>, limit: usize) -> TopicPage {
-        let kept = after.and_then(|_| self.kept());
+        let local = local.clone();
+        self.page_of("", move || local.filters(), after, limit).await
+    }
+
+    /// The same of what somebody else has.
+    pub(super) async fn page_of(
+        &self,
+        whose: &str,
+        gather: impl FnOnce() -> Vec<Arc<str>> + Send + 'static,
+        after: Option<&str>,
+        limit: usize,
+    ) -> TopicPage {
+        let kept = after.and_then(|_| self.kept(whose));
         let sorted = match kept {
             Some(sorted) => sorted,
-            None => self.copy(local).await,
+            None => self.copy(whose, gather).await,
         };
         let page = cut(&sorted, after, limit);
         if page.next.is_none() {
@@ -46,24 +61,23 @@ impl Topics {
         page
     }
 
-    fn kept(&self) -> Option<Sorted> {
+    fn kept(&self, whose: &str) -> Option<Sorted> {
         let mut kept = self.0.lock();
-        if kept.as_ref().is_some_and(|(taken, _)| taken.elapsed() > FRESH) {
+        if kept.as_ref().is_some_and(|(_, taken, _)| taken.elapsed() > FRESH) {
             *kept = None;
         }
-        kept.as_ref().map(|(_, sorted)| sorted.clone())
+        kept.as_ref().filter(|(of, ..)| of == whose).map(|(.., sorted)| sorted.clone())
     }
 
-    async fn copy(&self, local: &Arc<dyn Local>) -> Sorted {
-        let local = local.clone();
+    async fn copy(&self, whose: &str, gather: impl FnOnce() -> Vec<Arc<str>> + Send + 'static) -> Sorted {
         let sort = move || {
-            let mut filters = local.filters();
+            let mut filters = gather();
             filters.sort_unstable();
             Arc::new(filters)
         };
         // Joining fails only where the runtime shuts down.
         let sorted = tokio::task::spawn_blocking(sort).await.unwrap_or_default();
-        *self.0.lock() = Some((Instant::now(), sorted.clone()));
+        *self.0.lock() = Some((whose.to_owned(), Instant::now(), sorted.clone()));
         sorted
     }
 }

@@ -27,6 +27,7 @@ pub(super) async fn start(config: &Config, base: &Foundation, has_retained: bool
         metrics: base.metrics.clone(),
         max_packet_size: config.mqtt.max_packet_size,
         version: VERSION.to_owned(),
+        alarms: base.alarms.clone(),
         sessions_move: base.store.as_ref().is_some_and(|store| store.caps().is_shared),
     })
     .await?;

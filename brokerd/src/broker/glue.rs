@@ -9,8 +9,10 @@ use bytes::Bytes;
 use super::import::Importer;
 use super::{Foundation, VERSION};
 use crate::access::Access;
-use crate::admin::{self, Keeping, LocalParts, NodeInfo, Nodes, ThisNode};
+use crate::admin::{self, Keeping, LocalParts, NodeInfo, Nodes, Outside, ThisNode};
 use crate::cluster::{AskError, Cluster, JoinError, Member};
+use crate::config::Config;
+use crate::drain::{Drain, DrainParts};
 use crate::listener::{Listener, Listeners, State};
 use crate::registry::Boxed;
 use crate::sys::{Figures, Sources, Sys};
@@ -103,6 +105,32 @@ pub(super) fn keeping(base: &Foundation, cluster: Option<&Cluster>) -> Keeping {
         node: base.name.clone(),
         rest: admin::Rest::default(),
         import: Arc::new(Importer::new(base, cluster)),
+    }
+}
+
+/// What takes this node's clients to others. Sessions without a connection stay where they are.
+pub(super) fn drain(config: &Config, base: &Foundation, listeners: &Arc<Listeners>) -> Drain {
+    Drain::new(DrainParts {
+        workers: base.workers.clone(),
+        listeners: listeners.clone(),
+        rate: config.node.drain_rate,
+        // Without `health.listen` nobody can see that it is not ready.
+        wait: config.health.listen.map_or(Duration::ZERO, |_| config.node.drain_wait),
+        sessions: None,
+    })
+}
+
+/// Its part in the cluster, for the management API.
+pub(super) fn outside(config: &Config, base: &Foundation, cluster: Option<&Cluster>, drain: &Drain) -> Outside {
+    Outside {
+        drain: drain.clone(),
+        alarms: base.alarms.clone(),
+        cluster: cluster.cloned(),
+        index: base.index.clone(),
+        workers: base.workers.clone(),
+        server_reference: config.node.server_reference.clone().unwrap_or_default(),
+        node: base.name.clone(),
+        listing: admin::Listing::default(),
     }
 }
 

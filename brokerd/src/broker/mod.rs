@@ -9,6 +9,7 @@ mod keep;
 mod opening;
 mod pulse;
 mod upkeep;
+mod watch;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -19,9 +20,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::{Access, Mechanism};
 use crate::admin::{Admin, AdminParts, Nodes, ThisNode};
+use crate::alarms::Board;
 use crate::cluster::Cluster;
 use crate::config::{self, Config};
 use crate::datadir::DataDir;
+use crate::drain::Drain;
+use crate::health::Health;
 use crate::listener::Listeners;
 use crate::metrics::Metrics;
 use crate::registry::{Clock, Elsewhere, OnlyHere};
@@ -46,6 +50,8 @@ pub struct Broker {
     store: Option<Arc<Store>>,
     tasks: TaskTracker,
     upkeep: CancellationToken,
+    drain: Drain,
+    health: Option<Health>,
 }
 
 /// What a node is given beside its configuration.
@@ -71,6 +77,7 @@ struct Foundation {
     workers: Workers,
     store: Option<Arc<Store>>,
     started: Instant,
+    alarms: Arc<Board>,
 }
 
 impl Broker {
@@ -88,6 +95,7 @@ impl Broker {
     /// # Errors
     /// As [`Self::start`].
     pub async fn start_with(config: &Config, given: Given, waiting: impl FnOnce(&Self)) -> anyhow::Result<Self> {
+        let health = bind_health(config).await?;
         let base = Foundation::lay(config, given).await?;
         let listeners = Arc::new(Listeners::bind(&config.listeners, Arc::new(base.workers.clone()))?);
         let retained = keep::retained(&base).await?;
@@ -99,8 +107,12 @@ impl Broker {
         let restored = keep::restore(&base).await?;
         base.start_workers(config, cluster.as_ref(), restored).await?;
         let this_node = ThisNode::new(glue::info(&base), Arc::new(glue::local(&base, &listeners)));
+        let drain = glue::drain(config, &base, &listeners);
+        let this_node = this_node.outside(glue::outside(config, &base, cluster.as_ref(), &drain));
         let this_node = Arc::new(this_node.keeping(glue::keeping(&base, cluster.as_ref())));
         let admin = base.serve_admin(config, cluster.as_ref(), &this_node).await?;
+        let watched =
+            watch::Watched { this_node: this_node.clone(), drain: drain.clone(), store: base.store.clone() };
         let sys = glue::sys(&base, this_node);
         let (tasks, upkeep) = (TaskTracker::new(), CancellationToken::new());
         tasks.spawn(upkeep::run(upkeep::Upkeep::new(&base, cluster.clone()), upkeep.clone()));
@@ -113,14 +125,21 @@ impl Broker {
             let adopter = adopt::Adopter { store, cluster, workers, patience: config.cluster.down_after };
             tasks.spawn(adopter.run(upkeep.clone()));
         }
+        if let Some(store) = base.store.clone() {
+            tasks.spawn(watch::store(store, base.alarms.clone(), upkeep.clone()));
+        }
         let (access, workers, metrics, store) = (base.access, base.workers, base.metrics, base.store);
-        let broker = Self { listeners, metrics, cluster, admin, access, workers, store, tasks, upkeep };
+        let broker = Self { listeners, metrics, cluster, admin, access, workers, store, tasks, upkeep, drain, health };
         if let Some(cluster) = &broker.cluster {
             waiting(&broker);
+            broker.is_not_ready("joining");
             cluster.ready().await;
         }
         broker.publish_sys(sys, config.sys.interval).await;
         broker.listeners.open().await?;
+        if let Some(health) = &broker.health {
+            health.serves(Arc::new(watched));
+        }
         Ok(broker)
     }
 
@@ -148,6 +167,18 @@ impl Broker {
     #[must_use]
     pub fn cluster_address(&self) -> Option<std::net::SocketAddr> {
         self.cluster.as_ref().map(|cluster| cluster.local_addr())
+    }
+
+    /// Where load balancers ask after it.
+    #[must_use]
+    pub fn health_address(&self) -> Option<std::net::SocketAddr> {
+        self.health.as_ref().map(Health::address)
+    }
+
+    fn is_not_ready(&self, why: &'static str) {
+        if let Some(health) = &self.health {
+            health.is_not_ready(why);
+        }
     }
 
     /// Where brokerctl reaches it.
@@ -184,7 +215,9 @@ impl Broker {
 
     /// Stops in phases: no new clients; good-bye to those who are here, their wills sent; the peers; the management API.
     pub async fn stop(self) {
+        self.is_not_ready("stopping");
         self.upkeep.cancel();
+        self.drain.end().await;
         self.tasks.close();
         let phases = async {
             self.listeners.close().await;
@@ -226,6 +259,7 @@ impl Foundation {
                 None => opening::open(config).await?,
             },
             started: keep::beginning_of_time(),
+            alarms: Arc::default(),
         })
     }
 
@@ -284,6 +318,13 @@ impl Foundation {
         })
         .await?)
     }
+}
+
+/// Before anything else, so that whoever asks is told `starting`.
+async fn bind_health(config: &Config) -> anyhow::Result<Option<Health>> {
+    let Some(address) = config.health.listen else { return Ok(None) };
+    let bound = Health::bind(address).await;
+    bound.map(Some).map_err(|error| anyhow::anyhow!("cannot bind `health.listen` = `{address}`: {error}"))
 }
 
 /// A node that is alone need not remember what was deleted.

@@ -23,7 +23,9 @@ use super::requests::Handlers;
 use super::retained::Replica;
 use super::routes::{Head, Routes};
 use super::standing::{Sight, Standing};
+use crate::alarms::Board;
 use crate::config;
+use crate::metrics::Metric;
 use crate::registry::Clock;
 use crate::router::{Index, Mailboxes, PeerSet, PeerSlot};
 
@@ -54,6 +56,7 @@ pub(super) struct Parts {
     pub(super) tally: Tally,
     /// Whether sessions of a node that is gone come back elsewhere.
     pub(super) sessions_move: bool,
+    pub(super) alarms: Arc<Board>,
 }
 
 /// Shared by all of the cluster's tasks and by the workers.
@@ -148,6 +151,7 @@ impl Core {
 
     /// Hears a peer's clock; one that is too far ahead is named and not believed (cluster-traps 7).
     pub(super) fn hear(&self, peer: &Peer, stamp: u64) {
+        peer.heard.store(self.time().0.max(1), Ordering::Relaxed);
         match self.parts.clock.merge(stamp) {
             Ok(()) => {
                 if peer.is_ahead.load(Ordering::Relaxed) && peer.is_ahead.swap(false, Ordering::Relaxed) {
@@ -309,6 +313,7 @@ impl Core {
     pub(super) fn linked(&self, peer: &Peer) {
         let mut standing = peer.standing.lock();
         standing.gone_since = None;
+        self.parts.tally.add(Metric::LinkOpened, 1);
         if !peer.is_ahead.load(Ordering::Relaxed) {
             standing.trouble.clear();
         }
@@ -329,7 +334,10 @@ impl Core {
         self.end_lease(peer);
         peer.asks.disconnect();
         let mut standing = peer.standing.lock();
-        standing.gone_since.get_or_insert(now);
+        if standing.gone_since.is_none() {
+            standing.gone_since = Some(now);
+            self.parts.tally.add(Metric::LinkLost, 1);
+        }
         standing.trouble = trouble;
         drop(standing);
         self.changed.notify_one();

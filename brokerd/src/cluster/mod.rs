@@ -2,6 +2,7 @@
 //! `router::Forward` and `registry::Elsewhere`. Never touches a client's socket or session.
 
 mod accept;
+mod alarming;
 mod asks;
 mod barrier;
 pub mod claims;
@@ -26,17 +27,20 @@ mod quiet;
 mod ready;
 mod received;
 mod remote;
+mod repair;
 mod requests;
 mod retained;
 mod routes;
 pub mod secret;
 mod serve;
+mod sight;
 mod standing;
 mod start;
 #[cfg(test)]
 mod tests;
 mod turnover;
 
+pub use repair::RouteSum;
 pub use retained::RetainedParts;
 pub use start::{Cluster, Inputs, RememberSeeds, StartError};
 
@@ -76,6 +80,37 @@ pub struct Member {
     pub reason: String,
     /// Since when it is in this state, milliseconds since 1970.
     pub since: u64,
+    /// The pair of links to it; none of this node to itself.
+    pub link: Option<Link>,
+}
+
+/// The pair of links that this node keeps to another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Whether it is there.
+    pub is_open: bool,
+    /// Since the last frame of that node came, if one has.
+    pub frame_age: Option<std::time::Duration>,
+    /// Messages that wait to be sent to it or to be acknowledged by it.
+    pub queued: u64,
+    /// Bytes of them.
+    pub queued_bytes: u64,
+    /// What gossip says of it: `unseen`, `alive` or `dead`.
+    pub gossip: &'static str,
+}
+
+/// Why a member is not forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ForgetError {
+    /// There is none of this name.
+    #[error("not_found")]
+    Unknown,
+    /// It is alive, or not called down yet.
+    #[error("it is not down; a member that is alive leaves by `cluster leave`")]
+    NotDown,
+    /// Other nodes are taking its sessions from the shared store.
+    #[error("other nodes are taking its sessions: try again when `cluster.route_grace` is over")]
+    HasSessions,
 }
 
 /// Why a join did not come about.

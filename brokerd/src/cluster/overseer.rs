@@ -19,6 +19,7 @@ use super::gossip::{Gossip, Members, PublishedState, RouteHead};
 use super::peer::Peer;
 use super::ready::{self, PeerSight};
 use super::standing::Sight;
+use crate::metrics::Metric;
 use crate::registry::Boxed;
 
 /// Rules that depend on time alone are looked at so often.
@@ -95,6 +96,7 @@ impl Overseer {
                 self.registry.on_view(live);
             }
             self.check_ready(Instant::now());
+            self.core.report_alarms(Instant::now());
             self.tell();
             for peer in self.core.all_peers() {
                 if !peer.gone.is_cancelled() && !peer.is_dialed.swap(true, Ordering::AcqRel) {
@@ -166,6 +168,7 @@ impl Overseer {
         let Some(down_since) = standing.down_since else {
             if standing.is_lost(now, settings.down_after) {
                 tracing::warn!(peer = %peer.name, "is down");
+                core.parts.tally.add(Metric::PeerDown, 1);
                 peer.standing.lock().down_since = Some(now);
                 if core.parts.sessions_move && core.hot.up().contains(peer.slot) {
                     core.hot.set_held(peer.slot, true);

@@ -1,7 +1,7 @@
 //! One other member: everything that is kept of it, each part behind its own lock. Lock order: never hold two.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -39,6 +39,8 @@ pub(super) struct Peer {
     pub(super) redial: Notify,
     /// Ends the pair of links that this node dialed; replaced with each pair.
     pub(super) pair: Mutex<CancellationToken>,
+    /// When a frame of it came last, on the clock that messages expire by; 0 is never.
+    pub(super) heard: AtomicU64,
     /// Its clock is too far ahead to be believed.
     pub(super) is_ahead: AtomicBool,
     /// What it retains is here too, since it was met.
@@ -66,6 +68,7 @@ impl Peer {
             rows_applied: Notify::new(),
             redial: Notify::new(),
             pair: Mutex::default(),
+            heard: AtomicU64::new(0),
             is_ahead: AtomicBool::new(false),
             is_compared: AtomicBool::new(false),
             has_new_link: AtomicBool::new(false),

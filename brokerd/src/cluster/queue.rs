@@ -65,6 +65,12 @@ impl Queue {
         self.bytes == 0
     }
 
+    /// Messages and bytes that wait to be sent or acknowledged.
+    pub(super) fn depth(&self) -> (u64, u64) {
+        let sent = self.sent.iter().filter(|sent| !sent.is_done).map(|sent| sent.messages.len());
+        ((self.waiting.len() + sent.sum::<usize>()) as u64, self.bytes as u64)
+    }
+
     /// A frame that comes after everything that is in the queue now.
     pub(super) fn mark(&self) -> u64 {
         self.number + self.waiting.len() as u64

@@ -159,6 +159,16 @@ impl Routes {
         self.table.lock().len()
     }
 
+    /// All rows. Copies the table.
+    pub(super) fn all(&self) -> Vec<Arc<str>> {
+        self.table.lock().rows.iter().cloned().collect()
+    }
+
+    /// Whether a row is announced.
+    pub(super) fn has(&self, filter: &Arc<str>) -> bool {
+        self.table.lock().rows.contains(filter)
+    }
+
     /// Tells of changes.
     pub(super) fn watch(&self) -> watch::Receiver<u64> {
         self.version_tx.subscribe()

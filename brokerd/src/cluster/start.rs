@@ -15,13 +15,14 @@ use super::asks::Kind;
 use super::claims::{ClaimSettings, Claims};
 use super::core::{Core, Parts};
 use super::forward::{self, Tally};
-use super::gossip::{Gossip, GossipError, GossipSettings, PublishedState};
+use super::gossip::{Gossip, GossipError, GossipSettings};
 use super::identity::{Identity, IdentityError};
 use super::overseer::{Overseer, Registry, Voice};
 use super::requests::ClaimLinks;
 use super::retained::{self, Replica, RetainedParts};
 use super::secret::Keys;
-use super::{Answer, AskError, Member, MemberState, accept, discovery};
+use super::{Answer, AskError, accept, discovery};
+use crate::alarms::Board;
 use crate::config;
 use crate::metrics::Metrics;
 use crate::registry::Clock;
@@ -65,6 +66,8 @@ pub struct Inputs {
     pub version: String,
     /// Whether all nodes share a store, so that another node takes the sessions of one that is gone.
     pub sessions_move: bool,
+    /// Where it tells what is wrong.
+    pub alarms: Arc<Board>,
 }
 
 /// Why the cluster did not start.
@@ -143,6 +146,7 @@ impl Cluster {
             mailboxes: inputs.mailboxes,
             tally: Tally::new(inputs.metrics.block()),
             sessions_move: inputs.sessions_move,
+            alarms: inputs.alarms,
         };
         let tally = Tally::new(inputs.metrics.block());
         let replica = Replica::new(inputs.retained, parts.clock.clone(), tally);
@@ -218,49 +222,6 @@ impl Cluster {
                 Err(_) => std::future::pending().await, // stopped
             }
         }
-    }
-
-    /// The members as this node sees them, itself first, then by name.
-    #[must_use]
-    pub fn members(&self) -> Vec<Member> {
-        let core = &self.shared.core;
-        let (own, head) = (core.own.lock().clone(), core.routes.head());
-        let mut members = vec![Member {
-            name: core.parts.identity.node.clone(),
-            generation: own.generation,
-            state: match own.state {
-                PublishedState::Joining => MemberState::Joining,
-                PublishedState::Ready => MemberState::Up,
-                PublishedState::Leaving => MemberState::Leaving,
-            },
-            address: own.address.to_string(),
-            version: core.parts.version.clone(),
-            is_self: true,
-            routes: core.routes.len() as u64,
-            route_version: (head.version, head.version),
-            reason: own.trouble,
-            since: own.since,
-        }];
-        for peer in core.all_peers() {
-            let standing = peer.standing.lock().clone();
-            let (rows, head) = {
-                let remote = peer.remote.lock();
-                (remote.len() as u64, remote.head())
-            };
-            members.push(Member {
-                name: peer.name.to_string(),
-                generation: standing.generation,
-                state: standing.state(&peer.name),
-                address: standing.address.to_string(),
-                is_self: false,
-                routes: rows,
-                route_version: (head.version, head.version.max(standing.newest)),
-                reason: standing.trouble,
-                version: standing.version,
-                since: standing.reported.1,
-            });
-        }
-        members
     }
 
     /// Asks another node's management API.

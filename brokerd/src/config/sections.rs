@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::notation::{address, is_host_and_port, is_name, is_path, loopback, parse_duration};
 use super::reader::Reader;
 use super::{
-    Admin, Auth, AutoSubscribe, Backend, Cluster, Commit, Config, DefaultPriority, DenyAction, Disk, Endpoint, Log,
+    Admin, Auth, AutoSubscribe, Backend, Cluster, Commit, Config, DefaultPriority, DenyAction, Disk, Endpoint, Health, Log,
     Mqtt, Node, Persistence, QueuePriority, Rewrite, RewriteAction, Secret, SharedStrategy, Sources, Sys, WhenFull,
     discovery, listeners,
 };
@@ -22,6 +22,8 @@ const BILLION: usize = 1_000_000_000;
 const LARGEST_PACKET: u32 = 268_435_460;
 
 const ADDRESS: &str = "an IP address (or localhost) and a port, as in 127.0.0.1:1883; port 0 lets the kernel choose";
+const REFERENCE: &str = "a text of 1 to 1024 bytes without blanks, as in b1.example.org:1883";
+const WAIT: &str = "a time with its unit (ms, s, m, h, d), from 0s to 1h";
 const NAME: &str = "1 to 64 characters of A-Z a-z 0-9 . _ @ -";
 
 const fn ms(millis: u64) -> Duration {
@@ -34,7 +36,7 @@ const fn secs(seconds: u64) -> Duration {
 
 /// All sections.
 pub(super) fn read(reader: &mut Reader, sources: &Sources) -> Config {
-    for section in ["node", "listeners", "auth", "mqtt", "persistence", "sys", "cluster", "admin", "log"] {
+    for section in ["node", "listeners", "auth", "mqtt", "persistence", "sys", "cluster", "admin", "health", "log"] {
         reader.section(section);
     }
     Config {
@@ -49,6 +51,7 @@ pub(super) fn read(reader: &mut Reader, sources: &Sources) -> Config {
         sys: sys(reader),
         cluster: cluster(reader),
         admin: admin(reader),
+        health: health(reader),
         log: log(reader),
     }
 }
@@ -87,7 +90,19 @@ fn node(r: &mut Reader, sources: &Sources) -> Node {
         data_dir: data_dir.unwrap_or_default(),
         workers: r.integer("node.workers", 0, 0..=1024),
         worker_queue: r.size("node.worker_queue", 64 * MIB, 64 * KIB..=4 * GIB),
+        server_reference: r.text("node.server_reference", REFERENCE, |text| is_reference(text).then(|| text.to_owned())),
+        drain_rate: r.integer("node.drain_rate", 500, 1..=1_000_000),
+        drain_wait: r.text("node.drain_wait", WAIT, wait).unwrap_or(secs(5)),
     }
+}
+
+/// A blank would make two of it [5.0 section 4.11].
+fn is_reference(text: &str) -> bool {
+    (1..=1024).contains(&text.len()) && !text.chars().any(|c| c.is_whitespace() || c.is_control())
+}
+
+fn wait(text: &str) -> Option<Duration> {
+    parse_duration(text).filter(|it| *it <= secs(3600))
 }
 
 fn default_data_dir(sources: &Sources, name: &str) -> Option<PathBuf> {
@@ -304,6 +319,10 @@ fn admin(r: &mut Reader) -> Admin {
         None => address(text).filter(|it| it.ip().is_loopback()).map(Endpoint::Tcp),
     };
     Admin { listen: r.text("admin.listen", allowed, parse).unwrap_or(Endpoint::Auto) }
+}
+
+fn health(r: &mut Reader) -> Health {
+    Health { listen: r.text("health.listen", ADDRESS, address) }
 }
 
 fn log(r: &mut Reader) -> Log {

@@ -31,6 +31,8 @@ pub struct Config {
     pub cluster: Cluster,
     /// `[admin]`
     pub admin: Admin,
+    /// `[health]`
+    pub health: Health,
     /// `[log]`
     pub log: Log,
 }
@@ -46,6 +48,19 @@ pub struct Node {
     pub workers: usize,
     /// Bytes of messages that wait in a worker's letter box before those who feed it stop reading.
     pub worker_queue: usize,
+    /// What clients that are sent to this node are told: its Server Reference.
+    pub server_reference: Option<String>,
+    /// Clients a second that a drain sends away.
+    pub drain_rate: u32,
+    /// How long a drain says that the node is not ready before it stops to accept.
+    pub drain_wait: Duration,
+}
+
+/// `[health]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// Where load balancers and Prometheus ask.
+    pub listen: Option<SocketAddr>,
 }
 
 /// `[auth]`

@@ -6,6 +6,7 @@ mod claims;
 mod conn;
 mod delayed;
 mod deliver;
+mod depart;
 mod exchange;
 mod exclusive;
 mod flush;
@@ -42,6 +43,7 @@ mod turn;
 pub mod view;
 mod wills;
 
+pub use depart::{Places, Redirect};
 pub use manage::Cleaned;
 pub use query::{Cursor, Page};
 pub use restore::Restored;

@@ -23,6 +23,7 @@ impl Behind {
     pub(crate) async fn start() -> Self {
         let cluster = Cluster::start_with(2, |options| {
             options
+                .set("health.listen", "127.0.0.1:0")
                 .set("listeners.tcp.balanced.bind", "127.0.0.1:0")
                 .set("listeners.tcp.balanced.proxy_protocol", "true")
                 .set("listeners.tcp.balanced.allow_anonymous", "true")

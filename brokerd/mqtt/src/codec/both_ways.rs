@@ -9,6 +9,7 @@ use crate::{ReasonCode, Version};
 
 const AUTHENTICATION_METHOD: u8 = 21;
 const AUTHENTICATION_DATA: u8 = 22;
+const SERVER_REFERENCE: u8 = 28;
 const REASON_STRING: u8 = 31;
 
 /// AUTH (5.0).
@@ -74,6 +75,27 @@ pub fn disconnect(
         out.push(REASON_STRING);
         put_binary(out, text.as_bytes());
     }
+    true
+}
+
+/// Appends DISCONNECT in 5.0 for a client that is to go elsewhere (0x9C, 0x9D), with the Server Reference (3.14.2.2.5)
+/// where there is one. One that is over the client's Maximum Packet Size goes without it [MQTT-3.14.2-2].
+pub fn redirect(out: &mut Vec<u8>, reason: ReasonCode, reference: Option<&str>, limit: Option<u32>) -> bool {
+    let fits = |text: &&str| !text.is_empty() && text.len() <= MAX_TEXT;
+    let Some(reference) = reference.filter(fits) else {
+        return disconnect(out, Version::V5, reason, None, limit);
+    };
+    // A property of one text, as the reason string is.
+    if limit.is_some_and(|limit| disconnect_len(reference) > limit as usize) {
+        return disconnect(out, Version::V5, reason, None, limit);
+    }
+    let properties = 3 + reference.len();
+    out.push(0xE0);
+    put_variable(out, 1 + variable_len(properties) + properties);
+    out.push(reason as u8);
+    put_variable(out, properties);
+    out.push(SERVER_REFERENCE);
+    put_binary(out, reference.as_bytes());
     true
 }
 

@@ -14,7 +14,7 @@ mod subscribe;
 mod violation;
 pub(crate) mod wire;
 
-pub use both_ways::{AuthOut, auth, disconnect};
+pub use both_ways::{AuthOut, auth, disconnect, redirect};
 pub use cold::{ConnAck, codes_fit, connack, pingresp, suback, unsuback};
 pub use connect::{ConnectError, decode_connect};
 pub use decode::decode;

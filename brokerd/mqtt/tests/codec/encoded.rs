@@ -1,6 +1,6 @@
 //! What we send: byte for byte where it is ours, and read back by mqttbytes where it can.
 
-use mqtt::codec::{AuthOut, ConnAck, MAX_PACKET_LEN, PublishOut, ack, auth, connack, disconnect, pingresp};
+use mqtt::codec::{AuthOut, ConnAck, MAX_PACKET_LEN, PublishOut, ack, auth, connack, disconnect, pingresp, redirect};
 use mqtt::codec::{Recipient, codes_fit, publish, publish_len, suback, unsuback};
 use mqtt::packet::AckKind;
 use mqtt::{PacketId, Qos, ReasonCode, Version};
@@ -129,6 +129,17 @@ fn a_reason_string_goes_before_the_clients_limit_is_broken_and_then_the_packet()
     assert_eq!(limited(3), None);
     let out = written(|out| disconnect(out, Version::V5, ReasonCode::ServerBusy, Some(&huge), None));
     assert_eq!(out, Some(bytes("E0 <89 <>>")));
+}
+
+#[test]
+fn a_client_that_is_sent_elsewhere_is_told_where_if_that_fits() {
+    let sent = |reference, limit| written(|out| redirect(out, ReasonCode::UseAnotherServer, reference, limit));
+    assert_eq!(sent(Some("b2:1883"), None), Some(bytes("E0 <9C <1C 'b2:1883'>>")));
+    assert_eq!(sent(Some("b2:1883"), Some(14)), Some(bytes("E0 <9C <1C 'b2:1883'>>")));
+    assert_eq!(sent(Some("b2:1883"), Some(13)), Some(bytes("E0 <9C <>>")), "the reference goes first");
+    assert_eq!(sent(None, None), Some(bytes("E0 <9C <>>")));
+    assert_eq!(sent(Some(""), None), Some(bytes("E0 <9C <>>")));
+    assert_eq!(sent(None, Some(3)), None, "not even that fits");
 }
 
 #[test]

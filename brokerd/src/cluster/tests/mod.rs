@@ -5,6 +5,7 @@ mod groups;
 mod links;
 mod messages;
 mod node;
+mod repair;
 mod retained;
 mod storm;
 mod turnover;

@@ -193,6 +193,7 @@ impl Node {
         (plan.settings)(&mut settings);
         let parts = Parts {
             sessions_move: false,
+            alarms: Arc::default(),
             identity: Identity::new(name, plan.cluster, plan.secret).unwrap(),
             clock: Arc::new(Clock::new(0, settings.max_clock_skew)),
             settings,

@@ -41,6 +41,7 @@ async fn start(node: &str, cluster: &str, secret: &str, seeds: &[&Member]) -> Me
     let (seeds_of_node, generations) = (remembered.clone(), AtomicU64::new(100));
     let inputs = Inputs {
         sessions_move: false,
+        alarms: Arc::default(),
         clock: Arc::new(Clock::new(0, settings.max_clock_skew)),
         settings,
         node: node.to_owned(),

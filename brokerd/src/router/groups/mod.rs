@@ -258,6 +258,11 @@ impl Groups {
         self.texts(|group| !only_local || group.weight().total > 0)
     }
 
+    /// The groups of which a peer has members.
+    pub(super) fn of_peer(&self, peer: PeerSlot) -> Vec<Arc<str>> {
+        self.texts(|group| group.peers().contains(peer))
+    }
+
     fn texts(&self, wanted: impl Fn(&Group) -> bool) -> Vec<Arc<str>> {
         let mut found = Vec::new();
         for shard in &self.shards {

@@ -183,6 +183,23 @@ impl Index {
         found
     }
 
+    /// All filters, those of shared groups included, that a peer has subscribers for.
+    pub fn remote_filters(&self, peer: PeerSlot) -> Vec<Arc<str>> {
+        let mut found = self.collect(|row| row.remote.contains(peer));
+        found.append(&mut self.groups.of_peer(peer));
+        found
+    }
+
+    /// Says whether a filter has local subscribers; none comes or goes meanwhile, but in a shared group.
+    pub fn with_presence(&self, filter: &Arc<str>, then: impl FnOnce(bool)) {
+        if is_shared(filter) {
+            return then(self.groups.holders(filter).0 > 0);
+        }
+        with_shard!(self, filter, |shard| shard.write(|rows| {
+            then(rows.get_mut(filter).is_some_and(|row| !row.local.as_slice().is_empty()));
+        }));
+    }
+
     /// How many local subscriptions a filter has, and which peers hold it.
     pub fn holders(&self, filter: &str) -> (usize, PeerSet) {
         if is_shared(filter) {
