@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 
 use mqtt::ReasonCode;
@@ -22,26 +23,26 @@ enum Holder {
 
 /// A packet that has begun, in the order of their begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Ticket(u64);
+pub(super) struct Ticket(NonZeroU64);
 
 /// All of one worker.
 pub(super) struct Partials {
     most: usize,
     held: usize,
     by_begin: BTreeMap<Ticket, (Holder, usize)>,
-    last: u64,
+    last: NonZeroU64,
 }
 
 impl Partials {
     /// With at most so many bytes, or one packet of whatever size is allowed.
     pub(super) const fn new(most: usize) -> Self {
-        Self { most, held: 0, by_begin: BTreeMap::new(), last: 0 }
+        Self { most, held: 0, by_begin: BTreeMap::new(), last: NonZeroU64::MIN }
     }
 
     /// Notes what a packet takes now; the ticket is its own, where more of it has come.
     fn hold(&mut self, ticket: Option<Ticket>, holder: &Holder, bytes: usize) -> Ticket {
         let ticket = ticket.unwrap_or_else(|| {
-            self.last += 1;
+            self.last = self.last.saturating_add(1);
             Ticket(self.last)
         });
         let (_, held) = self.by_begin.entry(ticket).or_insert_with(|| (holder.clone(), 0));

@@ -8,6 +8,7 @@ mod connection;
 mod inbound;
 mod journal;
 mod keeping;
+mod lazy;
 mod loading;
 mod negotiate;
 mod outbound;
@@ -77,7 +78,7 @@ pub struct Session {
     inbound: Inbound,
     outbound: Outbound,
     /// SUBSCRIBEs of this connection that have no SUBACK yet.
-    subscribing: usize,
+    subscribing: u32,
 }
 
 impl Session {
@@ -186,6 +187,13 @@ impl Session {
     pub fn reclaim(&mut self, serial: u32, in_flight: bool, out: &mut Outputs) -> Vec<SharedMessage> {
         let serial = NonZeroU32::new(serial);
         serial.map_or_else(Vec::new, |serial| self.outbound.reclaim(serial, in_flight, out))
+    }
+
+    /// Gives back the memory of what is empty now. To be called from time to time, not at every step: a session at work
+    /// would only ask for it again.
+    pub fn rest(&mut self) {
+        self.inbound.rest();
+        self.outbound.rest();
     }
 
     /// Takes back a subscription that the caller refused after all.

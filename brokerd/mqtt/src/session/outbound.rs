@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 
 use super::connection::Connection;
 use super::journal::Change;
+use super::lazy::{Empty, Lazy};
 use super::place::Place;
 use super::queue::{Priorities, Queue};
 use super::sending::{release, send};
@@ -70,14 +71,22 @@ impl InFlight {
     }
 }
 
+impl Empty for VecDeque<InFlight> {
+    const EMPTY: &'static Self = &Self::new();
+
+    fn is_empty(&self) -> bool {
+        self.is_empty()
+    }
+}
+
 /// The window and the queue.
 #[derive(Debug, Default)]
 pub(super) struct Outbound {
     /// In the order of first sending, which is the order of sending again [MQTT-4.6.0-1].
-    pub(super) in_flight: VecDeque<InFlight>,
+    pub(super) in_flight: Lazy<VecDeque<InFlight>>,
     /// How many of `in_flight`, from the front, were sent on this connection.
     pub(super) sent: usize,
-    pub(super) queue: Queue,
+    pub(super) queue: Lazy<Queue>,
     pub(super) last_id: u16,
     /// How many identifiers after `last_id` are known to be free.
     pub(super) free_ids: u16,
@@ -90,6 +99,12 @@ pub(super) struct Outbound {
 }
 
 impl Outbound {
+    /// Gives back the memory of what is empty.
+    pub(super) fn rest(&mut self) {
+        self.in_flight.rest();
+        self.queue.rest();
+    }
+
     /// A new connection: everything in flight is to be sent again.
     pub(super) fn restart(&mut self, priorities: &Priorities) {
         self.sent = 0;
@@ -324,9 +339,6 @@ impl Outbound {
         }
         self.sent -= usize::from(at < self.sent);
         out.tally.acked += 1;
-        if self.in_flight.is_empty() {
-            self.in_flight = VecDeque::new();
-        }
     }
 }
 
