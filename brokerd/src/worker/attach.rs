@@ -282,7 +282,7 @@ impl Shard {
         let Some(mut conn) = entry.conn.take() else { return };
         conn.kick(); // its task finds it gone and ends
         conn.transport.close();
-        if let Some(ticket) = conn.ticket.take() {
+        if let Some(ticket) = conn.partial.take().and_then(|partial| partial.ticket) {
             self.partials.borrow_mut().release(ticket);
         }
         self.offline += 1;

@@ -25,6 +25,14 @@ enum Holder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ticket(NonZeroU64);
 
+/// The begin of a packet whose rest has not come.
+#[derive(Default)]
+pub(super) struct Partial {
+    pub(super) bytes: Vec<u8>,
+    /// Of that packet, among all that are not whole.
+    pub(super) ticket: Option<Ticket>,
+}
+
 /// All of one worker.
 pub(super) struct Partials {
     most: usize,
@@ -107,17 +115,20 @@ impl Shard {
             return;
         };
         let Some(conn) = &mut entry.conn else { return };
-        let bytes = conn.partial.capacity();
+        let Some(partial) = &mut conn.partial else { return };
+        let bytes = partial.bytes.capacity();
         if (is_another || bytes == 0)
-            && let Some(ticket) = conn.ticket.take()
+            && let Some(ticket) = partial.ticket.take()
         {
             self.partials.borrow_mut().release(ticket);
         }
-        if bytes > 0 {
-            let holder = Holder::Session(slot, entry.incarnation);
-            conn.ticket = Some(self.partials.borrow_mut().hold(conn.ticket, &holder, bytes));
-            self.send_holders_away();
+        if bytes == 0 {
+            conn.partial = None;
+            return;
         }
+        let holder = Holder::Session(slot, entry.incarnation);
+        partial.ticket = Some(self.partials.borrow_mut().hold(partial.ticket, &holder, bytes));
+        self.send_holders_away();
     }
 
     /// Sends away who began first, until the rest is within the bound.

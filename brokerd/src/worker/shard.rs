@@ -156,6 +156,8 @@ pub(crate) struct Shard {
     pub(super) partials: Rc<RefCell<Partials>>,
     /// Wire buffers that no connection needs now.
     pub(super) spare: Vec<Vec<u8>>,
+    /// Whether a session may have something that the sweep is for.
+    pub(super) is_stirred: bool,
     /// Wakes the flush task.
     pub(super) dirty_notify: Rc<Notify>,
     /// Whether every client is being dropped: what they leave goes to peers.
@@ -191,6 +193,7 @@ impl Shard {
             read_buffer: vec![0; READ_BUFFER].into_boxed_slice(),
             partials: Rc::new(RefCell::new(Partials::new(shared.settings.max_partial_bytes / workers))),
             spare: Vec::new(),
+            is_stirred: false,
             dirty_notify: Rc::new(Notify::new()),
             is_stopping: false,
             last_incarnation: 0,
@@ -216,6 +219,7 @@ impl Shard {
     pub(super) fn insert(&mut self, session: Session, identity: Identity, history: History) -> u32 {
         self.last_incarnation = self.last_incarnation.wrapping_add(1);
         let client_id = session.client_id().clone();
+        self.is_stirred |= !session.is_at_rest();
         let slot = self.sessions.insert(Box::new(Entry {
             session,
             sid: None,
@@ -262,6 +266,7 @@ impl Shard {
         }
         let before = self.out.wire.len();
         step(&mut entry.session, &self.shared.settings.session, now, &mut self.out);
+        self.is_stirred |= !entry.session.is_at_rest();
         let promises = std::mem::take(&mut self.out.promises) && self.shared.store.is_some();
         if let Some(conn) = &mut entry.conn {
             std::mem::swap(&mut conn.wire, &mut self.out.wire);

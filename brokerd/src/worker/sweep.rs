@@ -25,15 +25,21 @@ pub(super) async fn run(shard: Handle) {
 impl Shard {
     /// Looks at sessions from a place on; answers where to go on.
     fn sweep(&mut self, from: usize, at_once: usize) -> usize {
+        if from == 0 {
+            self.give_back();
+            if !std::mem::take(&mut self.is_stirred) {
+                return 0; // a hundred thousand idle sessions cost nothing
+            }
+        }
         self.refresh_now();
         let (mut slot, mut looked) = (from, 0);
         while looked < at_once {
             if slot >= self.sessions.capacity() {
-                self.give_back();
                 return 0;
             }
             let queued = self.sessions.get_mut(slot).map_or(0, |entry| {
                 entry.session.rest();
+                self.is_stirred |= !entry.session.is_at_rest();
                 entry.session.depths().2
             });
             if let Some(slot) = u32::try_from(slot).ok().filter(|_| queued > 0) {

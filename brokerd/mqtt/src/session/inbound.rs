@@ -174,6 +174,10 @@ impl Inbound {
         self.rest();
     }
 
+    pub(super) const fn is_at_rest(&self) -> bool {
+        self.open.is_none()
+    }
+
     /// Gives back the memory of what is empty.
     pub(super) fn rest(&mut self) {
         self.open.rest();

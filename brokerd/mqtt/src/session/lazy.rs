@@ -22,6 +22,11 @@ impl<T: Empty> Lazy<T> {
         self.0.as_deref_mut()
     }
 
+    /// Whether there is none, so that it takes no memory.
+    pub(super) const fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Gives the memory back if the value is empty.
     pub(super) fn rest(&mut self) {
         self.0.take_if(|value| value.is_empty());

@@ -77,8 +77,6 @@ pub struct Session {
     subscriptions: Subscriptions,
     inbound: Inbound,
     outbound: Outbound,
-    /// SUBSCRIBEs of this connection that have no SUBACK yet.
-    subscribing: u32,
 }
 
 impl Session {
@@ -96,7 +94,6 @@ impl Session {
             subscriptions: Subscriptions::new(incarnation),
             inbound: Inbound::default(),
             outbound: Outbound::default(),
-            subscribing: 0,
         }
     }
 
@@ -107,7 +104,7 @@ impl Session {
         self.expiry = negotiated.session_expiry;
         self.will = negotiated.will.take().map(Box::new);
         self.connection = Some(Box::new(Connection::new(negotiated, now)));
-        self.subscribing = 0;
+        self.subscriptions.unanswered = 0;
         self.inbound.attach();
         self.outbound.restart(&limits.queue.priorities);
         self.pump(limits, now, out);
@@ -157,7 +154,8 @@ impl Session {
     /// The subscriptions of this SUBSCRIBE are live, with these answers.
     pub fn suback(&mut self, id: PacketId, codes: &[ReasonCode], out: &mut Outputs) {
         if let Some(connection) = &self.connection {
-            self.subscribing = self.subscribing.saturating_sub(1);
+            let unanswered = &mut self.subscriptions.unanswered;
+            *unanswered = unanswered.saturating_sub(1);
             codec::suback(&mut out.wire, connection.recipient(), id, codes);
             out.promises = true;
         }
@@ -187,6 +185,12 @@ impl Session {
     pub fn reclaim(&mut self, serial: u32, in_flight: bool, out: &mut Outputs) -> Vec<SharedMessage> {
         let serial = NonZeroU32::new(serial);
         serial.map_or_else(Vec::new, |serial| self.outbound.reclaim(serial, in_flight, out))
+    }
+
+    /// Whether there is nothing that [`Self::rest`] would look at: nothing queued, in flight, or owed.
+    #[must_use]
+    pub const fn is_at_rest(&self) -> bool {
+        self.inbound.is_at_rest() && self.outbound.is_at_rest()
     }
 
     /// Gives back the memory of what is empty now. To be called from time to time, not at every step: a session at work

@@ -99,6 +99,10 @@ pub(super) struct Outbound {
 }
 
 impl Outbound {
+    pub(super) const fn is_at_rest(&self) -> bool {
+        self.in_flight.is_none() && self.queue.is_none()
+    }
+
     /// Gives back the memory of what is empty.
     pub(super) fn rest(&mut self) {
         self.in_flight.rest();

@@ -70,6 +70,8 @@ pub(super) struct Subscriptions {
     pub(super) serials: u32,
     /// How many of `list` are shared.
     shared: u32,
+    /// SUBSCRIBEs of this connection that have no SUBACK yet.
+    pub(super) unanswered: u32,
 }
 
 /// Where each subscription stands in the list.
@@ -94,7 +96,7 @@ impl Subscriptions {
     pub(super) const fn new(incarnation: u32) -> Self {
         // The golden ratio spreads the beginnings of any run of sessions as evenly as can be.
         let first_serial = incarnation.wrapping_mul(0x9E37_79B1);
-        Self { list: Vec::new(), places: None, first_serial, serials: 0, shared: 0 }
+        Self { list: Vec::new(), places: None, first_serial, serials: 0, shared: 0, unanswered: 0 }
     }
 
     /// As they were. Serials count on, so that none names two subscriptions.
