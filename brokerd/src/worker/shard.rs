@@ -357,6 +357,10 @@ mod tests {
     #[test]
     fn a_session_with_a_connection_is_seven_cache_lines() {
         let parts = (size_of::<Session>(), size_of::<Conn>(), size_of::<History>(), size_of::<Identity>());
-        assert!(size_of::<Entry>() <= 448, "{} of session, connection, history, identity {parts:?}", size_of::<Entry>());
+        assert!(
+            size_of::<Entry>() <= 448,
+            "{} of session, connection, history, identity {parts:?}",
+            size_of::<Entry>()
+        );
     }
 }

@@ -186,7 +186,7 @@ impl Shard {
             self.unindex(slot, &granted.filter);
         }
         if let Some(entry) = self.sessions.get_mut(slot as usize) {
-                for granted in gone {
+            for granted in gone {
                 entry.replays.remove(granted.serial);
             }
         }

@@ -84,8 +84,8 @@ impl Empty for VecDeque<InFlight> {
 pub(super) struct Outbound {
     /// In the order of first sending, which is the order of sending again [MQTT-4.6.0-1].
     pub(super) in_flight: Lazy<VecDeque<InFlight>>,
-    /// How many of `in_flight`, from the front, were sent on this connection.
-    pub(super) sent: usize,
+    /// How many of `in_flight`, from the front, were sent on this connection: at most the window.
+    pub(super) sent: u16,
     pub(super) queue: Lazy<Queue>,
     pub(super) last_id: u16,
     /// How many identifiers after `last_id` are known to be free.
@@ -126,7 +126,7 @@ impl Outbound {
     }
 
     pub(super) fn has_backlog(&self) -> bool {
-        !self.queue.is_empty() || self.sent < self.in_flight.len()
+        !self.queue.is_empty() || usize::from(self.sent) < self.in_flight.len()
     }
 
     pub(super) fn offer(
@@ -218,10 +218,10 @@ impl Outbound {
         let body = |place: &Place| place.body.as_ref().filter(|body| body.shared == Some(serial)).cloned();
         let mut reclaimed = Vec::new();
         if in_flight {
-            let (mut at, sent) = (0, self.sent);
+            let (mut at, sent) = (0, usize::from(self.sent));
             self.in_flight.retain(|one| {
                 let mine = body(&one.place).filter(|_| one.place.qos == Qos::AtLeastOnce && !one.is_released);
-                self.sent -= usize::from(mine.is_some() && at < sent);
+                self.sent -= u16::from(mine.is_some() && at < sent);
                 at += 1;
                 if mine.is_some() {
                     gone(&one.place, &mut out.changes);
@@ -243,13 +243,13 @@ impl Outbound {
     pub(super) fn pump(&mut self, connection: &mut Connection, limits: &SessionLimits, now: Time, out: &mut Outputs) {
         let window = usize::from(connection.window);
         while out.wire.len() < limits.write_buffer {
-            if let Some(again) = self.in_flight.get(self.sent) {
-                if self.sent >= window || again.lacks_body() {
+            if let Some(again) = self.in_flight.get(usize::from(self.sent)) {
+                if self.sent >= connection.window || again.lacks_body() {
                     return;
                 }
                 if resend(again, connection, now, out) {
                     self.sent += 1;
-                } else if let Some(unfit) = self.in_flight.remove(self.sent) {
+                } else if let Some(unfit) = self.in_flight.remove(usize::from(self.sent)) {
                     gone(&unfit.place, &mut out.changes); // it no longer fits the client: as if acknowledged
                 }
                 continue;
@@ -341,7 +341,7 @@ impl Outbound {
         if let Some(done) = self.in_flight.remove(at) {
             gone(&done.place, &mut out.changes);
         }
-        self.sent -= usize::from(at < self.sent);
+        self.sent -= u16::from(at < usize::from(self.sent));
         out.tally.acked += 1;
     }
 }
