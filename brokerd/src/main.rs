@@ -13,6 +13,11 @@ use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+/// Chosen by measurement: docs/decisions/0010. What is freed goes back to the system within seconds.
+#[cfg(not(target_env = "musl"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let environment = std::env::vars_os().collect();

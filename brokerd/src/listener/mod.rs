@@ -131,6 +131,13 @@ impl Listener {
     pub const fn max_packet_size(&self) -> Option<u32> {
         self.config.max_packet_size
     }
+    /// A client that came in here, for people: `IP:port`, or `unix` for one of this machine without an address.
+    pub(crate) fn peername(&self, peer: SocketAddr) -> String {
+        match &self.config.bind {
+            Bind::Path { .. } if peer.port() == 0 => "unix".into(),
+            _ => peer.to_string(),
+        }
+    }
     /// Whether a connection begins with a PROXY protocol header.
     #[must_use]
     pub const fn has_proxy_protocol(&self) -> bool {
@@ -202,10 +209,7 @@ impl Connected {
     /// `IP:port`, or `unix` for a client of this machine without one.
     #[must_use]
     pub fn peername(&self) -> String {
-        match &self.listener.config.bind {
-            Bind::Path { .. } if self.peer.port() == 0 => "unix".into(),
-            _ => self.peer.to_string(),
-        }
+        self.listener.peername(self.peer)
     }
     /// Whether its listener was stopped since it came.
     #[must_use]

@@ -13,7 +13,7 @@ use super::conn::{Conn, drive};
 use super::following;
 use super::refusal::{Refusal, refuse};
 use super::shard::{Handle, Shard};
-use super::view::ClientView;
+use super::view::History;
 use crate::access::Identity;
 use crate::listener::Connected;
 use crate::metrics::Metric;
@@ -170,21 +170,20 @@ impl Shard {
         place: Option<Sid>,
     ) -> Option<(std::rc::Rc<Transport>, u32, u32)> {
         let existing = self.by_id.get(&negotiated.client_id).copied();
-        let is_stale = |entry: &super::shard::Entry| entry.epoch > epoch;
-        if existing.and_then(|slot| self.sessions.get(slot as usize)).is_some_and(is_stale) {
+        if existing.and_then(|slot| self.sessions.get(slot as usize)).is_some_and(|entry| entry.epoch > epoch) {
             self.counters.inc(Metric::SessionDiscarded);
             return None;
         }
         // A place in the store was claimed for a session that begins: what another CONNECT began meanwhile is not it.
         let is_new = negotiated.clean_start || place.is_some();
         let resumed = existing.and_then(|slot| self.prepare_existing(slot, is_new));
-        let view = view(&negotiated, &connected);
+        let now = wall_millis();
         let slot = match resumed {
             Some(slot) => {
                 self.counters.inc(Metric::SessionResumed);
                 slot
             }
-            None => self.create(&negotiated.client_id, negotiated.version, identity.clone(), view.clone()),
+            None => self.create(&negotiated.client_id, negotiated.version, identity.clone(), History::new(now, now)),
         };
         let terms = negotiated.clone();
         let (connack, limit) = (terms.connack(resumed.is_some()), terms.maximum_packet_size);
@@ -193,8 +192,8 @@ impl Shard {
         let transport = conn.transport.clone();
         entry.conn = Some(conn);
         (entry.epoch, entry.will_epoch) = (epoch, epoch);
+        entry.history.connected(now, negotiated.username.clone(), &identity.principal, negotiated.clean_start);
         entry.identity = identity;
-        *entry.view = ClientView { epoch: epoch.0, ..resume_view(&entry.view, view) };
         let incarnation = entry.incarnation;
         let version = negotiated.version;
         if resumed.is_some() {
@@ -312,12 +311,12 @@ impl Shard {
         let Some(mut conn) = entry.conn.take() else { return };
         conn.kick(); // its task finds it gone and ends
         conn.transport.close();
-        if let Some(ticket) = conn.ticket.take() {
+        if let Some(ticket) = conn.partial.take().and_then(|partial| partial.ticket) {
             self.partials.borrow_mut().release(ticket);
         }
         self.offline += 1;
-        entry.view.connected = false;
-        entry.view.disconnected_at = wall_millis();
+        let keep_alive = entry.session.connection().map_or(0, |connection| connection.keep_alive);
+        entry.history.disconnected(wall_millis(), &conn.connected, keep_alive);
         let (client_id, identity) = (entry.session.client_id().clone(), entry.identity.clone());
         let (had_will, epoch) = (entry.session.will().is_some(), entry.will_epoch);
         let will = entry.session.detach(closing, now);
@@ -420,40 +419,6 @@ impl Shard {
             _ => return,
         }
         self.counters.inc(Metric::PacketsSent);
-    }
-}
-
-/// What the management API shows of a new connection.
-fn view(negotiated: &Negotiated, connected: &Connected) -> ClientView {
-    let now = wall_millis();
-    ClientView {
-        client_id: negotiated.client_id.clone(),
-        username: negotiated.username.as_deref().map(Into::into),
-        peername: connected.peername(),
-        listener: connected.listener(),
-        protocol_level: match negotiated.version {
-            Version::V31 => 3,
-            Version::V311 => 4,
-            Version::V5 => 5,
-        },
-        clean_start: negotiated.clean_start,
-        keepalive: negotiated.keep_alive,
-        connected: true,
-        created_at: now,
-        connected_at: now,
-        ..ClientView::default()
-    }
-}
-
-/// A resumed session keeps its counters and its birth.
-fn resume_view(old: &ClientView, new: ClientView) -> ClientView {
-    ClientView {
-        subscriptions: old.subscriptions,
-        delivered_msgs: old.delivered_msgs,
-        dropped_msgs: old.dropped_msgs,
-        received_msgs: old.received_msgs,
-        created_at: old.created_at,
-        ..new
     }
 }
 

@@ -35,7 +35,8 @@ impl Shard {
         };
         let limits = &shared.settings.session;
         let client_id = entry.session.client_id().clone();
-        let who = Who { client_id: &client_id, username: entry.view.username.as_deref() };
+        let username = entry.username().map(str::to_owned);
+        let who = Who { client_id: &client_id, username: username.as_deref() };
         let filled = shared.automatic.iter().filter_map(|one| Some((fill(&one.filter, who)?, one.options)));
         // No Local on a shared subscription is an error of the protocol, and so is a name that makes no filter.
         let filters: Vec<_> = filled

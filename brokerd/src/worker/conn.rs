@@ -10,7 +10,7 @@ use mqtt::codec::{self, Framed, Violation};
 use mqtt::session::Closing;
 
 use super::held::Held;
-use super::partials::Ticket;
+use super::partials::Partial;
 use super::shard::{Handle, Shard};
 use crate::access::Conversation;
 use crate::listener::Connected;
@@ -29,9 +29,7 @@ pub(super) struct Conn {
     /// Those that wait for the store; without memory while there are none.
     held: Option<Box<Held>>,
     /// The begin of a packet whose rest has not come; without memory while there is none.
-    pub(super) partial: Vec<u8>,
-    /// Of that packet, among all that are not whole.
-    pub(super) ticket: Option<Ticket>,
+    pub(super) partial: Option<Box<Partial>>,
     /// Whether it is on the list of the next flush.
     pub(super) is_dirty: bool,
     /// Whether the kernel takes no more: the task waits for it to.
@@ -45,7 +43,7 @@ pub(super) struct Conn {
     is_broken: bool,
     waker: Option<Waker>,
     /// With its mechanism, while it authenticates again and it is its turn.
-    pub(super) conversation: Option<Box<dyn Conversation>>,
+    pub(super) conversation: Option<Box<Box<dyn Conversation>>>,
     /// Counts as a connection of its listener until dropped.
     pub(super) connected: Connected,
 }
@@ -58,8 +56,7 @@ impl Conn {
             written: 0,
             has_begun: false,
             held: None,
-            partial: Vec::new(),
-            ticket: None,
+            partial: None,
             is_dirty: false,
             is_blocked: false,
             is_congested: false,
@@ -208,11 +205,12 @@ impl Shard {
             return false;
         };
         let transport = conn.transport.clone();
-        let kept = conn.partial.len();
+        let partial = conn.partial.as_ref().map_or(&[][..], |partial| &partial.bytes);
+        let kept = partial.len();
         if kept >= self.read_buffer.len() / 2 {
             return self.read_large(slot, &transport);
         }
-        self.read_buffer[..kept].copy_from_slice(&conn.partial);
+        self.read_buffer[..kept].copy_from_slice(partial);
         match transport.try_read(&mut self.read_buffer[kept..]) {
             Ok(0) => self.close(slot, Closing::Lost),
             Ok(read) => {
@@ -236,7 +234,7 @@ impl Shard {
         let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) else {
             return false;
         };
-        let mut partial = std::mem::take(&mut conn.partial);
+        let mut partial = conn.partial.as_mut().map(|partial| std::mem::take(&mut partial.bytes)).unwrap_or_default();
         let read = match transport.try_read(&mut self.read_buffer) {
             Ok(read) if read > 0 => read,
             Err(error) if error.kind() == ErrorKind::WouldBlock || error.kind() == ErrorKind::Interrupted => {
@@ -252,13 +250,11 @@ impl Shard {
         partial.extend_from_slice(&self.read_buffer[..read]);
         self.begin_turn();
         let used = self.packets(slot, &partial);
-        if let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) {
-            if used > 0 {
-                partial.drain(..used);
-                partial.shrink_to_fit();
-            }
-            conn.partial = partial;
+        if used > 0 {
+            partial.drain(..used);
+            partial.shrink_to_fit();
         }
+        self.put_back(slot, partial);
         self.note_partial(slot, used > 0);
         self.after_packets(slot);
         read == self.read_buffer.len()
@@ -266,7 +262,7 @@ impl Shard {
 
     fn put_back(&mut self, slot: u32, partial: Vec<u8>) {
         if let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) {
-            conn.partial = partial;
+            conn.partial.get_or_insert_default().bytes = partial;
         }
     }
 
@@ -274,10 +270,12 @@ impl Shard {
     /// came whole before it.
     pub(super) fn keep_partial(&mut self, slot: u32, rest: &[u8], is_another: bool) {
         if let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) {
-            conn.partial.clear();
-            conn.partial.extend_from_slice(rest);
-            if rest.is_empty() {
-                conn.partial = Vec::new();
+            if !rest.is_empty() {
+                let partial = conn.partial.get_or_insert_default();
+                partial.bytes.clear();
+                partial.bytes.extend_from_slice(rest);
+            } else if let Some(partial) = &mut conn.partial {
+                partial.bytes = Vec::new();
             }
         }
         self.note_partial(slot, is_another);

@@ -117,7 +117,7 @@ impl Shard {
         };
         let method = entry.session.connection().and_then(|connection| connection.authentication_method());
         let mechanism = method.and_then(|method| shared.access.mechanism(method));
-        let kept = entry.conn.as_mut().and_then(|conn| conn.conversation.take());
+        let kept = entry.conn.as_mut().and_then(|conn| conn.conversation.take().map(|conversation| *conversation));
         let conversation = if begins { mechanism.map(|mechanism| mechanism.begin()) } else { kept };
         let (incarnation, epoch) = (entry.incarnation, entry.epoch);
         let Some(mut conversation) = conversation else {
@@ -147,7 +147,7 @@ impl Shard {
         let Some(conn) = &mut entry.conn else { return };
         let verdict = match step {
             Step::Continue(data) => {
-                conn.conversation = Some(conversation);
+                conn.conversation = Some(Box::new(conversation));
                 Verdict::Continue(data)
             }
             // The session is its first owner's: nobody else carries it on.

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 
 use mqtt::ReasonCode;
@@ -22,26 +23,34 @@ enum Holder {
 
 /// A packet that has begun, in the order of their begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Ticket(u64);
+pub(super) struct Ticket(NonZeroU64);
+
+/// The begin of a packet whose rest has not come.
+#[derive(Default)]
+pub(super) struct Partial {
+    pub(super) bytes: Vec<u8>,
+    /// Of that packet, among all that are not whole.
+    pub(super) ticket: Option<Ticket>,
+}
 
 /// All of one worker.
 pub(super) struct Partials {
     most: usize,
     held: usize,
     by_begin: BTreeMap<Ticket, (Holder, usize)>,
-    last: u64,
+    last: NonZeroU64,
 }
 
 impl Partials {
     /// With at most so many bytes, or one packet of whatever size is allowed.
     pub(super) const fn new(most: usize) -> Self {
-        Self { most, held: 0, by_begin: BTreeMap::new(), last: 0 }
+        Self { most, held: 0, by_begin: BTreeMap::new(), last: NonZeroU64::MIN }
     }
 
     /// Notes what a packet takes now; the ticket is its own, where more of it has come.
     fn hold(&mut self, ticket: Option<Ticket>, holder: &Holder, bytes: usize) -> Ticket {
         let ticket = ticket.unwrap_or_else(|| {
-            self.last += 1;
+            self.last = self.last.saturating_add(1);
             Ticket(self.last)
         });
         let (_, held) = self.by_begin.entry(ticket).or_insert_with(|| (holder.clone(), 0));
@@ -106,17 +115,20 @@ impl Shard {
             return;
         };
         let Some(conn) = &mut entry.conn else { return };
-        let bytes = conn.partial.capacity();
+        let Some(partial) = &mut conn.partial else { return };
+        let bytes = partial.bytes.capacity();
         if (is_another || bytes == 0)
-            && let Some(ticket) = conn.ticket.take()
+            && let Some(ticket) = partial.ticket.take()
         {
             self.partials.borrow_mut().release(ticket);
         }
-        if bytes > 0 {
-            let holder = Holder::Session(slot, entry.incarnation);
-            conn.ticket = Some(self.partials.borrow_mut().hold(conn.ticket, &holder, bytes));
-            self.send_holders_away();
+        if bytes == 0 {
+            conn.partial = None;
+            return;
         }
+        let holder = Holder::Session(slot, entry.incarnation);
+        partial.ticket = Some(self.partials.borrow_mut().hold(partial.ticket, &holder, bytes));
+        self.send_holders_away();
     }
 
     /// Sends away who began first, until the rest is within the bound.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use mqtt::Version;
 use store::Store;
 use tokio::sync::oneshot;
 
@@ -11,7 +12,8 @@ use super::claims::holder_of;
 use super::mailbox::Mail;
 use super::shard::{Entry, Shard};
 use super::start::Workers;
-use super::view::{ClientView, Count, SubscriptionView};
+use super::view::{ClientView, Count, Last, SubscriptionView};
+use crate::listener::Connected;
 use crate::metrics::Metric;
 use crate::registry::{Epoch, Holder, Owned, OwnedPage};
 
@@ -178,18 +180,44 @@ impl Shard {
 }
 
 fn client_view(entry: &Entry, store: Option<&Store>) -> ClientView {
-    let (in_flight, awaiting_release, queued, queued_bytes) = entry.session.depths();
-    let ends_at = (entry.conn.is_none() && entry.session.expiry() != u32::MAX)
-        .then(|| entry.view.disconnected_at.saturating_add(u64::from(entry.session.expiry()) * 1000));
+    let Entry { session, history, conn, .. } = entry;
+    let (in_flight, awaiting_release, queued, queued_bytes) = session.depths();
+    let (connected, last) = (conn.as_ref().map(|conn| &conn.connected), history.last());
+    let (connected_at, disconnected_at) = match connected {
+        Some(_) => (history.since, 0),
+        None => (last.map_or(0, |last| last.connected_at), history.since),
+    };
+    let ends_at = (connected.is_none() && session.expiry() != u32::MAX)
+        .then(|| disconnected_at.saturating_add(u64::from(session.expiry()) * 1000));
+    let keepalive = session.connection().map(|connection| connection.keep_alive);
     ClientView {
-        kept: entry.sid.and(store).map_or("memory", |store| store.caps().name),
-        expires_in: ends_at.map(|at| at.saturating_sub(wall_millis()).div_ceil(1000)),
-        session_expiry_interval: entry.session.expiry(),
+        client_id: session.client_id().clone(),
+        username: entry.username().map(Into::into),
+        peername: connected.map(Connected::peername).or_else(|| last.map(Last::peername)).unwrap_or_default(),
+        listener: connected.map(Connected::listener).or_else(|| last.map(Last::listener)).unwrap_or_default(),
+        protocol_level: match session.version() {
+            Version::V31 => 3,
+            Version::V311 => 4,
+            Version::V5 => 5,
+        },
+        clean_start: history.clean_start,
+        keepalive: keepalive.or_else(|| last.map(|last| last.keep_alive)).unwrap_or_default(),
+        session_expiry_interval: session.expiry(),
+        subscriptions: session.subscriptions().len() as u64,
         inflight: in_flight as u64,
         awaiting_rel: awaiting_release as u64,
+        delivered_msgs: history.delivered,
         enqueued_msgs: queued as u64,
         enqueued_bytes: queued_bytes as u64,
-        ..(*entry.view).clone()
+        dropped_msgs: history.dropped,
+        received_msgs: history.received,
+        connected: connected.is_some(),
+        created_at: history.created_at,
+        connected_at,
+        disconnected_at,
+        epoch: entry.epoch.0,
+        kept: entry.sid.and(store).map_or("memory", |store| store.caps().name),
+        expires_in: ends_at.map(|at| at.saturating_sub(wall_millis()).div_ceil(1000)),
     }
 }
 

@@ -8,7 +8,7 @@ use store::{SessionHead, Waiting};
 
 use super::records::{self, WallClock};
 use super::shard::{Entry, Shard};
-use super::view::ClientView;
+use super::view::History;
 use crate::metrics::Metric;
 use crate::registry::Epoch;
 
@@ -47,21 +47,9 @@ impl Shard {
         }
         let detached_at = record.detached_at.unwrap_or(clock.wall);
         let (identity, kept) = records::kept(record, clock);
-        let view = ClientView {
-            client_id: client_id.clone(),
-            username: match &identity.principal {
-                crate::access::Principal::User(name) => Some(name.to_string()),
-                crate::access::Principal::Anonymous => None,
-            },
-            subscriptions: kept.subscriptions.len() as u64,
-            session_expiry_interval: kept.expiry,
-            epoch: head.epoch,
-            disconnected_at: detached_at,
-            ..ClientView::default()
-        };
         let messages = head.queue.into_iter().map(|waiting| message(waiting, clock));
         let session = Session::restore(client_id, kept, head.received, messages, clock.now);
-        let slot = self.insert(session, identity, view);
+        let slot = self.insert(session, identity, History::new(0, detached_at));
         if let Some(entry) = self.sessions.get_mut(slot as usize) {
             entry.sid = Some(head.sid);
             entry.epoch = Epoch(head.epoch);
@@ -77,7 +65,7 @@ impl Shard {
     }
 
     fn index_all(&mut self, slot: u32) -> u64 {
-        let granted = |entry: &Entry| entry.session.subscriptions().cloned().collect::<Vec<_>>();
+        let granted = |entry: &Box<Entry>| entry.session.subscriptions().cloned().collect::<Vec<_>>();
         let granted = self.sessions.get(slot as usize).map(granted).unwrap_or_default();
         let version = granted.iter().map(|granted| self.index(slot, granted)).max();
         self.members_away(slot);

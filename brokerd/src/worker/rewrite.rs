@@ -113,7 +113,7 @@ impl Shard {
             return self.handle_packet(slot, packet);
         }
         let (shared, client_id) = (self.shared.clone(), self.client_id(slot));
-        let username = self.sessions.get(slot as usize).and_then(|entry| entry.view.username.clone());
+        let username = self.sessions.get(slot as usize).and_then(|entry| entry.username().map(str::to_owned));
         let who = Who { client_id: &client_id, username: username.as_deref() };
         let (rewrite, mut bytes) = (&shared.rewrite, Vec::new());
         match packet {

@@ -48,7 +48,7 @@ impl Shard {
         let Some(entry) = self.sessions.get_mut(slot as usize) else {
             return;
         };
-        entry.view.received_msgs += 1;
+        entry.history.received += 1;
         let incarnation = entry.incarnation;
         let can_be_refused = token.is_some() && entry.session.version() == Version::V5;
         if !self.may(slot, Action::Publish(message.topic())) {

@@ -27,7 +27,7 @@ use super::records::WallClock;
 use super::rewrite::Rewrite;
 use super::timers::Timers;
 use super::turn::Turn;
-use super::view::ClientView;
+use super::view::History;
 use crate::access::{Access, Identity, Rules};
 use crate::metrics::{Counters, Metric};
 use crate::registry::{Clock, Elsewhere, Epoch};
@@ -112,15 +112,24 @@ pub(super) struct Entry {
     /// Whose session it is, and where from.
     pub(super) identity: Identity,
     pub(super) replays: super::subscribe::Replays,
-    /// What `clients list` shows and nothing else needs.
-    pub(super) view: Box<ClientView>,
-    /// The earliest timer that is set for it.
-    pub(super) armed: Option<Time>,
+    pub(super) history: History,
+    /// The earliest timer that is set for it; [`NEVER`] where none is.
+    pub(super) armed: Time,
     /// Whether another node has it by now, and this one brings it what still comes here.
     pub(super) is_departing: bool,
     /// While messages for it may come by two ways, for it came from another node.
     pub(super) arrival: Option<Box<Arrival>>,
 }
+
+impl Entry {
+    /// The user name that the client gave, or is known by.
+    pub(super) fn username(&self) -> Option<&str> {
+        self.history.username(&self.identity.principal)
+    }
+}
+
+/// No time at all.
+pub(super) const NEVER: Time = Time(u64::MAX);
 
 /// The shard.
 pub(crate) struct Shard {
@@ -129,7 +138,8 @@ pub(crate) struct Shard {
     pub(super) counters: Arc<Counters>,
     /// The rules in force, until [`Shard::review`] is told of others.
     pub(super) rules: Arc<Rules>,
-    pub(super) sessions: Slab<Entry>,
+    /// Each for itself on the heap: a place is small, and the memory of a session that ends is given back.
+    pub(super) sessions: Slab<Box<Entry>>,
     pub(super) by_id: HashMap<Arc<str>, u32, foldhash::fast::RandomState>,
     /// Kept sessions by their names in the store.
     pub(super) by_sid: HashMap<Sid, u32, foldhash::fast::RandomState>,
@@ -148,6 +158,8 @@ pub(crate) struct Shard {
     pub(super) partials: Rc<RefCell<Partials>>,
     /// Wire buffers that no connection needs now.
     pub(super) spare: Vec<Vec<u8>>,
+    /// Whether a session may have something that the sweep is for.
+    pub(super) is_stirred: bool,
     /// Wakes the flush task.
     pub(super) dirty_notify: Rc<Notify>,
     /// Whether every client is being dropped: what they leave goes to peers.
@@ -183,6 +195,7 @@ impl Shard {
             read_buffer: vec![0; READ_BUFFER].into_boxed_slice(),
             partials: Rc::new(RefCell::new(Partials::new(shared.settings.max_partial_bytes / workers))),
             spare: Vec::new(),
+            is_stirred: false,
             dirty_notify: Rc::new(Notify::new()),
             is_stopping: false,
             last_incarnation: 0,
@@ -197,18 +210,19 @@ impl Shard {
         client_id: &Arc<str>,
         version: Version,
         identity: Identity,
-        view: ClientView,
+        history: History,
     ) -> u32 {
         let session = Session::new(client_id.clone(), version, self.last_incarnation.wrapping_add(1), self.turn.now);
         self.counters.inc(Metric::SessionCreated);
-        self.insert(session, identity, view)
+        self.insert(session, identity, history)
     }
 
     /// A session's place.
-    pub(super) fn insert(&mut self, session: Session, identity: Identity, view: ClientView) -> u32 {
+    pub(super) fn insert(&mut self, session: Session, identity: Identity, history: History) -> u32 {
         self.last_incarnation = self.last_incarnation.wrapping_add(1);
         let client_id = session.client_id().clone();
-        let slot = self.sessions.insert(Entry {
+        self.is_stirred |= !session.is_at_rest();
+        let slot = self.sessions.insert(Box::new(Entry {
             session,
             sid: None,
             incarnation: self.last_incarnation,
@@ -217,11 +231,11 @@ impl Shard {
             will_epoch: Epoch::default(),
             identity,
             replays: super::subscribe::Replays::default(),
-            view: Box::new(view),
-            armed: None,
+            history,
+            armed: NEVER,
             is_departing: false,
             arrival: None,
-        });
+        }));
         let slot = u32::try_from(slot).unwrap_or(u32::MAX);
         self.by_id.insert(client_id, slot);
         slot
@@ -229,7 +243,7 @@ impl Shard {
 
     /// The entry in a place, if it is still the one meant.
     pub(super) fn entry(&mut self, slot: u32, incarnation: u32) -> Option<&mut Entry> {
-        self.sessions.get_mut(slot as usize).filter(|entry| entry.incarnation == incarnation)
+        self.sessions.get_mut(slot as usize).map(|entry| &mut **entry).filter(|entry| entry.incarnation == incarnation)
     }
 
     /// Gives a message that this worker took from its publisher its identity.
@@ -255,6 +269,7 @@ impl Shard {
         }
         let before = self.out.wire.len();
         step(&mut entry.session, &self.shared.settings.session, now, &mut self.out);
+        self.is_stirred |= !entry.session.is_at_rest();
         let promises = std::mem::take(&mut self.out.promises) && self.shared.store.is_some();
         if let Some(conn) = &mut entry.conn {
             std::mem::swap(&mut conn.wire, &mut self.out.wire);
@@ -331,8 +346,24 @@ impl Shard {
             counters.add(Metric::DeliveryDroppedExpired, tally.expired);
         }
         if let Some(entry) = self.sessions.get_mut(slot as usize) {
-            entry.view.delivered_msgs += published;
-            entry.view.dropped_msgs += dropped;
+            entry.history.delivered += published;
+            entry.history.dropped += dropped;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Size classes of the allocator are 320, 384, 448 and 512 bytes.
+    #[test]
+    fn a_session_with_a_connection_is_seven_cache_lines() {
+        let parts = (size_of::<Session>(), size_of::<Conn>(), size_of::<History>(), size_of::<Identity>());
+        assert!(
+            size_of::<Entry>() <= 448,
+            "{} of session, connection, history, identity {parts:?}",
+            size_of::<Entry>()
+        );
     }
 }

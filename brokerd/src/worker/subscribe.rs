@@ -44,16 +44,35 @@ struct Replay {
 /// All of a session's, one a subscription at most: by serial. They are the session's, not the connection's: who comes
 /// back to its session gets the rest.
 #[derive(Debug, Default)]
-pub(super) struct Replays(BTreeMap<u32, Replay>);
+pub(super) struct Replays(Option<Box<BTreeMap<u32, Replay>>>);
 
 impl Replays {
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.0.as_ref().map_or(0, |replays| replays.len())
+    }
+
+    fn made(&mut self) -> &mut BTreeMap<u32, Replay> {
+        self.0.get_or_insert_default()
+    }
+
+    fn get_mut(&mut self, serial: u32) -> Option<&mut Replay> {
+        self.0.as_mut()?.get_mut(&serial)
+    }
+
+    fn first(&self) -> Option<(u32, &Replay)> {
+        self.0.as_ref()?.first_key_value().map(|(serial, replay)| (*serial, replay))
+    }
+
+    fn remove(&mut self, serial: u32) {
+        if let Some(replays) = &mut self.0 {
+            replays.remove(&serial);
+            self.0.take_if(|replays| replays.is_empty());
+        }
     }
 }
 
@@ -80,7 +99,6 @@ impl Shard {
         let Some(entry) = self.sessions.get_mut(slot as usize) else {
             return;
         };
-        entry.view.subscriptions = entry.session.subscriptions().len() as u64;
         let incarnation = entry.incarnation;
         self.save(slot);
         let shared = self.shared.clone();
@@ -146,9 +164,9 @@ impl Shard {
                 continue;
             }
             if is_waiting {
-                entry.replays.0.insert(granted.serial, replay);
+                entry.replays.made().insert(granted.serial, replay);
             } else {
-                entry.replays.0.entry(granted.serial).or_insert(replay); // it may have asked again meanwhile
+                entry.replays.made().entry(granted.serial).or_insert(replay); // it may have asked again meanwhile
             }
         }
         if !is_waiting {
@@ -168,9 +186,8 @@ impl Shard {
             self.unindex(slot, &granted.filter);
         }
         if let Some(entry) = self.sessions.get_mut(slot as usize) {
-            entry.view.subscriptions = entry.session.subscriptions().len() as u64;
             for granted in gone {
-                entry.replays.0.remove(&granted.serial);
+                entry.replays.remove(granted.serial);
             }
         }
         self.save(slot);
@@ -222,7 +239,7 @@ impl Shard {
         let Some(entry) = self.sessions.get(slot as usize) else {
             return false;
         };
-        let Some((&serial, replay)) = entry.replays.0.first_key_value() else {
+        let Some((serial, replay)) = entry.replays.first() else {
             return false;
         };
         // As it stands now: since the replay began it may have been replaced, or ended by new rules.
@@ -251,7 +268,7 @@ impl Shard {
         }
         if let Some(entry) = self.sessions.get_mut(slot as usize) {
             let is_cut = sent < count;
-            match (after, entry.replays.0.get_mut(&serial)) {
+            match (after, entry.replays.get_mut(serial)) {
                 (Some(after), Some(replay)) => {
                     (replay.after, replay.page) = (Some(after), if is_cut { sent } else { PAGE });
                 }
@@ -263,7 +280,7 @@ impl Shard {
 
     fn forget_replay(&mut self, slot: u32, serial: u32) {
         if let Some(entry) = self.sessions.get_mut(slot as usize) {
-            entry.replays.0.remove(&serial);
+            entry.replays.remove(serial);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 
 use mqtt::Time;
 
-use super::shard::{Handle, Shard};
+use super::shard::{Handle, NEVER, Shard};
 
 /// When to look at which session. An entry may be stale: the session is asked and answers "nothing".
 #[derive(Debug, Default)]
@@ -50,8 +50,8 @@ impl Shard {
         let Some(next) = entry.session.next_timeout() else {
             return;
         };
-        if entry.armed.is_none_or(|armed| next < armed) {
-            entry.armed = Some(next);
+        if next < entry.armed {
+            entry.armed = next;
             let incarnation = entry.incarnation;
             self.timers.set(next, slot, incarnation);
         }
@@ -70,10 +70,10 @@ impl Shard {
             let Some(entry) = self.entry(slot, incarnation) else {
                 continue;
             };
-            if entry.armed != Some(at) {
+            if entry.armed != at {
                 continue; // an earlier one was set meanwhile
             }
-            entry.armed = None;
+            entry.armed = NEVER;
             self.session_due(slot);
             self.arm(slot);
         }
@@ -82,13 +82,22 @@ impl Shard {
     /// Forgets timers of sessions that are gone, once they are the most: a client that connects again and again with a
     /// long keep alive must not fill the heap.
     pub(super) fn sweep_timers(&mut self) {
-        if self.timers.heap.len() < 2 * self.sessions.len() + SLACK {
-            return;
+        if self.timers.heap.len() >= 2 * self.sessions.len() + SLACK {
+            self.drop_stale_timers();
         }
+    }
+
+    /// Gives back the memory of timers of sessions that are gone.
+    pub(super) fn shrink_timers(&mut self) {
+        self.drop_stale_timers();
+        self.timers.heap.shrink_to_fit();
+    }
+
+    fn drop_stale_timers(&mut self) {
         let mut heap = std::mem::take(&mut self.timers.heap).into_vec();
         heap.retain(|Reverse((at, slot, incarnation))| {
             let entry = self.sessions.get(*slot as usize);
-            entry.is_some_and(|entry| entry.incarnation == *incarnation && entry.armed == Some(*at))
+            entry.is_some_and(|entry| entry.incarnation == *incarnation && entry.armed == *at)
         });
         self.timers.heap = heap.into();
     }

@@ -1,6 +1,10 @@
 //! What the workers tell the management API about themselves. Never changes a session, but for a kick.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+
+use crate::access::Principal;
+use crate::listener::{Connected, Listener};
 
 /// A client as `brokerctl clients` shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,4 +83,96 @@ pub struct Count {
     pub total: u64,
     /// With one.
     pub connected: u64,
+}
+
+/// What of a client's listing nobody else knows. It is part of every session: what can be asked for elsewhere is.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    /// Milliseconds since 1970.
+    pub(super) created_at: u64,
+    /// When its connection began, or, where it has none, when the last one ended. Milliseconds since 1970.
+    pub(super) since: u64,
+    /// Publications received from it.
+    pub(super) received: u64,
+    /// Publications sent to it.
+    pub(super) delivered: u64,
+    /// Publications dropped by its queue.
+    pub(super) dropped: u64,
+    /// Clean Session or Clean Start.
+    pub(super) clean_start: bool,
+    /// Whether it gave the user name that it is known by.
+    gave_its_name: bool,
+    aside: Option<Box<Aside>>,
+}
+
+/// What few have.
+#[derive(Debug, Default)]
+struct Aside {
+    /// A user name that proved nothing: anybody may come in.
+    username: Option<Box<str>>,
+    last: Option<Last>,
+}
+
+/// What is remembered of the last connection of a client that is away.
+#[derive(Debug)]
+pub(super) struct Last {
+    peer: SocketAddr,
+    listener: Arc<Listener>,
+    /// Milliseconds since 1970.
+    pub(super) connected_at: u64,
+    /// Seconds.
+    pub(super) keep_alive: u16,
+}
+
+impl Last {
+    /// `IP:port`, or `unix`.
+    pub(super) fn peername(&self) -> String {
+        self.listener.peername(self.peer)
+    }
+
+    /// `tcp:default` and the like.
+    pub(super) fn listener(&self) -> String {
+        self.listener.id()
+    }
+}
+
+impl History {
+    /// Of a session that begins, or ended its connection, at `since`.
+    pub(super) fn new(created_at: u64, since: u64) -> Self {
+        Self { created_at, since, gave_its_name: true, ..Self::default() }
+    }
+
+    /// A connection begins: the counters go on.
+    pub(super) fn connected(&mut self, now: u64, username: Option<Box<str>>, principal: &Principal, clean_start: bool) {
+        let known_by = match principal {
+            Principal::User(name) => Some(&**name),
+            Principal::Anonymous => None,
+        };
+        self.gave_its_name = username.as_deref() == known_by;
+        let username = username.filter(|_| !self.gave_its_name);
+        self.aside = username.map(|name| Box::new(Aside { username: Some(name), last: None }));
+        (self.since, self.clean_start) = (now, clean_start);
+    }
+
+    /// Its connection is over, and the session stays.
+    pub(super) fn disconnected(&mut self, now: u64, connected: &Connected, keep_alive: u16) {
+        let listener = connected.through().clone();
+        let last = Last { peer: connected.peer, listener, connected_at: self.since, keep_alive };
+        self.aside.get_or_insert_default().last = Some(last);
+        self.since = now;
+    }
+
+    /// The user name that the client gave, or is known by.
+    pub(super) fn username<'a>(&'a self, principal: &'a Principal) -> Option<&'a str> {
+        match (principal, &self.aside) {
+            (Principal::User(name), _) if self.gave_its_name => Some(name),
+            (_, Some(aside)) => aside.username.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// What is known of its last connection, where it has none.
+    pub(super) fn last(&self) -> Option<&Last> {
+        self.aside.as_ref()?.last.as_ref()
+    }
 }

@@ -102,7 +102,6 @@ impl Session {
             subscriptions: Subscriptions::restore(kept.subscriptions, kept.first_serial, kept.serials),
             inbound: Inbound::restore(received),
             outbound: Outbound::restore(kept.last_seq, messages),
-            subscribing: 0,
         }
     }
 

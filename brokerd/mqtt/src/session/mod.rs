@@ -8,6 +8,7 @@ mod connection;
 mod inbound;
 mod journal;
 mod keeping;
+mod lazy;
 mod loading;
 mod negotiate;
 mod outbound;
@@ -76,8 +77,6 @@ pub struct Session {
     subscriptions: Subscriptions,
     inbound: Inbound,
     outbound: Outbound,
-    /// SUBSCRIBEs of this connection that have no SUBACK yet.
-    subscribing: usize,
 }
 
 impl Session {
@@ -95,7 +94,6 @@ impl Session {
             subscriptions: Subscriptions::new(incarnation),
             inbound: Inbound::default(),
             outbound: Outbound::default(),
-            subscribing: 0,
         }
     }
 
@@ -106,7 +104,7 @@ impl Session {
         self.expiry = negotiated.session_expiry;
         self.will = negotiated.will.take().map(Box::new);
         self.connection = Some(Box::new(Connection::new(negotiated, now)));
-        self.subscribing = 0;
+        self.subscriptions.unanswered = 0;
         self.inbound.attach();
         self.outbound.restart(&limits.queue.priorities);
         self.pump(limits, now, out);
@@ -156,7 +154,8 @@ impl Session {
     /// The subscriptions of this SUBSCRIBE are live, with these answers.
     pub fn suback(&mut self, id: PacketId, codes: &[ReasonCode], out: &mut Outputs) {
         if let Some(connection) = &self.connection {
-            self.subscribing = self.subscribing.saturating_sub(1);
+            let unanswered = &mut self.subscriptions.unanswered;
+            *unanswered = unanswered.saturating_sub(1);
             codec::suback(&mut out.wire, connection.recipient(), id, codes);
             out.promises = true;
         }
@@ -186,6 +185,19 @@ impl Session {
     pub fn reclaim(&mut self, serial: u32, in_flight: bool, out: &mut Outputs) -> Vec<SharedMessage> {
         let serial = NonZeroU32::new(serial);
         serial.map_or_else(Vec::new, |serial| self.outbound.reclaim(serial, in_flight, out))
+    }
+
+    /// Whether there is nothing that [`Self::rest`] would look at: nothing queued, in flight, or owed.
+    #[must_use]
+    pub const fn is_at_rest(&self) -> bool {
+        self.inbound.is_at_rest() && self.outbound.is_at_rest()
+    }
+
+    /// Gives back the memory of what is empty now. To be called from time to time, not at every step: a session at work
+    /// would only ask for it again.
+    pub fn rest(&mut self) {
+        self.inbound.rest();
+        self.outbound.rest();
     }
 
     /// Takes back a subscription that the caller refused after all.

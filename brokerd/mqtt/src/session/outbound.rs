@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 
 use super::connection::Connection;
 use super::journal::Change;
+use super::lazy::{Empty, Lazy};
 use super::place::Place;
 use super::queue::{Priorities, Queue};
 use super::sending::{release, send};
@@ -70,14 +71,22 @@ impl InFlight {
     }
 }
 
+impl Empty for VecDeque<InFlight> {
+    const EMPTY: &'static Self = &Self::new();
+
+    fn is_empty(&self) -> bool {
+        self.is_empty()
+    }
+}
+
 /// The window and the queue.
 #[derive(Debug, Default)]
 pub(super) struct Outbound {
     /// In the order of first sending, which is the order of sending again [MQTT-4.6.0-1].
-    pub(super) in_flight: VecDeque<InFlight>,
-    /// How many of `in_flight`, from the front, were sent on this connection.
-    pub(super) sent: usize,
-    pub(super) queue: Queue,
+    pub(super) in_flight: Lazy<VecDeque<InFlight>>,
+    /// How many of `in_flight`, from the front, were sent on this connection: at most the window.
+    pub(super) sent: u16,
+    pub(super) queue: Lazy<Queue>,
     pub(super) last_id: u16,
     /// How many identifiers after `last_id` are known to be free.
     pub(super) free_ids: u16,
@@ -90,6 +99,16 @@ pub(super) struct Outbound {
 }
 
 impl Outbound {
+    pub(super) const fn is_at_rest(&self) -> bool {
+        self.in_flight.is_none() && self.queue.is_none()
+    }
+
+    /// Gives back the memory of what is empty.
+    pub(super) fn rest(&mut self) {
+        self.in_flight.rest();
+        self.queue.rest();
+    }
+
     /// A new connection: everything in flight is to be sent again.
     pub(super) fn restart(&mut self, priorities: &Priorities) {
         self.sent = 0;
@@ -107,7 +126,7 @@ impl Outbound {
     }
 
     pub(super) fn has_backlog(&self) -> bool {
-        !self.queue.is_empty() || self.sent < self.in_flight.len()
+        !self.queue.is_empty() || usize::from(self.sent) < self.in_flight.len()
     }
 
     pub(super) fn offer(
@@ -199,10 +218,10 @@ impl Outbound {
         let body = |place: &Place| place.body.as_ref().filter(|body| body.shared == Some(serial)).cloned();
         let mut reclaimed = Vec::new();
         if in_flight {
-            let (mut at, sent) = (0, self.sent);
+            let (mut at, sent) = (0, usize::from(self.sent));
             self.in_flight.retain(|one| {
                 let mine = body(&one.place).filter(|_| one.place.qos == Qos::AtLeastOnce && !one.is_released);
-                self.sent -= usize::from(mine.is_some() && at < sent);
+                self.sent -= u16::from(mine.is_some() && at < sent);
                 at += 1;
                 if mine.is_some() {
                     gone(&one.place, &mut out.changes);
@@ -224,13 +243,13 @@ impl Outbound {
     pub(super) fn pump(&mut self, connection: &mut Connection, limits: &SessionLimits, now: Time, out: &mut Outputs) {
         let window = usize::from(connection.window);
         while out.wire.len() < limits.write_buffer {
-            if let Some(again) = self.in_flight.get(self.sent) {
-                if self.sent >= window || again.lacks_body() {
+            if let Some(again) = self.in_flight.get(usize::from(self.sent)) {
+                if self.sent >= connection.window || again.lacks_body() {
                     return;
                 }
                 if resend(again, connection, now, out) {
                     self.sent += 1;
-                } else if let Some(unfit) = self.in_flight.remove(self.sent) {
+                } else if let Some(unfit) = self.in_flight.remove(usize::from(self.sent)) {
                     gone(&unfit.place, &mut out.changes); // it no longer fits the client: as if acknowledged
                 }
                 continue;
@@ -322,11 +341,8 @@ impl Outbound {
         if let Some(done) = self.in_flight.remove(at) {
             gone(&done.place, &mut out.changes);
         }
-        self.sent -= usize::from(at < self.sent);
+        self.sent -= u16::from(at < usize::from(self.sent));
         out.tally.acked += 1;
-        if self.in_flight.is_empty() {
-            self.in_flight = VecDeque::new();
-        }
     }
 }
 

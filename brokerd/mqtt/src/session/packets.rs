@@ -24,7 +24,7 @@ impl Session {
                 check_answer(connection.recipient(), subscribe.filters().count()).map(|()| {
                     let id = subscribe.subscription_id.unwrap_or(0);
                     let requested = self.subscriptions.request(subscribe.filters(), id, limits);
-                    self.subscribing += 1;
+                    self.subscriptions.unanswered += 1;
                     out.events.push(Event::Subscribe(subscribe.packet_id, requested));
                 })
             }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::lazy::Empty;
 use super::place::Place;
 use crate::{Time, topic};
 
@@ -38,6 +39,14 @@ pub(super) struct Queue {
     /// What has a priority, if anything does.
     ranked: Option<Box<Ranked>>,
     bytes: usize,
+}
+
+impl Empty for Queue {
+    const EMPTY: &'static Self = &Self { others: VecDeque::new(), ranked: None, bytes: 0 };
+
+    fn is_empty(&self) -> bool {
+        self.is_empty()
+    }
 }
 
 /// Messages that have a priority.

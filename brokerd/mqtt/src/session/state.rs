@@ -63,7 +63,8 @@ impl Session {
     #[must_use]
     pub fn owes_too_many(&self) -> bool {
         self.connection.as_ref().is_some_and(|connection| {
-            self.inbound.owed().max(self.subscribing) >= usize::from(connection.our_receive_maximum)
+            self.inbound.owed().max(self.subscriptions.unanswered as usize)
+                >= usize::from(connection.our_receive_maximum)
         })
     }
 

@@ -12,6 +12,9 @@ use crate::topic;
 /// Above so many subscriptions a session looks its filters up in a map instead of along the list.
 const MANY: usize = 16;
 
+/// Up to so many the list has no room to spare: most clients have one subscription, and keep it.
+const FEW: usize = 4;
+
 /// A subscription that stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Granted {
@@ -66,7 +69,9 @@ pub(super) struct Subscriptions {
     /// How many were given.
     pub(super) serials: u32,
     /// How many of `list` are shared.
-    shared: usize,
+    shared: u32,
+    /// SUBSCRIBEs of this connection that have no SUBACK yet.
+    pub(super) unanswered: u32,
 }
 
 /// Where each subscription stands in the list.
@@ -91,7 +96,7 @@ impl Subscriptions {
     pub(super) const fn new(incarnation: u32) -> Self {
         // The golden ratio spreads the beginnings of any run of sessions as evenly as can be.
         let first_serial = incarnation.wrapping_mul(0x9E37_79B1);
-        Self { list: Vec::new(), places: None, first_serial, serials: 0, shared: 0 }
+        Self { list: Vec::new(), places: None, first_serial, serials: 0, shared: 0, unanswered: 0 }
     }
 
     /// As they were. Serials count on, so that none names two subscriptions.
@@ -156,7 +161,10 @@ impl Subscriptions {
     }
 
     fn insert(&mut self, granted: Granted) {
-        self.shared += usize::from(granted.is_shared());
+        self.shared += u32::from(granted.is_shared());
+        if self.list.len() < FEW {
+            self.list.reserve_exact(1);
+        }
         self.list.push(granted);
         if self.places.is_none() && self.list.len() > MANY {
             let mut places = Box::new(Places::default());
@@ -170,7 +178,7 @@ impl Subscriptions {
     pub(super) fn remove(&mut self, filter: &str) -> Option<Granted> {
         let place = self.place(filter)?;
         let gone = self.list.swap_remove(place);
-        self.shared -= usize::from(gone.is_shared());
+        self.shared -= u32::from(gone.is_shared());
         if let Some(places) = &mut self.places {
             places.by_filter.remove(filter);
             places.by_serial.remove(&gone.serial);

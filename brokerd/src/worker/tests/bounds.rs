@@ -89,7 +89,9 @@ fn half_packets_of_a_hundred_clients_take_the_memory_of_what_came() {
         let of = |shard: &mut Shard| {
             let partials = shard.sessions.iter().filter_map(|(_, entry)| entry.conn.as_ref());
             partials.fold((0, 0), |(length, capacity), conn| {
-                (length + conn.partial.len(), capacity + conn.partial.capacity())
+                let of =
+                    conn.partial.as_ref().map_or((0, 0), |partial| (partial.bytes.len(), partial.bytes.capacity()));
+                (length + of.0, capacity + of.1)
             })
         };
         let (one, other) = (node.ask(0, of), node.ask(1, of));

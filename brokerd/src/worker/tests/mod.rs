@@ -133,7 +133,7 @@ impl Node {
         let owned = id.to_owned();
         self.ask(self.worker_of(id), move |shard| {
             let slot = *shard.by_id.get(&*owned)?;
-            shard.sessions.get(slot as usize).map(look)
+            shard.sessions.get(slot as usize).map(|entry| look(entry))
         })
     }
 
