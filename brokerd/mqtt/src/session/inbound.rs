@@ -151,6 +151,10 @@ impl Inbound {
         self.owed.len()
     }
 
+    pub(super) fn awaiting_release_ids(&self) -> impl Iterator<Item = PacketId> {
+        self.awaiting_release.iter().copied()
+    }
+
     pub(super) fn awaiting_release(&self) -> usize {
         self.awaiting_release.len()
     }
