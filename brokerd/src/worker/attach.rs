@@ -8,16 +8,18 @@ use mqtt::packet::Packet;
 use mqtt::session::{Closing, Due, Event, Granted, Negotiated};
 use mqtt::{ReasonCode, Version, codec};
 use store::{Sid, StoreError};
+use tokio::sync::oneshot;
 
 use super::conn::{Conn, drive};
 use super::following;
 use super::refusal::{Refusal, refuse};
 use super::shard::{Handle, Shard};
+use super::taking;
 use super::view::ClientView;
 use crate::access::Identity;
 use crate::listener::Connected;
 use crate::metrics::Metric;
-use crate::registry::{Claim, Epoch, Grant};
+use crate::registry::{Claim, Epoch, Grant, Loss};
 use crate::transport::{Detached, Transport};
 
 /// A connection whose CONNECT is understood, on its way to the session's worker.
@@ -62,7 +64,10 @@ pub(super) async fn attach(shard: Handle, handover: Handover) {
         return refuse(&shard, transport, recipient, &ReasonCode::NotAuthorized.into()).await;
     };
     if superseded > grant.epoch {
-        return; // another node got the id between the grant and now: this connection has lost already
+        // Another node got the id between the grant and now: this connection has lost already, and what came here of
+        // the session goes on to that node.
+        let loss = Loss { epoch: superseded, is_clean: false };
+        return shard.borrow_mut().superseded(&client_id, loss, oneshot::channel().0);
     }
     if connected.is_cut_off() {
         return shard.borrow_mut().return_claim(&client_id, grant.epoch); // its listener was stopped meanwhile
@@ -126,8 +131,7 @@ async fn settle(
     let store = shard.borrow().shared.store.clone();
     match store {
         Some(store) if store.caps().is_shared => following::ready(shard, &store, negotiated, claim, grant).await,
-        Some(store) => super::keeping::ready(shard, &store, negotiated, grant.epoch).await,
-        None => Ok(None),
+        store => taking::ready(shard, store.as_ref(), negotiated, grant).await,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod attach;
 mod auto_subscribe;
+mod building;
 mod claims;
 mod conn;
 mod delayed;
@@ -14,6 +15,7 @@ mod greet;
 mod greeting;
 mod groups;
 mod handover;
+mod handing;
 mod held;
 mod joint;
 mod journal;
@@ -35,6 +37,7 @@ mod shard;
 mod start;
 mod subscribe;
 mod sweep;
+mod taking;
 #[cfg(test)]
 mod tests;
 mod timers;

@@ -24,13 +24,14 @@ use super::mailbox::{Boxes, Mail};
 use super::restore::Restored;
 use super::rewrite::Rewrite;
 use super::shard::{Handle, Settings, Shard, Shared};
-use super::{attach, flush, following, greet, relay, sweep, timers};
+use super::{attach, flush, following, greet, handing, relay, sweep, taking, timers};
 use crate::access::Access;
 use crate::config::{self, Config};
 use crate::listener::{Clients, Connected};
 use crate::metrics::{Counters, Metrics};
 use crate::registry::{
-    Boxed, Clock, Elsewhere, Epoch, Holder, Loss, OwnedPage, Owners, Reception, Relayed, exclusive_filter,
+    Boxed, Clock, Elsewhere, Epoch, Fetch, Fetched, Holder, Loss, Owned, OwnedPage, Owners, Reception, Relayed,
+    exclusive_filter,
 };
 use crate::retain::Retained;
 use crate::router::{Forward, Index, Mailboxes};
@@ -219,6 +220,14 @@ impl Owners for Workers {
         Box::pin(self.let_go_of(client_id.clone(), epoch))
     }
 
+    fn fetched(&self, fetch: Fetch) -> Boxed<'_, Fetched> {
+        Box::pin(self.page_of(fetch))
+    }
+
+    fn taken(&self, owned: Owned, session_expiry: u32, from: String) -> Boxed<'_, bool> {
+        Box::pin(self.take_given(owned, session_expiry, from))
+    }
+
     fn owned(&self, cursor: u64, limit: usize) -> Boxed<'_, OwnedPage> {
         Box::pin(self.owned_page(cursor, limit))
     }
@@ -264,6 +273,12 @@ async fn run(
                 Mail::Adopt(head, done) => {
                     drop(tokio::task::spawn_local(following::adopt(shard.clone(), *head, done)));
                 }
+                Mail::Fetch(fetch, page) => {
+                    drop(tokio::task::spawn_local(handing::hand_over(shard.clone(), *fetch, page)));
+                }
+                Mail::Take(owned, expiry, from, done) => {
+                    drop(tokio::task::spawn_local(taking::take(shard.clone(), *owned, expiry, from, done)));
+                }
                 // What came with it is carried out first: dropped, it would be acknowledged to who sent it.
                 Mail::Shutdown(done) => farewell = Some(done),
                 other => shard.borrow_mut().handle(other),
@@ -304,7 +319,9 @@ impl Shard {
             Mail::Uncongested => self.resume_paused(),
             Mail::Superseded(client_id, loss, done) => self.superseded(&client_id, loss, done),
             Mail::Ask(question) => question(self),
-            Mail::Accepted(_) | Mail::Attach(_) | Mail::Shutdown(_) | Mail::Rematch(..) | Mail::Adopt(..) => {} // these need the runtime: see `run`
+            // These need the runtime: see `run`.
+            Mail::Accepted(_) | Mail::Attach(_) | Mail::Shutdown(_) | Mail::Rematch(..) | Mail::Adopt(..) => {}
+            Mail::Fetch(..) | Mail::Take(..) => {}
         }
     }
 
@@ -336,8 +353,8 @@ impl Shard {
         let Some(entry) = self.sessions.get_mut(slot as usize) else {
             return; // it ended with its connection
         };
-        if entry.sid.is_some() {
-            return; // it is back when the node is, and so is its will
+        if entry.sid.is_some() || entry.is_departing {
+            return; // it is back when the node is, and so is its will; or it is with another node
         }
         let will = entry.session.take_will(self.turn.now);
         let (client_id, identity) = (entry.session.client_id().clone(), entry.identity.clone());

@@ -8,6 +8,7 @@
 mod announcer;
 mod claimant;
 mod engine;
+mod fetching;
 mod moving;
 mod registrar;
 mod rows;
@@ -30,7 +31,9 @@ use self::engine::{Engine, Found};
 use self::wire::{from_wire, to_wire};
 use super::AskError;
 use crate::metrics::{Counters, Metric};
-use crate::registry::{Boxed, Claim, Clock, Elsewhere, Epoch, Grant, Holder, Loss, Owned, Owners, Refusal, Relayed};
+use crate::registry::{
+    Boxed, Claim, Clock, Elsewhere, Epoch, Fetch, Fetched, Grant, Holder, Loss, Owned, Owners, Refusal, Relayed,
+};
 
 /// Losers, or pages of them, that are told in the background at a time.
 const MAX_BACKGROUND: usize = 1_024;
@@ -195,6 +198,8 @@ impl Claims {
                 self.on_let_go(&Arc::from(client_id), Epoch(epoch)).await;
                 done
             }
+            request::What::Fetch(fetch) => self.on_fetch(fetch).await,
+            request::What::Take(take) => self.on_take(from, take).await,
             request::What::Adopted(pb::Adopted { node }) => {
                 let held = u64::from(self.engine.lock().adopted.contains(&node));
                 reply::What::Done(Done { held })
@@ -304,5 +309,17 @@ impl Elsewhere for Claims {
 
     fn collect(&self, previous: String, client_id: Arc<str>, epoch: Epoch) -> Boxed<'_, ()> {
         Box::pin(self.collect_from(previous, client_id, epoch))
+    }
+
+    fn fetch(&self, from: String, fetch: Fetch) -> Boxed<'_, Option<Fetched>> {
+        Box::pin(self.fetch_from(from, fetch))
+    }
+
+    fn others(&self) -> Vec<String> {
+        self.engine.lock().others().map(str::to_owned).collect()
+    }
+
+    fn give(&self, owned: Owned, session_expiry: u32, to: String) -> Boxed<'_, bool> {
+        Box::pin(self.give_to(owned, session_expiry, to))
     }
 }

@@ -56,6 +56,11 @@ impl Claims {
             request::What::Release(release) => check_page(&release.owned)?,
             request::What::Relay(relay) => check_id(&relay.client_id)?,
             request::What::LetGo(pb::LetGo { client_id, .. }) => check_id(client_id)?,
+            request::What::Fetch(pb::Fetch { client_id, epoch, .. })
+            | request::What::Take(pb::Take { client_id, epoch, .. }) => {
+                check_id(client_id)?;
+                self.clock.merge(*epoch).map_err(|error| format!("the epoch: {error}"))?;
+            }
             request::What::Lookup(_)
             | request::What::AnnounceDone(_)
             | request::What::Drain(_)
