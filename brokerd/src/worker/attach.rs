@@ -51,8 +51,13 @@ pub(super) async fn attach(shard: Handle, handover: Handover) {
         let shard = shard.borrow();
         (shard.shared.clone(), shard.claim(&negotiated, &identity))
     };
-    shard.borrow_mut().pending_claims.begin(&client_id);
+    let ticket = {
+        let mut shard = shard.borrow_mut();
+        shard.pending_claims.begin(&client_id);
+        shard.takeovers.claims(&client_id)
+    };
     let mut granted = shared.elsewhere.claim(claim.clone()).await;
+    shard.borrow_mut().takeovers.claimed(&client_id, ticket);
     let place = match &mut granted {
         Ok(grant) => settle(&shard, &negotiated, claim, grant).await,
         Err(_) => Ok(None),

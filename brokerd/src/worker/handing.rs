@@ -20,8 +20,10 @@ use crate::registry::{Fetch, Fetched, MovingMessage, MovingPage};
 const PAGE: usize = 1_024;
 /// And bytes; a larger message comes in pieces of it.
 const PAGE_BYTES: usize = 256 << 10;
-/// How long a session stays that nobody asks for.
+/// How long a session stays that its new owner has asked for, and asks for no more.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// And one that nobody has asked for: a node that was away had it, and its client began anew elsewhere.
+const UNASKED: Duration = Duration::from_secs(3);
 /// How long the fate of what the client published here is waited for, in milliseconds.
 const ROUTING: u64 = 1_000;
 
@@ -123,7 +125,7 @@ pub(super) async fn settled(shard: &Handle, store: &Store) -> Result<(), StoreEr
 impl Shard {
     fn draft(&mut self, fetch: &Fetch) -> Result<Draft, Fetched> {
         self.begin_turn();
-        if self.takeovers.has_earlier(&fetch.client_id, fetch.epoch) {
+        if self.takeovers.is_busy(&fetch.client_id, fetch.epoch) {
             return Err(Fetched::Busy); // it is on its way here, and goes on from here
         }
         self.pending_claims.superseded(&fetch.client_id, fetch.epoch);
@@ -168,22 +170,21 @@ impl Shard {
             entry.session.number();
         }
         self.takeovers.leaves(&client_id, now);
-        self.look_after(slot, incarnation);
+        self.look_after(slot, incarnation, UNASKED);
     }
 
-    fn look_after(&self, slot: u32, incarnation: u32) {
-        self.later(PATIENCE, move |shard| {
+    fn look_after(&self, slot: u32, incarnation: u32, patience: Duration) {
+        self.later(patience, move |shard| {
             shard.begin_turn();
             let now = shard.turn.now;
             let is_there = shard.entry(slot, incarnation).is_some_and(|entry| entry.is_departing);
             if !is_there {
                 return;
             }
-            let silence = shard.takeovers.silence(&shard.client_id(slot), now);
-            if silence < u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX) {
-                return shard.look_after(slot, incarnation);
+            match shard.takeovers.silence(&shard.client_id(slot), now) {
+                Some(silence) if silence < PATIENCE => shard.look_after(slot, incarnation, PATIENCE - silence),
+                _ => shard.abandon(slot),
             }
-            shard.abandon(slot);
         });
     }
 

@@ -30,16 +30,45 @@ const GAP: Duration = Duration::from_millis(5);
 /// Sessions on their way from and to other nodes.
 #[derive(Debug, Default)]
 pub(super) struct Takeovers {
+    /// Claims whose grants are not here yet: their epochs may be lower than any.
+    claiming: HashMap<Arc<str>, Vec<u64>, foldhash::fast::RandomState>,
+    last_claim: u64,
     /// By which epochs an id is being taken.
     coming: HashMap<Arc<str>, Vec<Epoch>, foldhash::fast::RandomState>,
-    /// Since when a session is leaving, and when it was asked for last.
-    leaving: HashMap<Arc<str>, (Time, Time), foldhash::fast::RandomState>,
+    /// Since when a session is leaving, and when it was asked for last, if it was.
+    leaving: HashMap<Arc<str>, (Time, Option<Time>), foldhash::fast::RandomState>,
 }
 
 impl Takeovers {
     /// Whether an earlier owner is still about to get the session here.
-    pub(super) fn has_earlier(&self, client_id: &str, epoch: Epoch) -> bool {
+    fn has_earlier(&self, client_id: &str, epoch: Epoch) -> bool {
         self.coming.get(client_id).is_some_and(|epochs| epochs.iter().any(|one| *one < epoch))
+    }
+
+    /// A CONNECT claims an id. Names the claim.
+    pub(super) fn claims(&mut self, client_id: &Arc<str>) -> u64 {
+        self.last_claim += 1;
+        self.claiming.entry(client_id.clone()).or_default().push(self.last_claim);
+        self.last_claim
+    }
+
+    /// It has its answer. What it is granted is to be taken before anything else is awaited.
+    pub(super) fn claimed(&mut self, client_id: &str, claim: u64) {
+        let Some(claims) = self.claiming.get_mut(client_id) else { return };
+        claims.retain(|one| *one != claim);
+        if claims.is_empty() {
+            self.claiming.remove(client_id);
+        }
+    }
+
+    /// Whether a claim of an id that began before `last` has no answer yet.
+    fn is_claiming(&self, client_id: &str, last: u64) -> bool {
+        self.claiming.get(client_id).is_some_and(|claims| claims.iter().any(|one| *one <= last))
+    }
+
+    /// Whether an earlier owner is about to get the session here, or may be.
+    pub(super) fn is_busy(&self, client_id: &str, epoch: Epoch) -> bool {
+        self.has_earlier(client_id, epoch) || self.claiming.contains_key(client_id)
     }
 
     fn begin(&mut self, client_id: &Arc<str>, epoch: Epoch) {
@@ -55,19 +84,20 @@ impl Takeovers {
     }
 
     pub(super) fn leaves(&mut self, client_id: &Arc<str>, now: Time) {
-        self.leaving.insert(client_id.clone(), (now, now));
+        self.leaving.insert(client_id.clone(), (now, None));
     }
 
     /// Answers for how many milliseconds it has been leaving.
     pub(super) fn asked(&mut self, client_id: &str, now: Time) -> u64 {
         let Some((since, asked)) = self.leaving.get_mut(client_id) else { return 0 };
-        *asked = now;
+        *asked = Some(now);
         now.since(*since)
     }
 
-    /// For how many milliseconds nobody has asked for it.
-    pub(super) fn silence(&self, client_id: &str, now: Time) -> u64 {
-        self.leaving.get(client_id).map_or(u64::MAX, |(_, asked)| now.since(*asked))
+    /// For how long nobody has asked for it; `None` where nobody ever did.
+    pub(super) fn silence(&self, client_id: &str, now: Time) -> Option<Duration> {
+        let (_, asked) = self.leaving.get(client_id)?;
+        asked.map(|asked| Duration::from_millis(now.since(asked)))
     }
 
     pub(super) fn has_left(&mut self, client_id: &str) {
@@ -136,7 +166,8 @@ impl Taking {
         let until = Instant::now() + LONGEST;
         self.shard.borrow_mut().takeovers.begin(&self.client_id, self.epoch);
         let _coming = Coming(Rc::clone(&self.shard), self.client_id.clone(), self.epoch);
-        while Instant::now() < until && self.shard.borrow().takeovers.has_earlier(&self.client_id, self.epoch) {
+        let last = self.shard.borrow().takeovers.last_claim;
+        while Instant::now() < until && self.has_earlier(last) {
             sleep(GAP).await; // what an earlier CONNECT brings here is here then
         }
         let mut came = match previous {
@@ -149,7 +180,10 @@ impl Taking {
             if is_back || previous.is_none() {
                 return;
             }
-            came = self.look_elsewhere(previous, until).await;
+        }
+        if came != Came::Here {
+            // An owner that has not got the session itself: who had it before it still does.
+            came = self.look_elsewhere(previous, came, until).await;
         }
         match came {
             Came::Here => {}
@@ -161,15 +195,20 @@ impl Taking {
         }
     }
 
-    /// The owner is silent. If it had not got the session yet, who had it before still does.
-    async fn look_elsewhere(&self, previous: Option<&str>, until: Instant) -> Came {
+    fn has_earlier(&self, last: u64) -> bool {
+        let takeovers = &self.shard.borrow().takeovers;
+        takeovers.is_claiming(&self.client_id, last) || takeovers.has_earlier(&self.client_id, self.epoch)
+    }
+
+    /// Answers `came` where nobody has it.
+    async fn look_elsewhere(&self, previous: Option<&str>, came: Came, until: Instant) -> Came {
         let elsewhere = self.shard.borrow().shared.elsewhere.clone();
         for node in elsewhere.others().into_iter().filter(|node| Some(&**node) != previous) {
             if self.bring(&node, until).await == Came::Here {
                 return Came::Here;
             }
         }
-        Came::Late
+        came
     }
 
     async fn bring(&self, node: &str, until: Instant) -> Came {
@@ -331,7 +370,9 @@ async fn take_one(shard: &Handle, owned: Owned, session_expiry: u32, from: Strin
     let claim =
         Claim { client_id: client_id.clone(), holder, needs_registrar, clean_start, session_expiry, known: epoch };
     shard.borrow_mut().pending_claims.begin(&client_id);
+    let ticket = shard.borrow_mut().takeovers.claims(&client_id);
     let grant = elsewhere.claim(claim).await.ok();
+    shard.borrow_mut().takeovers.claimed(&client_id, ticket);
     if let Some(grant) = &grant {
         let taking = Taking { shard: shard.clone(), store, client_id: client_id.clone(), epoch: grant.epoch };
         taking.run(Some(grant.previous.as_deref().unwrap_or(&from))).await;
