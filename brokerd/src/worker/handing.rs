@@ -144,7 +144,7 @@ impl Shard {
         }
         self.depart(slot);
         let now = self.turn.now;
-        let waited = self.takeovers.asked(&fetch.client_id, now);
+        let waited = self.takeovers.asked(&fetch.client_id, fetch.is_drained, now);
         let clock = self.shared.clock();
         let entry = self.entry(slot, incarnation).ok_or(Fetched::NotHere)?;
         // Whether a QoS 2 PUBLISH counts as received is not known before it is routed.

@@ -35,8 +35,17 @@ pub(super) struct Takeovers {
     last_claim: u64,
     /// By which epochs an id is being taken.
     coming: HashMap<Arc<str>, Vec<Epoch>, foldhash::fast::RandomState>,
-    /// Since when a session is leaving, and when it was asked for last, if it was.
-    leaving: HashMap<Arc<str>, (Time, Option<Time>), foldhash::fast::RandomState>,
+    leaving: HashMap<Arc<str>, Leaving, foldhash::fast::RandomState>,
+}
+
+/// A session that another node owns.
+#[derive(Debug)]
+struct Leaving {
+    since: Time,
+    /// When it was asked for last, if it was.
+    asked: Option<Time>,
+    /// Whether its new owner has it live.
+    is_told: bool,
 }
 
 impl Takeovers {
@@ -84,20 +93,20 @@ impl Takeovers {
     }
 
     pub(super) fn leaves(&mut self, client_id: &Arc<str>, now: Time) {
-        self.leaving.insert(client_id.clone(), (now, None));
+        self.leaving.insert(client_id.clone(), Leaving { since: now, asked: None, is_told: false });
     }
 
-    /// Answers for how many milliseconds it has been leaving.
-    pub(super) fn asked(&mut self, client_id: &str, now: Time) -> u64 {
-        let Some((since, asked)) = self.leaving.get_mut(client_id) else { return 0 };
-        *asked = Some(now);
-        now.since(*since)
+    /// Answers for how many milliseconds it has been leaving. Who asks for what `is_drained` has it live.
+    pub(super) fn asked(&mut self, client_id: &str, is_drained: bool, now: Time) -> u64 {
+        let Some(leaving) = self.leaving.get_mut(client_id) else { return 0 };
+        leaving.asked = Some(now);
+        leaving.is_told |= is_drained;
+        now.since(leaving.since)
     }
 
     /// For how long nobody has asked for it; `None` where nobody ever did.
     pub(super) fn silence(&self, client_id: &str, now: Time) -> Option<Duration> {
-        let (_, asked) = self.leaving.get(client_id)?;
-        asked.map(|asked| Duration::from_millis(now.since(asked)))
+        self.leaving.get(client_id)?.asked.map(|asked| Duration::from_millis(now.since(asked)))
     }
 
     pub(super) fn has_left(&mut self, client_id: &str) {
@@ -174,14 +183,12 @@ impl Taking {
             Some(previous) => self.bring(previous, until).await,
             None => Came::Late,
         };
-        if came == Came::Late {
-            // The copy here was not fetched to its end by anybody.
-            let is_back = self.shard.borrow_mut().come_back(&self.client_id);
+        if came != Came::Here {
+            // It may be here still, on its way to somebody who has not fetched it.
+            let is_back = self.shard.borrow_mut().come_back(&self.client_id, came);
             if is_back || previous.is_none() {
                 return;
             }
-        }
-        if came != Came::Here {
             // An owner that has not got the session itself: who had it before it still does.
             came = self.look_elsewhere(previous, came, until).await;
         }
@@ -292,9 +299,12 @@ impl Taking {
 }
 
 impl Shard {
-    /// A session that was leaving stays. Answers whether there was one.
-    fn come_back(&mut self, client_id: &str) -> bool {
-        let Some(slot) = self.by_id.get(client_id).copied() else { return false };
+    /// A session that was leaving stays, unless it was live elsewhere and is over. Answers whether there was one.
+    fn come_back(&mut self, client_id: &str, came: Came) -> bool {
+        let is_told = self.takeovers.leaving.get(client_id).is_some_and(|leaving| leaving.is_told);
+        let Some(slot) = self.by_id.get(client_id).copied().filter(|_| !is_told || came == Came::Late) else {
+            return false;
+        };
         let Some(entry) = self.sessions.get_mut(slot as usize).filter(|entry| entry.is_departing) else { return false };
         entry.is_departing = false;
         if entry.sid.is_none() {
