@@ -360,3 +360,110 @@ async fn many_clients_that_change_nodes_at_once_all_have_their_sessions() {
         futures_of((first..count.min(first + 500)).map(moves)).await;
     }
 }
+
+/// A node that leaves hands over what has no connection.
+async fn given_away(settings: &[&str]) {
+    let sandbox = Sandbox::start_with(2, settings).await;
+    let mut pump = Raw::connect(sandbox.nodes[1].mqtt, &Connect::v5("pump")).await;
+    for number in 0..5 {
+        let mut client = begin(&sandbox, 0, &format!("c-{number}")).await;
+        client.subscribe("t", 1).await;
+        client.abandon();
+    }
+    let staying = begin(&sandbox, 0, "staying").await;
+    pump.publish("t", b"queued", 1).await;
+    let workers = &sandbox.nodes[0].workers;
+    let all = async || {
+        let (mut all, mut from) = (Vec::new(), None);
+        loop {
+            let (page, next) = workers.offline(from, 3).await;
+            all.extend(page);
+            from = next;
+            if from.is_none() {
+                return all;
+            }
+        }
+    };
+    eventually(SOON, "five are without a connection", async || match all().await.len() {
+        5 => Ok(()),
+        count => Err(format!("{count}")),
+    })
+    .await;
+    for client_id in all().await {
+        assert!(workers.give(&client_id, "s1").await, "{client_id}");
+    }
+    assert!(!workers.give(&Arc::from("staying"), "s1").await, "its client is connected");
+    assert!(!workers.give(&Arc::from("c-0"), "s1").await, "it is there already");
+    eventually(SOON, "none is left", async || match workers.count().await.total {
+        1 => Ok(()),
+        count => Err(format!("{count}")),
+    })
+    .await;
+    pump.publish("t", b"afterwards", 1).await;
+    for number in 0..5 {
+        let mut client = resume(&sandbox, 1, &format!("c-{number}")).await;
+        assert_eq!(client.receive().await.text(), "queued");
+        assert_eq!(client.receive().await.text(), "afterwards");
+    }
+    staying.disconnect().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_gives_its_sessions_without_a_connection_to_another_in_memory() {
+    given_away(MEMORY).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_gives_its_sessions_without_a_connection_to_another_on_disk() {
+    given_away(DISK).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_session_has_exclusively_it_has_where_it_moved() {
+    let settings = [MEMORY, &["mqtt.exclusive_subscription=true"]].concat();
+    let sandbox = Sandbox::start_with(2, &settings).await;
+    let mut panel = begin(&sandbox, 0, "panel").await;
+    assert_eq!(panel.subscribe("$exclusive/t", 1).await, 1);
+    let mut panel = resume(&sandbox, 1, "panel").await;
+    let mut rival = begin(&sandbox, 0, "rival").await;
+    assert_eq!(rival.subscribe("$exclusive/t", 1).await, 0x97);
+    rival.publish("t", b"to one", 1).await;
+    assert_eq!(panel.receive().await.text(), "to one");
+    panel.disconnect().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_is_back_in_time_on_another_node_cancels_its_delayed_will() {
+    let sandbox = Sandbox::start_with(2, MEMORY).await;
+    let mut watcher = Raw::connect(sandbox.nodes[1].mqtt, &Connect::v5("watcher")).await;
+    watcher.subscribe("will", 1).await;
+    let delay = packet::property_four(0x18, 100);
+    let will = packet::Will { properties: delay, ..packet::Will::new("will", "gone") };
+    let connect = Connect::v5("panel").persistent().will(will);
+    Raw::connect(sandbox.nodes[0].mqtt, &connect).await.abandon();
+    let mut panel = resume(&sandbox, 1, "panel").await;
+    eventually(SOON, "its old place has forgotten it", async || match sandbox.nodes[0].workers.count().await.total {
+        0 => Ok(()),
+        count => Err(format!("{count} sessions")),
+    })
+    .await;
+    watcher.expect_silence().await;
+    panel.fence().await;
+}
+
+/// A third of the ids have their registrar on a node that nobody knows to be dead yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registrar_that_died_a_moment_ago_loses_no_session() {
+    let mut sandbox = Sandbox::start_with(3, MEMORY).await;
+    for number in 0..20 {
+        begin(&sandbox, 0, &format!("c-{number}")).await.abandon();
+    }
+    sandbox.nodes[2].kill();
+    let address = sandbox.nodes[1].mqtt;
+    let comes = |number: usize| async move {
+        let connect = Connect::v5(&format!("c-{number}")).persistent();
+        Raw::connect_with_answer(address, &connect).await.1.session_present
+    };
+    let present = futures_of((0..20).map(comes)).await;
+    assert_eq!(present.iter().filter(|is_present| **is_present).count(), 20, "{present:?}");
+}

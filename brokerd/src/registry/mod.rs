@@ -30,7 +30,8 @@ pub struct Claim {
 pub struct Grant {
     /// Above every epoch known for the id.
     pub epoch: Epoch,
-    /// The node that owned it before, where that is another live one. It was told that it lost.
+    /// The node that owned it before, where that is another live one. It was told that it lost. Where the registrar is
+    /// silent, one of those that may have owned it.
     pub previous: Option<String>,
 }
 

@@ -11,6 +11,7 @@ mod exchange;
 mod exclusive;
 mod flush;
 mod following;
+mod giving;
 mod greet;
 mod greeting;
 mod groups;
@@ -37,6 +38,7 @@ mod shard;
 mod start;
 mod subscribe;
 mod sweep;
+mod takeovers;
 mod taking;
 #[cfg(test)]
 mod tests;

@@ -25,7 +25,7 @@ use super::moving::Arrival;
 use super::partials::Partials;
 use super::records::WallClock;
 use super::rewrite::Rewrite;
-use super::taking::Takeovers;
+use super::takeovers::Takeovers;
 use super::timers::Timers;
 use super::turn::Turn;
 use super::view::ClientView;

@@ -24,7 +24,7 @@ use super::mailbox::{Boxes, Mail};
 use super::restore::Restored;
 use super::rewrite::Rewrite;
 use super::shard::{Handle, Settings, Shard, Shared};
-use super::{attach, flush, following, greet, handing, relay, sweep, taking, timers};
+use super::{attach, flush, following, giving, greet, handing, relay, sweep, timers};
 use crate::access::Access;
 use crate::config::{self, Config};
 use crate::listener::{Clients, Connected};
@@ -277,7 +277,7 @@ async fn run(
                     drop(tokio::task::spawn_local(handing::hand_over(shard.clone(), *fetch, page)));
                 }
                 Mail::Take(owned, expiry, from, done) => {
-                    drop(tokio::task::spawn_local(taking::take(shard.clone(), *owned, expiry, from, done)));
+                    drop(tokio::task::spawn_local(giving::take(shard.clone(), *owned, expiry, from, done)));
                 }
                 // What came with it is carried out first: dropped, it would be acknowledged to who sent it.
                 Mail::Shutdown(done) => farewell = Some(done),

@@ -5,114 +5,22 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashMap;
-use mqtt::Time;
 use mqtt::session::Negotiated;
 use store::{Sid, Store, StoreError};
-use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use super::building::Building;
 use super::following::known_everywhere;
 use super::handing::settled;
-use super::mailbox::Mail;
 use super::shard::{Handle, Shard};
-use super::start::Workers;
 use super::{keeping, records, relay};
 use crate::metrics::Metric;
-use crate::registry::{Claim, Epoch, Fetch, Fetched, Grant, Loss, MovingPage, Owned};
+use crate::registry::{Epoch, Fetch, Fetched, Grant, MovingPage};
 
 /// The longest that all pages together may take.
 const LONGEST: Duration = Duration::from_secs(10);
 /// Between two questions to a node that is about to get the session itself.
 const GAP: Duration = Duration::from_millis(5);
-
-/// Sessions on their way from and to other nodes.
-#[derive(Debug, Default)]
-pub(super) struct Takeovers {
-    /// Claims whose grants are not here yet: their epochs may be lower than any.
-    claiming: HashMap<Arc<str>, Vec<u64>, foldhash::fast::RandomState>,
-    last_claim: u64,
-    /// By which epochs an id is being taken.
-    coming: HashMap<Arc<str>, Vec<Epoch>, foldhash::fast::RandomState>,
-    leaving: HashMap<Arc<str>, Leaving, foldhash::fast::RandomState>,
-}
-
-/// A session that another node owns.
-#[derive(Debug)]
-struct Leaving {
-    since: Time,
-    /// When it was asked for last, if it was.
-    asked: Option<Time>,
-    /// Whether its new owner has it live.
-    is_told: bool,
-}
-
-impl Takeovers {
-    /// Whether an earlier owner is still about to get the session here.
-    fn has_earlier(&self, client_id: &str, epoch: Epoch) -> bool {
-        self.coming.get(client_id).is_some_and(|epochs| epochs.iter().any(|one| *one < epoch))
-    }
-
-    /// A CONNECT claims an id. Names the claim.
-    pub(super) fn claims(&mut self, client_id: &Arc<str>) -> u64 {
-        self.last_claim += 1;
-        self.claiming.entry(client_id.clone()).or_default().push(self.last_claim);
-        self.last_claim
-    }
-
-    /// It has its answer. What it is granted is to be taken before anything else is awaited.
-    pub(super) fn claimed(&mut self, client_id: &str, claim: u64) {
-        let Some(claims) = self.claiming.get_mut(client_id) else { return };
-        claims.retain(|one| *one != claim);
-        if claims.is_empty() {
-            self.claiming.remove(client_id);
-        }
-    }
-
-    /// Whether a claim of an id that began before `last` has no answer yet.
-    fn is_claiming(&self, client_id: &str, last: u64) -> bool {
-        self.claiming.get(client_id).is_some_and(|claims| claims.iter().any(|one| *one <= last))
-    }
-
-    /// Whether an earlier owner is about to get the session here, or may be.
-    pub(super) fn is_busy(&self, client_id: &str, epoch: Epoch) -> bool {
-        self.has_earlier(client_id, epoch) || self.claiming.contains_key(client_id)
-    }
-
-    fn begin(&mut self, client_id: &Arc<str>, epoch: Epoch) {
-        self.coming.entry(client_id.clone()).or_default().push(epoch);
-    }
-
-    fn end(&mut self, client_id: &str, epoch: Epoch) {
-        let Some(epochs) = self.coming.get_mut(client_id) else { return };
-        epochs.retain(|one| *one != epoch);
-        if epochs.is_empty() {
-            self.coming.remove(client_id);
-        }
-    }
-
-    pub(super) fn leaves(&mut self, client_id: &Arc<str>, now: Time) {
-        self.leaving.insert(client_id.clone(), Leaving { since: now, asked: None, is_told: false });
-    }
-
-    /// Answers for how many milliseconds it has been leaving. Who asks for what `is_drained` has it live.
-    pub(super) fn asked(&mut self, client_id: &str, is_drained: bool, now: Time) -> u64 {
-        let Some(leaving) = self.leaving.get_mut(client_id) else { return 0 };
-        leaving.asked = Some(now);
-        leaving.is_told |= is_drained;
-        now.since(leaving.since)
-    }
-
-    /// For how long nobody has asked for it; `None` where nobody ever did.
-    pub(super) fn silence(&self, client_id: &str, now: Time) -> Option<Duration> {
-        self.leaving.get(client_id)?.asked.map(|asked| Duration::from_millis(now.since(asked)))
-    }
-
-    pub(super) fn has_left(&mut self, client_id: &str) {
-        self.leaving.remove(client_id);
-    }
-}
 
 /// How a takeover ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,11 +34,11 @@ enum Came {
 }
 
 /// One takeover.
-struct Taking {
-    shard: Handle,
-    store: Option<Arc<Store>>,
-    client_id: Arc<str>,
-    epoch: Epoch,
+pub(super) struct Taking {
+    pub(super) shard: Handle,
+    pub(super) store: Option<Arc<Store>>,
+    pub(super) client_id: Arc<str>,
+    pub(super) epoch: Epoch,
 }
 
 /// Readies this node for a CONNECT: brings the session from where it was, and answers as `keeping::ready` does.
@@ -171,7 +79,8 @@ impl Drop for Coming {
 }
 
 impl Taking {
-    async fn run(self, previous: Option<&str>) {
+    /// Brings it, if anybody has it.
+    pub(super) async fn run(self, previous: Option<&str>) {
         let until = Instant::now() + LONGEST;
         self.shard.borrow_mut().takeovers.begin(&self.client_id, self.epoch);
         let _coming = Coming(Rc::clone(&self.shard), self.client_id.clone(), self.epoch);
@@ -301,7 +210,7 @@ impl Taking {
 impl Shard {
     /// A session that was leaving stays, unless it was live elsewhere and is over. Answers whether there was one.
     fn come_back(&mut self, client_id: &str, came: Came) -> bool {
-        let is_told = self.takeovers.leaving.get(client_id).is_some_and(|leaving| leaving.is_told);
+        let is_told = self.takeovers.is_told(client_id);
         let Some(slot) = self.by_id.get(client_id).copied().filter(|_| !is_told || came == Came::Late) else {
             return false;
         };
@@ -356,58 +265,10 @@ impl Shard {
     /// A session that came has everything: it is as if it had been here all the time.
     fn is_here(&mut self, slot: u32, incarnation: u32) {
         self.counters.inc(Metric::SessionFollowed);
-        if let Some(entry) = self.entry(slot, incarnation).filter(|entry| entry.sid.is_none()) {
+        let Some(entry) = self.entry(slot, incarnation) else { return };
+        if entry.sid.is_none() {
             entry.session.unnumber();
         }
-    }
-}
-
-/// Takes a session of a node that leaves.
-pub(super) async fn take(shard: Handle, owned: Owned, session_expiry: u32, from: String, done: oneshot::Sender<bool>) {
-    let _ = done.send(take_one(&shard, owned, session_expiry, from).await); // who asked may have given up
-}
-
-async fn take_one(shard: &Handle, owned: Owned, session_expiry: u32, from: String) -> bool {
-    let Owned { client_id, epoch, holder } = owned;
-    if !shard.borrow().lacks_session(&client_id) {
-        return false;
-    }
-    let (elsewhere, store) = {
-        let shard = shard.borrow();
-        (shard.shared.elsewhere.clone(), shard.shared.store.clone())
-    };
-    let (needs_registrar, clean_start) = (true, false);
-    let claim =
-        Claim { client_id: client_id.clone(), holder, needs_registrar, clean_start, session_expiry, known: epoch };
-    shard.borrow_mut().pending_claims.begin(&client_id);
-    let ticket = shard.borrow_mut().takeovers.claims(&client_id);
-    let grant = elsewhere.claim(claim).await.ok();
-    shard.borrow_mut().takeovers.claimed(&client_id, ticket);
-    if let Some(grant) = &grant {
-        let taking = Taking { shard: shard.clone(), store, client_id: client_id.clone(), epoch: grant.epoch };
-        taking.run(Some(grant.previous.as_deref().unwrap_or(&from))).await;
-    }
-    let mut shard = shard.borrow_mut();
-    let superseded = shard.pending_claims.end(&client_id, grant.as_ref().map(|grant| grant.epoch));
-    let Some(grant) = grant else { return false };
-    if superseded > grant.epoch {
-        shard.superseded(&client_id, Loss { epoch: superseded, is_clean: false }, oneshot::channel().0);
-        return false;
-    }
-    let slot = shard.by_id.get(&client_id).copied();
-    match slot {
-        Some(slot) => shard.unload(slot),
-        None => elsewhere.release(&client_id, grant.epoch),
-    }
-    slot.is_some()
-}
-
-impl Workers {
-    /// See [`crate::registry::Owners::taken`].
-    pub(super) async fn take_given(&self, owned: Owned, session_expiry: u32, from: String) -> bool {
-        let worker = self.boxes.worker_of(&owned.client_id);
-        let (done, is_done) = oneshot::channel();
-        self.boxes.of(worker).post(Mail::Take(Box::new(owned), session_expiry, from, done));
-        is_done.await.unwrap_or(false) // a worker that is gone takes nothing
+        self.claim_exclusives(slot);
     }
 }

@@ -183,7 +183,9 @@ impl Claims {
                 reply::What::Done(Done { held: held.0 })
             }
             request::What::Announce(pb::Announce { owned }) => {
-                let (stale, lost) = self.engine.lock().announced_by(from, from_wire(owned));
+                let owned = from_wire(owned);
+                self.note_own(&owned).await;
+                let (stale, lost) = self.engine.lock().announced_by(from, owned);
                 self.tell_all(lost).await;
                 let instance = self.engine.lock().instance;
                 reply::What::Announced(pb::Announced { stale: to_wire(stale), instance })
@@ -272,6 +274,16 @@ impl Claims {
         let owners = self.owners.get()?;
         let (epoch, holder) = timeout(self.timeout, owners.owned_one(client_id)).await.ok()??;
         Some(Found { owner: self.node.clone(), epoch, holder })
+    }
+
+    /// What this node has itself of announced ids, of which its registrar does not know: sessions that were on its disk.
+    async fn note_own(&self, announced: &[Owned]) {
+        for Owned { client_id, .. } in announced {
+            let is_known = self.engine.lock().found(client_id).is_some();
+            if !is_known && let Some(found) = self.found_here(client_id).await {
+                self.engine.lock().note_own(client_id, &found);
+            }
+        }
     }
 
     fn release_here(&self, owned: Vec<Owned>) {
