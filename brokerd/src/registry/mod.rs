@@ -148,6 +148,8 @@ pub struct MovingPage {
     pub messages: Vec<MovingMessage>,
     /// Whether there are no more now.
     pub is_last: bool,
+    /// Up to which number there is no more than this.
+    pub up_to: u64,
 }
 
 /// A message of a session that moves.

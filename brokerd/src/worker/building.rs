@@ -71,6 +71,7 @@ impl<'a> Building<'a> {
             begun.append(&message, &std::mem::take(&mut self.piece), clock, &shard, self.epoch, &mut ops)?;
             self.after = message.seq;
         }
+        self.after = self.after.max(page.up_to);
         if let (true, Some(sid)) = (page.is_last, begun.sid) {
             // The last: from here on it is a session of this node's.
             ops.push(Op::SaveSession { sid, epoch: self.epoch.0, record: Box::new(begun.record.clone()) });

@@ -62,6 +62,7 @@ async fn fill(shard: &Handle, mut draft: Draft, offset: usize) -> Fetched {
         let entry = body.map(|delivery| relay::encode(&records::entry(delivery, clock))).unwrap_or_default();
         if entry.is_empty() && !is_released {
             shard.borrow().counters.inc(Metric::StoreLost);
+            page.up_to = message.seq;
             continue;
         }
         let (is_first, seq) = (page.messages.is_empty(), message.seq);
@@ -73,6 +74,9 @@ async fn fill(shard: &Handle, mut draft: Draft, offset: usize) -> Fetched {
         let missing = piece.len().saturating_sub(PAGE_BYTES);
         let entry = piece.slice(..piece.len() - missing);
         room = room.saturating_sub(entry.len());
+        if missing == 0 {
+            page.up_to = seq;
+        }
         page.messages.push(MovingMessage { seq, packet_id, is_released, entry, missing });
         if missing > 0 {
             is_cut = true;

@@ -34,6 +34,7 @@ mod restore;
 mod review;
 mod rewrite;
 mod route;
+mod settings;
 mod shard;
 mod start;
 mod subscribe;

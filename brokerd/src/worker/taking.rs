@@ -259,7 +259,7 @@ impl Shard {
                 self.step(slot, |session, limits, now, out| session.deliver(delivery, limits, now, out));
             }
         }
-        (after, 0)
+        (after.max(page.up_to), 0)
     }
 
     /// A session that came has everything: it is as if it had been here all the time.

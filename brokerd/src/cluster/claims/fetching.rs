@@ -89,6 +89,7 @@ fn read(page: pb::Page) -> Option<Fetched> {
         received: page.received.into_iter().map(|id| u16::try_from(id).ok()).collect::<Option<_>>()?,
         messages: page.messages.into_iter().map(message).collect::<Option<_>>()?,
         is_last: page.last,
+        up_to: page.up_to,
     }))
 }
 
@@ -104,6 +105,7 @@ fn write(fetched: Fetched) -> reply::What {
             received: page.received.into_iter().map(u32::from).collect(),
             messages: page.messages.into_iter().map(waiting).collect(),
             last: page.is_last,
+            up_to: page.up_to,
         },
     };
     reply::What::Page(page)

@@ -279,10 +279,14 @@ impl Claims {
     /// What this node has itself of announced ids, of which its registrar does not know: sessions that were on its disk.
     async fn note_own(&self, announced: &[Owned]) {
         for Owned { client_id, .. } in announced {
-            let is_known = self.engine.lock().found(client_id).is_some();
-            if !is_known && let Some(found) = self.found_here(client_id).await {
-                self.engine.lock().note_own(client_id, &found);
-            }
+            self.note_one(client_id).await;
+        }
+    }
+
+    async fn note_one(&self, client_id: &Arc<str>) {
+        let is_known = self.engine.lock().found(client_id).is_some();
+        if !is_known && let Some(found) = self.found_here(client_id).await {
+            self.engine.lock().note_own(client_id, &found);
         }
     }
 
