@@ -163,6 +163,12 @@ impl Broker {
         self.metrics.totals()
     }
 
+    /// The workers: for what an operator does with sessions.
+    #[must_use]
+    pub const fn workers(&self) -> &Workers {
+        &self.workers
+    }
+
     /// Where its peers reach it, if it is one of a cluster.
     #[must_use]
     pub fn cluster_address(&self) -> Option<std::net::SocketAddr> {

@@ -30,7 +30,8 @@ pub struct Claim {
 pub struct Grant {
     /// Above every epoch known for the id.
     pub epoch: Epoch,
-    /// The node that owned it before, where that is another live one. It was told that it lost.
+    /// The node that owned it before, where that is another live one. It was told that it lost. Where the registrar is
+    /// silent, one of those that may have owned it.
     pub previous: Option<String>,
 }
 
@@ -104,6 +105,78 @@ pub trait Elsewhere: Send + Sync {
     fn is_first_copy(&self, _: mqtt::MessageId) -> bool {
         true
     }
+    /// A page of a session that another node had; `None` where it does not answer in time.
+    fn fetch(&self, _: String, _: Fetch) -> Boxed<'_, Option<Fetched>> {
+        Box::pin(std::future::ready(None))
+    }
+    /// The other nodes that are up.
+    fn others(&self) -> Vec<String> {
+        Vec::new()
+    }
+    /// Has another node take a session of this one that has no connection, for this one leaves. Answers whether it has.
+    fn give(&self, _: Owned, _: u32, _: String) -> Boxed<'_, bool> {
+        Box::pin(std::future::ready(false))
+    }
+}
+
+/// What a node asks of the one that had a session before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    /// Whose.
+    pub client_id: Arc<str>,
+    /// By which the session is this node's now.
+    pub epoch: Epoch,
+    /// Messages behind this number.
+    pub after: u64,
+    /// Whether what the session is beside its messages comes too.
+    pub is_head: bool,
+    /// Every node routes to this one: what they sent before has to be there first.
+    pub is_drained: bool,
+    /// Bytes of the next message that are here.
+    pub offset: usize,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fetched {
+    /// There is no such session.
+    NotHere,
+    /// The node is about to get it.
+    Busy,
+    /// So far.
+    Page(MovingPage),
+}
+
+/// A page of a session that moves: at most some hundred KiB.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MovingPage {
+    /// The clock of the wall there, by which times are meant.
+    pub wall: u64,
+    /// As the store writes it; empty but in the first page.
+    pub record: bytes::Bytes,
+    /// QoS 2 packet identifiers of the client.
+    pub received: Vec<u16>,
+    /// In the order of their numbers.
+    pub messages: Vec<MovingMessage>,
+    /// Whether there are no more now.
+    pub is_last: bool,
+    /// Up to which number there is no more than this.
+    pub up_to: u64,
+}
+
+/// A message of a session that moves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MovingMessage {
+    /// Its number.
+    pub seq: u64,
+    /// Under what it was sent; 0 if it was not.
+    pub packet_id: u16,
+    /// PUBREC came: its body is gone.
+    pub is_released: bool,
+    /// As the store writes it, or a piece of that.
+    pub entry: bytes::Bytes,
+    /// Bytes behind this piece.
+    pub missing: usize,
 }
 
 /// Messages for a session that has moved.
@@ -174,6 +247,14 @@ pub trait Owners: Send + Sync {
     }
     /// Sends the will of a client whose node is down, if its user may.
     fn send_will(&self, _: LastWill) {}
+    /// Another node owns a session of this one from now on: a page of it.
+    fn fetched(&self, _: Fetch) -> Boxed<'_, Fetched> {
+        Box::pin(std::future::ready(Fetched::NotHere))
+    }
+    /// A node that leaves wants this one to have a session of its, with this expiry. Answers whether it does.
+    fn taken(&self, _: Owned, _: u32, _: String) -> Boxed<'_, bool> {
+        Box::pin(std::future::ready(false))
+    }
 }
 
 pub mod hlc;

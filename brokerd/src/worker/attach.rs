@@ -8,16 +8,18 @@ use mqtt::packet::Packet;
 use mqtt::session::{Closing, Due, Event, Granted, Negotiated};
 use mqtt::{ReasonCode, Version, codec};
 use store::{Sid, StoreError};
+use tokio::sync::oneshot;
 
 use super::conn::{Conn, drive};
 use super::following;
 use super::refusal::{Refusal, refuse};
 use super::shard::{Handle, Shard};
+use super::taking;
 use super::view::History;
 use crate::access::Identity;
 use crate::listener::Connected;
 use crate::metrics::Metric;
-use crate::registry::{Claim, Epoch, Grant};
+use crate::registry::{Claim, Epoch, Grant, Loss};
 use crate::transport::{Detached, Transport};
 
 /// A connection whose CONNECT is understood, on its way to the session's worker.
@@ -49,8 +51,13 @@ pub(super) async fn attach(shard: Handle, handover: Handover) {
         let shard = shard.borrow();
         (shard.shared.clone(), shard.claim(&negotiated, &identity))
     };
-    shard.borrow_mut().pending_claims.begin(&client_id);
+    let ticket = {
+        let mut shard = shard.borrow_mut();
+        shard.pending_claims.begin(&client_id);
+        shard.takeovers.claims(&client_id)
+    };
     let mut granted = shared.elsewhere.claim(claim.clone()).await;
+    shard.borrow_mut().takeovers.claimed(&client_id, ticket);
     let place = match &mut granted {
         Ok(grant) => settle(&shard, &negotiated, claim, grant).await,
         Err(_) => Ok(None),
@@ -67,7 +74,11 @@ pub(super) async fn attach(shard: Handle, handover: Handover) {
     };
     let given_up = || withdraw(&shard, &client_id, entrusted);
     if superseded > grant.epoch {
-        return given_up(); // another node got the id between the grant and now: this connection has lost already
+        // Another node got the id between the grant and now: this connection has lost already, and what came here of
+        // the session goes on to that node.
+        given_up();
+        let loss = Loss { epoch: superseded, is_clean: false };
+        return shard.borrow_mut().superseded(&client_id, loss, oneshot::channel().0);
     }
     if connected.is_cut_off() {
         given_up();
@@ -153,8 +164,7 @@ async fn settle(
     let store = shard.borrow().shared.store.clone();
     match store {
         Some(store) if store.caps().is_shared => following::ready(shard, &store, negotiated, claim, grant).await,
-        Some(store) => super::keeping::ready(shard, &store, negotiated, grant.epoch).await,
-        None => Ok(None),
+        store => taking::ready(shard, store.as_ref(), negotiated, grant).await,
     }
 }
 

@@ -123,7 +123,7 @@ fn has_ended(record: &store::SessionRecord) -> bool {
 }
 
 /// Waits until every peer routes to this node, or floods it, or `cluster.subscribe_timeout` is over.
-async fn known_everywhere(shard: &Handle, version: u64) {
+pub(super) async fn known_everywhere(shard: &Handle, version: u64) {
     let (known_tx, known) = oneshot::channel();
     {
         let mut shard = shard.borrow_mut();
@@ -205,7 +205,7 @@ async fn take_orphan(shard: &Handle, store: &Store, client_id: &Arc<str>, epoch:
 
 impl Shard {
     /// Whether neither a session of this client is here nor one on its way.
-    fn lacks_session(&self, client_id: &str) -> bool {
+    pub(super) fn lacks_session(&self, client_id: &str) -> bool {
         let entry = self.by_id.get(client_id).and_then(|slot| self.sessions.get(*slot as usize));
         entry.is_none_or(|entry| entry.is_departing) && !self.pending_claims.has(client_id)
     }

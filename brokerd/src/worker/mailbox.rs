@@ -14,7 +14,7 @@ use super::attach::Handover;
 use super::greet::Accepted;
 use super::joint::Joint;
 use super::shard::Shard;
-use crate::registry::Loss;
+use crate::registry::{Fetch, Fetched, Loss, Owned};
 use crate::router::{Delivery, Mailboxes, OnDelivered, Outcome};
 
 /// What a worker is told.
@@ -43,6 +43,10 @@ pub(super) enum Mail {
     Rematch(Vec<SharedMessage>, oneshot::Sender<bool>),
     /// A session whose owner is gone falls to this node; whom to tell, and where its routes are known by then.
     Adopt(Box<SessionHead>, oneshot::Sender<()>),
+    /// Another node owns a session from now on, and asks for a page of it.
+    Fetch(Box<Fetch>, oneshot::Sender<Fetched>),
+    /// A node that leaves has a session for this one; its expiry, whose it was, and whether it is here.
+    Take(Box<Owned>, u32, String, oneshot::Sender<bool>),
     /// Say good-bye to every client, then tell.
     Shutdown(oneshot::Sender<()>),
 }

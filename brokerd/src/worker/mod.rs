@@ -2,6 +2,7 @@
 
 mod attach;
 mod auto_subscribe;
+mod building;
 mod claims;
 mod conn;
 mod delayed;
@@ -11,9 +12,11 @@ mod exchange;
 mod exclusive;
 mod flush;
 mod following;
+mod giving;
 mod greet;
 mod greeting;
 mod groups;
+mod handing;
 mod handover;
 mod held;
 mod joint;
@@ -32,10 +35,13 @@ mod restore;
 mod review;
 mod rewrite;
 mod route;
+mod settings;
 mod shard;
 mod start;
 mod subscribe;
 mod sweep;
+mod takeovers;
+mod taking;
 #[cfg(test)]
 mod tests;
 mod timers;

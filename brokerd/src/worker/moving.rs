@@ -138,11 +138,13 @@ impl Shard {
             self.counters.inc(Metric::SessionTakenover);
             self.say_and_drop(slot, ReasonCode::SessionTakenOver);
         }
-        let is_kept = self.entry(slot, incarnation).is_some_and(|entry| entry.sid.is_some());
-        if self.journal.moves.is_shared && is_kept && !loss.is_clean {
+        let is_shared = self.journal.moves.is_shared;
+        // One that is in no store ends with its connection, or is handed over as one on disk is.
+        let is_kept = self.entry(slot, incarnation).is_some_and(|entry| entry.sid.is_some() || !is_shared);
+        if is_kept && !loss.is_clean {
             self.depart(slot);
             let last = self.journal.last();
-            if !self.journal.has_answered(last) {
+            if is_shared && !self.journal.has_answered(last) {
                 self.journal.moves.flushes.push_back((last, done));
             }
         } else if self.entry(slot, incarnation).is_some() {
@@ -153,10 +155,14 @@ impl Shard {
     /// A session without a connection is another node's by now. It stays for as long as messages may come for it here.
     pub(super) fn depart(&mut self, slot: u32) {
         self.submit();
+        let is_shared = self.journal.moves.is_shared;
         let Some(entry) = self.sessions.get_mut(slot as usize).filter(|entry| !entry.is_departing) else { return };
         entry.is_departing = true;
-        entry.session.unload();
         let (incarnation, worker) = (entry.incarnation, self.worker);
+        if !is_shared {
+            return self.await_fetches(slot, incarnation);
+        }
+        entry.session.unload();
         self.delete_will(slot); // its new owner has it
         self.members_away(slot);
         self.later(LONGEST_DEPARTURE, move |shard| {
@@ -168,9 +174,14 @@ impl Shard {
         });
     }
 
-    /// Ends a session here that goes on elsewhere: the store is told nothing, and no will is sent.
+    /// Ends a session here that goes on elsewhere: a store that it is in there too is told nothing, and no will is sent.
     pub(super) fn drop_moved(&mut self, slot: u32) {
         self.begin_turn();
+        if !self.journal.moves.is_shared {
+            self.forget(slot);
+            self.delete_will(slot); // its new owner has it
+            self.takeovers.has_left(&self.client_id(slot));
+        }
         let Some(entry) = self.sessions.get_mut(slot as usize) else { return };
         let (client_id, incarnation) = (entry.session.client_id().clone(), entry.incarnation);
         entry.session.keep(false);

@@ -54,7 +54,7 @@ impl Workers {
 
     /// Rows of one worker's next `limit` clients. Worker numbers that do not exist (a cursor comes from outside) have
     /// no rows.
-    async fn page<T: Send + 'static>(
+    pub(super) async fn page<T: Send + 'static>(
         &self,
         from: Option<Cursor>,
         limit: usize,

@@ -123,7 +123,7 @@ impl Shard {
     }
 }
 
-fn read(bytes: &[u8], clock: records::WallClock) -> Option<Delivery> {
+pub(super) fn read(bytes: &[u8], clock: records::WallClock) -> Option<Delivery> {
     let entry = store::decode_entry(bytes).ok()?;
     let Body::Inline(message) = &entry.body else { return None };
     let message = message.clone();
@@ -236,7 +236,7 @@ impl Workers {
     }
 }
 
-fn encode(entry: &store::Entry) -> Bytes {
+pub(super) fn encode(entry: &store::Entry) -> Bytes {
     let mut bytes = Vec::new();
     store::encode_entry(entry, &mut bytes);
     bytes.into()

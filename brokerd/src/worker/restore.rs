@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use mqtt::session::{KeptMessage, Session, Stage};
-use store::{SessionHead, Waiting};
+use store::{SessionHead, Sid, UnixMillis, Waiting};
 
 use super::records::{self, WallClock};
 use super::shard::{Entry, Shard};
 use super::view::History;
+use crate::access::Identity;
 use crate::metrics::Metric;
 use crate::registry::Epoch;
 
@@ -49,19 +50,30 @@ impl Shard {
         let (identity, kept) = records::kept(record, clock);
         let messages = head.queue.into_iter().map(|waiting| message(waiting, clock));
         let session = Session::restore(client_id, kept, head.received, messages, clock.now);
+        self.counters.inc(Metric::SessionRestored);
+        Some(self.settle_in(session, identity, Some(head.sid), Epoch(head.epoch), detached_at))
+    }
+
+    /// Gives a session without a connection its place, its subscriptions their places in the index, and its will and
+    /// its end their timers. Answers its place, and the version of the routes that has its subscriptions.
+    pub(super) fn settle_in(
+        &mut self,
+        session: Session,
+        identity: Identity,
+        sid: Option<Sid>,
+        epoch: Epoch,
+        detached_at: UnixMillis,
+    ) -> (u32, u64) {
         let slot = self.insert(session, identity, History::new(0, detached_at));
         if let Some(entry) = self.sessions.get_mut(slot as usize) {
-            entry.sid = Some(head.sid);
-            entry.epoch = Epoch(head.epoch);
-            entry.will_epoch = entry.epoch;
-            self.by_sid.insert(head.sid, slot);
+            (entry.sid, entry.epoch, entry.will_epoch) = (sid, epoch, epoch);
         }
+        self.by_sid.extend(sid.map(|sid| (sid, slot)));
         self.offline += 1;
-        self.counters.inc(Metric::SessionRestored);
         let version = self.index_all(slot);
         self.save(slot); // it has no connection now, if it had one
         self.arm(slot);
-        Some((slot, version))
+        (slot, version)
     }
 
     fn index_all(&mut self, slot: u32) -> u64 {

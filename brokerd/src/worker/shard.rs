@@ -25,6 +25,7 @@ use super::moving::Arrival;
 use super::partials::Partials;
 use super::records::WallClock;
 use super::rewrite::Rewrite;
+use super::takeovers::Takeovers;
 use super::timers::Timers;
 use super::turn::Turn;
 use super::view::History;
@@ -145,6 +146,7 @@ pub(crate) struct Shard {
     pub(super) by_sid: HashMap<Sid, u32, foldhash::fast::RandomState>,
     pub(super) offline: usize,
     pub(super) pending_claims: PendingClaims,
+    pub(super) takeovers: Takeovers,
     pub(super) timers: Timers,
     pub(super) delayed: Delayed,
     pub(super) turn: Turn,
@@ -187,6 +189,7 @@ impl Shard {
             by_sid: HashMap::default(),
             offline: 0,
             pending_claims: PendingClaims::default(),
+            takeovers: Takeovers::default(),
             timers: Timers::default(),
             delayed: Delayed::default(),
             turn: Turn::new(workers),

@@ -8,29 +8,29 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use mqtt::codec::Limits;
 use mqtt::message::SharedMessage;
-use mqtt::session::{Capabilities, Priorities, QueueLimits, ServerLimits, SessionLimits, WhenFull};
 use parking_lot::Mutex;
 use store::Store;
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
 use super::auto_subscribe::Automatic;
-use super::delayed::{Budget, DelayLimits};
+use super::delayed::Budget;
 use super::exclusive::Exclusives;
 use super::greet::Accepted;
 use super::mailbox::{Boxes, Mail};
 use super::restore::Restored;
 use super::rewrite::Rewrite;
-use super::shard::{Handle, Settings, Shard, Shared};
-use super::{attach, flush, following, greet, relay, sweep, timers};
+use super::settings::settings;
+use super::shard::{Handle, Shard, Shared};
+use super::{attach, flush, following, giving, greet, handing, relay, sweep, timers};
 use crate::access::Access;
 use crate::config::{self, Config};
 use crate::listener::{Clients, Connected};
 use crate::metrics::{Counters, Metrics};
 use crate::registry::{
-    Boxed, Clock, Elsewhere, Epoch, Holder, LastWill, Loss, OwnedPage, Owners, Reception, Relayed, WillPage,
+    Boxed, Clock, Elsewhere, Epoch, Fetch, Fetched, Holder, LastWill, Loss, Owned, OwnedPage, Owners, Reception, Relayed,
+    WillPage,
     exclusive_filter,
 };
 use crate::retain::Retained;
@@ -229,6 +229,14 @@ impl Owners for Workers {
         self.send_will_of(last);
     }
 
+    fn fetched(&self, fetch: Fetch) -> Boxed<'_, Fetched> {
+        Box::pin(self.page_of(fetch))
+    }
+
+    fn taken(&self, owned: Owned, session_expiry: u32, from: String) -> Boxed<'_, bool> {
+        Box::pin(self.take_given(owned, session_expiry, from))
+    }
+
     fn owned(&self, cursor: u64, limit: usize) -> Boxed<'_, OwnedPage> {
         Box::pin(self.owned_page(cursor, limit))
     }
@@ -274,6 +282,12 @@ async fn run(
                 Mail::Adopt(head, done) => {
                     drop(tokio::task::spawn_local(following::adopt(shard.clone(), *head, done)));
                 }
+                Mail::Fetch(fetch, page) => {
+                    drop(tokio::task::spawn_local(handing::hand_over(shard.clone(), *fetch, page)));
+                }
+                Mail::Take(owned, expiry, from, done) => {
+                    drop(tokio::task::spawn_local(giving::take(shard.clone(), *owned, expiry, from, done)));
+                }
                 // What came with it is carried out first: dropped, it would be acknowledged to who sent it.
                 Mail::Shutdown(done) => farewell = Some(done),
                 other => shard.borrow_mut().handle(other),
@@ -314,7 +328,9 @@ impl Shard {
             Mail::Uncongested => self.resume_paused(),
             Mail::Superseded(client_id, loss, done) => self.superseded(&client_id, loss, done),
             Mail::Ask(question) => question(self),
-            Mail::Accepted(_) | Mail::Attach(_) | Mail::Shutdown(_) | Mail::Rematch(..) | Mail::Adopt(..) => {} // these need the runtime: see `run`
+            // These need the runtime: see `run`.
+            Mail::Accepted(_) | Mail::Attach(_) | Mail::Shutdown(_) | Mail::Rematch(..) | Mail::Adopt(..) => {}
+            Mail::Fetch(..) | Mail::Take(..) => {}
         }
     }
 
@@ -346,8 +362,8 @@ impl Shard {
         let Some(entry) = self.sessions.get_mut(slot as usize) else {
             return; // it ended with its connection
         };
-        if entry.sid.is_some() {
-            return; // it is back when the node is, and so is its will
+        if entry.sid.is_some() || entry.is_departing {
+            return; // it is back when the node is, and so is its will; or it is with another node
         }
         let will = entry.session.take_will(self.turn.now);
         let (client_id, identity) = (entry.session.client_id().clone(), entry.identity.clone());
@@ -356,67 +372,4 @@ impl Shard {
             self.send_will(&client_id, &identity, epoch, will);
         }
     }
-}
-
-fn settings(config: &Config) -> Settings {
-    let (mqtt, persistence) = (&config.mqtt, &config.persistence);
-    let capabilities = Capabilities {
-        max_qos: mqtt::Qos::from_bits(mqtt.max_qos).unwrap_or_default(),
-        retain: mqtt.retain_available,
-        wildcards: mqtt.wildcard_subscription,
-        subscription_ids: mqtt.subscription_identifiers,
-        shared: mqtt.shared_subscription,
-        exclusive: mqtt.exclusive_subscription,
-    };
-    Settings {
-        decode: Limits {
-            max_packet_size: mqtt.max_packet_size,
-            max_topic_len: usize::from(mqtt.max_topic_len),
-            max_filter_len: usize::from(mqtt.max_subscription_len),
-            max_topic_levels: usize::from(mqtt.max_topic_levels),
-            max_user_properties: mqtt.max_user_properties,
-        },
-        server: ServerLimits {
-            receive_maximum: mqtt.receive_maximum,
-            max_inflight: mqtt.max_inflight,
-            max_packet_size: mqtt.max_packet_size,
-            topic_alias_maximum: mqtt.topic_alias_maximum,
-            topic_alias_out: mqtt.topic_alias_out,
-            max_keep_alive: mqtt.max_keep_alive,
-            session_expiry: mqtt.session_expiry,
-            max_session_expiry: mqtt.max_session_expiry,
-            max_client_id_len: usize::from(mqtt.max_client_id_len),
-            capabilities,
-            response_information: Some(mqtt.response_information.as_str())
-                .filter(|text| !text.is_empty())
-                .map(Into::into),
-        },
-        session: SessionLimits {
-            queue: QueueLimits {
-                depth: persistence.queue_depth,
-                bytes: persistence.queue_bytes,
-                when_full: match persistence.when_full {
-                    config::WhenFull::DropOldest => WhenFull::DropOldest,
-                    config::WhenFull::DropNewest => WhenFull::DropNewest,
-                },
-                qos0: persistence.queue_qos0,
-                priorities: priorities(config),
-            },
-            write_buffer: mqtt.write_buffer,
-            max_subscriptions: mqtt.max_subscriptions,
-            capabilities,
-            auth_timeout: u64::try_from(mqtt.connect_timeout.as_millis()).unwrap_or(u64::MAX),
-        },
-        delayed: DelayLimits { messages: mqtt.max_delayed, bytes: mqtt.max_delayed_bytes },
-        max_connect_size: mqtt.max_connect_size,
-        max_partial_bytes: mqtt.max_partial_bytes,
-        connect_timeout: mqtt.connect_timeout,
-        max_offline_sessions: persistence.max_offline_sessions,
-        deny_disconnects: mqtt.deny_action == config::DenyAction::Disconnect,
-    }
-}
-
-fn priorities(config: &Config) -> Priorities {
-    let rules = config.queue_priority.iter().map(|rule| (rule.topic.as_str().into(), rule.priority));
-    Priorities::new(rules, config.persistence.default_priority == config::DefaultPriority::Highest)
 }

@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 
 use brokerd::broker::{Broker, Given};
 use brokerd::config::{self, Config, Machine, Sources};
+use brokerd::worker::Workers;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -34,10 +35,11 @@ pub struct Sandbox {
 }
 
 /// A node in this process.
-#[derive(Debug)]
 pub struct Inhabitant {
     /// Where it serves MQTT.
     pub mqtt: SocketAddr,
+    /// Its sessions, as the rooms of the node that move them see them.
+    pub workers: Workers,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
     _directory: tempfile::TempDir,
@@ -133,14 +135,21 @@ impl Inhabitant {
                 let given = Given { store, ..Given::default() };
                 let started = Broker::start_with(&config, given, |broker| upstream.set(broker.cluster_address()));
                 let broker = started.await.unwrap_or_else(|error| panic!("node {number}: {error:#}"));
-                let _ = addresses_tx.send(broker.listeners().iter().find_map(|listener| listener.address()).unwrap());
+                let address = broker.listeners().iter().find_map(|listener| listener.address()).unwrap();
+                let _ = addresses_tx.send((address, broker.workers().clone()));
                 stopping.cancelled().await;
                 broker.stop().await;
             });
             stopped.cancel();
         });
-        let mqtt = soon("the node is ready", addresses).await.expect("the node started");
-        Self { mqtt, stop, thread: Some(thread), _directory: directory, _relay: relay, line }
+        let (mqtt, workers) = soon("the node is ready", addresses).await.expect("the node started");
+        Self { mqtt, workers, stop, thread: Some(thread), _directory: directory, _relay: relay, line }
+    }
+}
+
+impl std::fmt::Debug for Inhabitant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inhabitant").field("mqtt", &self.mqtt).finish_non_exhaustive()
     }
 }
 

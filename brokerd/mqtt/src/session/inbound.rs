@@ -187,6 +187,10 @@ impl Inbound {
         self.open.owed.len()
     }
 
+    pub(super) fn awaiting_release_ids(&self) -> impl Iterator<Item = PacketId> {
+        self.open.awaiting_release.iter().copied()
+    }
+
     pub(super) fn awaiting_release(&self) -> usize {
         self.open.awaiting_release.len()
     }

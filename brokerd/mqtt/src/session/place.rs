@@ -1,7 +1,7 @@
 //! A message on its way to a client, as its session holds it: with its body, or, where that is kept elsewhere and the
 //! client is away, with what must be known of it all the same. Never orders anything: the queue and the window do.
 
-use super::Delivery;
+use super::{Delivery, KeptMessage, Stage};
 use crate::{Qos, Time};
 
 /// A message that waits or is in flight, and what must be known of it while its body is elsewhere.
@@ -26,6 +26,12 @@ impl Place {
     /// Of a message whose body is elsewhere.
     pub(super) const fn stub(seq: u64, qos: Qos, size: usize, expires_at: Option<Time>) -> Self {
         Self { seq, qos, size, expires_at, body: None }
+    }
+
+    /// What another process is told of it.
+    pub(super) fn moving(&self, stage: Stage) -> (KeptMessage, Option<Delivery>) {
+        let Self { seq, qos, size, expires_at, .. } = *self;
+        (KeptMessage { seq, qos, size, expires_at, stage }, self.body.clone())
     }
 
     /// Whether it is kept elsewhere too: QoS 0 is not worth it.

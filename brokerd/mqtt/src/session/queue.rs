@@ -156,6 +156,15 @@ impl Queue {
         self.lists().into_iter().flatten()
     }
 
+    /// Of each list those behind a name, at most `most`. A list is in the order of names.
+    pub(super) fn behind(&self, seq: u64, most: usize) -> impl Iterator<Item = &Place> {
+        let ranked = self.ranked.iter().flat_map(|ranked| ranked.lists.values());
+        std::iter::once(&self.others).chain(ranked).flat_map(move |list| {
+            let from = list.partition_point(|place| place.seq <= seq);
+            list.range(from..).take(most)
+        })
+    }
+
     /// The message of this name. A list is in the order of names.
     pub(super) fn find(&mut self, seq: u64) -> Option<&mut Place> {
         self.lists().into_iter().find_map(|list| {

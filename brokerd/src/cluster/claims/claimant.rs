@@ -56,7 +56,10 @@ impl Claims {
         }
         self.count(Metric::ClaimsTimedOut);
         self.announce_again(&registrar);
-        self.own_grant(claim)
+        let mut grant = self.own_grant(claim)?;
+        // It would have said who has the session: any of the others may.
+        grant.previous = self.engine.lock().others().find(|node| **node != *registrar).map(str::to_owned);
+        Ok(grant)
     }
 
     /// What this node decides without the registrar.

@@ -186,6 +186,12 @@ impl Engine {
         Some(Found { owner: owner.to_string(), epoch: row.epoch, holder: row.holder })
     }
 
+    /// This node owns an id since before it was its registrar.
+    pub(super) fn note_own(&mut self, client_id: &Arc<str>, found: &Found) {
+        let (owner, epoch, holder) = (found.owner.as_str(), found.epoch, found.holder);
+        self.rows.set(client_id, &Ownership { owner, epoch, holder, expiry: 0, clean_start: false });
+    }
+
     /// This node begins to claim an id; each is followed by [`Engine::claim_ended`].
     pub(super) fn claim_began(&mut self, client_id: &Arc<str>) {
         self.pending.entry(client_id.clone()).or_insert((0, Epoch(0))).0 += 1;

@@ -9,6 +9,7 @@ mod announcer;
 mod claimant;
 mod engine;
 mod executor;
+mod fetching;
 mod moving;
 mod registrar;
 mod rows;
@@ -35,7 +36,7 @@ use self::wire::{from_wire, to_wire};
 use super::AskError;
 use crate::metrics::{Counters, Metric};
 use crate::registry::{
-    Boxed, Claim, Clock, Elsewhere, Epoch, Grant, Holder, LastWill, Loss, Owned, Owners, Refusal, Relayed,
+    Boxed, Claim, Clock, Elsewhere, Epoch, Fetch, Fetched, Grant, Holder, LastWill, Loss, Owned, Owners, Refusal, Relayed,
 };
 
 /// Losers, or pages of them, that are told in the background at a time.
@@ -201,7 +202,9 @@ impl Claims {
                 reply::What::Done(Done { held: held.0 })
             }
             request::What::Announce(pb::Announce { owned }) => {
-                let (stale, lost) = self.engine.lock().announced_by(from, from_wire(owned));
+                let owned = from_wire(owned);
+                self.note_own(&owned).await;
+                let (stale, lost) = self.engine.lock().announced_by(from, owned);
                 self.tell_all(lost).await;
                 let instance = self.engine.lock().instance;
                 reply::What::Announced(pb::Announced { stale: to_wire(stale), instance })
@@ -216,6 +219,8 @@ impl Claims {
                 self.on_let_go(&Arc::from(client_id), Epoch(epoch)).await;
                 done
             }
+            request::What::Fetch(fetch) => self.on_fetch(fetch).await,
+            request::What::Take(take) => self.on_take(from, take).await,
             request::What::Adopted(pb::Adopted { node }) => {
                 let held = u64::from(self.engine.lock().adopted.contains(&node));
                 reply::What::Done(Done { held })
@@ -293,6 +298,20 @@ impl Claims {
         Some(Found { owner: self.node.clone(), epoch, holder })
     }
 
+    /// What this node has itself of announced ids, of which its registrar does not know: sessions that were on its disk.
+    async fn note_own(&self, announced: &[Owned]) {
+        for Owned { client_id, .. } in announced {
+            self.note_one(client_id).await;
+        }
+    }
+
+    async fn note_one(&self, client_id: &Arc<str>) {
+        let is_known = self.engine.lock().found(client_id).is_some();
+        if !is_known && let Some(found) = self.found_here(client_id).await {
+            self.engine.lock().note_own(client_id, &found);
+        }
+    }
+
     fn release_here(&self, owned: Vec<Owned>) {
         let mut engine = self.engine.lock();
         for Owned { client_id, epoch, .. } in owned {
@@ -350,6 +369,18 @@ impl Elsewhere for Claims {
 
     fn collect(&self, previous: String, client_id: Arc<str>, epoch: Epoch) -> Boxed<'_, ()> {
         Box::pin(self.collect_from(previous, client_id, epoch))
+    }
+
+    fn fetch(&self, from: String, fetch: Fetch) -> Boxed<'_, Option<Fetched>> {
+        Box::pin(self.fetch_from(from, fetch))
+    }
+
+    fn others(&self) -> Vec<String> {
+        self.engine.lock().others().map(str::to_owned).collect()
+    }
+
+    fn give(&self, owned: Owned, session_expiry: u32, to: String) -> Boxed<'_, bool> {
+        Box::pin(self.give_to(owned, session_expiry, to))
     }
 }
 

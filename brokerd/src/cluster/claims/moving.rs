@@ -16,7 +16,7 @@ const RELAY_PATIENCE: Duration = Duration::from_secs(5);
 /// Between two attempts.
 const RELAY_GAP: Duration = Duration::from_millis(20);
 /// The longest that a CONNECT waits for what is on its way to the previous owner.
-const HAND_OVER: Duration = Duration::from_secs(2);
+pub(super) const HAND_OVER: Duration = Duration::from_secs(2);
 
 impl Claims {
     /// Brings messages to whoever owns the session now.
@@ -110,10 +110,8 @@ impl Claims {
         }
     }
 
-    /// Every node routes to the new owner by now: once what they had sent here before is here, and with the new owner,
-    /// the session may go.
-    pub(super) async fn on_let_go(self: &Arc<Self>, client_id: &Arc<str>, epoch: Epoch) {
-        let until = Instant::now() + HAND_OVER * 4 / 5;
+    /// What was on its way to this node has come, or is late.
+    pub(super) async fn drain_peers(self: &Arc<Self>, until: Instant) {
         let others: Vec<String> = self.engine.lock().others().map(str::to_owned).collect();
         let mut drains = JoinSet::new();
         for peer in others {
@@ -124,6 +122,13 @@ impl Claims {
             drains.spawn_on(drain, &self.runtime);
         }
         while drains.join_next().await.is_some() {}
+    }
+
+    /// Every node routes to the new owner by now: once what they had sent here before is here, and with the new owner,
+    /// the session may go.
+    pub(super) async fn on_let_go(self: &Arc<Self>, client_id: &Arc<str>, epoch: Epoch) {
+        let until = Instant::now() + HAND_OVER * 4 / 5;
+        self.drain_peers(until).await;
         if let Some(owners) = self.owners.get() {
             let _ = timeout_at(until, owners.let_go(client_id, epoch)).await; // late: it goes all the same, by its timer
         }

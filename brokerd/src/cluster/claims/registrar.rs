@@ -61,6 +61,9 @@ impl Claims {
         start: Instant,
         patience: Duration,
     ) -> Option<Decided> {
+        if claimant != self.node {
+            self.note_one(&claim.client_id).await; // it may have been on this node's disk
+        }
         let (mut found, mut gone) = (Vec::new(), Vec::new());
         let mut step = self.engine.lock().begin(claimant, claim);
         loop {

@@ -74,6 +74,11 @@ impl Claims {
                     self.clock.merge(will.epoch).map_err(|error| format!("the epoch: {error}"))?;
                 }
             }
+            request::What::Fetch(pb::Fetch { client_id, epoch, .. })
+            | request::What::Take(pb::Take { client_id, epoch, .. }) => {
+                check_id(client_id)?;
+                self.clock.merge(*epoch).map_err(|error| format!("the epoch: {error}"))?;
+            }
             request::What::Lookup(_)
             | request::What::AnnounceDone(_)
             | request::What::Drain(_)

@@ -68,6 +68,48 @@ impl Shard {
         });
     }
 
+    /// A session has come from another node: what it had exclusively it claims here. What another client got meanwhile
+    /// it has lost.
+    pub(super) fn claim_exclusives(&mut self, slot: u32) {
+        let Some(entry) = self.sessions.get(slot as usize) else { return };
+        let client_id = entry.session.client_id().clone();
+        let filters: Vec<String> =
+            entry.session.subscriptions().filter_map(|granted| granted.exclusive().map(str::to_owned)).collect();
+        for filter in filters {
+            let key = exclusive_key(&filter);
+            match self.shared.exclusives.reserve(&key, &client_id) {
+                Reserved::Held => continue,
+                Reserved::Taken => {
+                    self.exclusive_lost(&client_id, &filter);
+                    continue;
+                }
+                Reserved::Claim => {}
+            }
+            let claim = Claim {
+                client_id: key.clone(),
+                holder: Holder::of(&client_id),
+                needs_registrar: true,
+                clean_start: false,
+                session_expiry: 0,
+                known: Epoch(0),
+            };
+            let (shared, worker, client_id) = (self.shared.clone(), self.worker, client_id.clone());
+            tokio::task::spawn_local(async move {
+                let granted = shared.elsewhere.claim(claim).await.ok().map(|grant| grant.epoch);
+                let settle = move |shard: &mut Self| {
+                    if shard.shared.exclusives.settle(&key, granted) {
+                        return;
+                    }
+                    if let Some(epoch) = granted {
+                        shard.shared.elsewhere.release(&key, epoch);
+                    }
+                    shard.exclusive_lost(&client_id, &filter);
+                };
+                shared.boxes.of(worker).post(Mail::Ask(Box::new(settle)));
+            });
+        }
+    }
+
     /// Answers the keys to be claimed. What another client of this node has is refused at once; what the client may not
     /// subscribe to is left to be refused, and takes nothing from anybody.
     fn reserve(&mut self, slot: u32, requested: &mut [Requested]) -> HashSet<Arc<str>> {
