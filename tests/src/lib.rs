@@ -11,6 +11,7 @@ pub mod codes;
 pub mod ctl;
 pub mod discovery;
 pub mod history;
+pub mod histories;
 pub mod in_process;
 pub mod load;
 pub mod malformed;

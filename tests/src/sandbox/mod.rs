@@ -99,8 +99,13 @@ impl Sandbox {
     /// As good as killed for the others: its links close, and it says no more. A node that is killed could not say
     /// good-bye to its clients, which this one does.
     pub fn kill(&mut self, number: usize) {
-        self.links.set(&self.ways_of(number), Way::Cut);
+        self.isolate(number);
         self.nodes[number].kill();
+    }
+
+    /// Cuts the links of one node.
+    pub fn isolate(&self, number: usize) {
+        self.links.set(&self.ways_of(number), Way::Cut);
     }
 
     /// Cuts every link between the nodes.

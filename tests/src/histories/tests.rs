@@ -1,0 +1,24 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use super::generate;
+use super::step::Story;
+
+#[test]
+fn a_story_reads_back_from_its_lines_whatever_happens_in_it() {
+    for seed in 0..300 {
+        let story = generate(seed, 3 + seed as usize % 3);
+        assert_eq!(story.to_string().parse::<Story>().unwrap(), story);
+    }
+}
+
+#[test]
+fn a_seed_has_one_story_and_another_seed_another_one() {
+    assert_eq!(generate(7, 3), generate(7, 3));
+    assert_ne!(generate(7, 3), generate(8, 3));
+}
+
+#[test]
+fn a_line_that_is_no_step_is_refused_by_name() {
+    let error = "nodes 3\nc1 flies".parse::<Story>().unwrap_err();
+    assert!(error.contains("c1 flies"), "{error}");
+}
