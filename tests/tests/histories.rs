@@ -7,7 +7,7 @@ use tests::histories::{Abilities, Broken, Story, Theatre, generate, replay, shri
 use tests::seed::Seeded;
 
 /// Nodes of each cluster that plays; they share the seeds among them.
-const THEATRES: [usize; 4] = [3, 3, 3, 5];
+const THEATRES: [usize; 3] = [3, 3, 5];
 const SHRINKING: Duration = Duration::from_secs(60);
 /// A story that takes longer hangs.
 const LONGEST: Duration = Duration::from_secs(120);
