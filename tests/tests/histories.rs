@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tests::histories::{Abilities, Broken, Story, Theatre, generate, replay, shrink};
+use tests::histories::{Abilities, Broken, Story, Theatre, Weather, generate, replay, shrink};
 use tests::seed::Seeded;
 
 /// Nodes of each cluster that plays; they share the seeds among them.
@@ -33,9 +33,11 @@ async fn whatever_happens_to_clients_links_and_nodes_every_promise_is_kept() {
 /// What failed, told; a theatre ends with its third failure.
 async fn play_all(nodes: usize, seeds: Vec<u64>) -> Vec<String> {
     let mut theatre = Theatre::open(nodes).await;
+    let is_storm = std::env::var_os("BROKERD_HISTORIES_STORM").is_some();
+    let weather = if is_storm { Weather::Storm } else { Weather::Calm };
     let mut failures = vec![];
     for seed in seeds {
-        let story = generate(seed, nodes);
+        let story = generate(seed, nodes, weather);
         let broken = tokio::time::timeout(LONGEST, theatre.play(&story, Abilities::NOW)).await;
         let broken = broken.unwrap_or_else(|_| panic!("seed {seed} hangs:\n{story}"));
         if broken.is_empty() {

@@ -11,17 +11,27 @@ const CLIENTS: usize = 5;
 /// What a story has come to, as far as the next step should make sense.
 struct Scene {
     nodes: usize,
+    weather: Weather,
     connected: [bool; CLIENTS],
     dead: Option<usize>,
     /// Links that are not whole, and since how many steps.
     hurt: usize,
 }
 
+/// What may happen to nodes and links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weather {
+    /// They are slow at most.
+    Calm,
+    /// Links are cut, silent, slow; nodes stall, are killed and come back.
+    Storm,
+}
+
 /// Each seed has one story, on this many nodes.
 #[must_use]
-pub fn generate(seed: u64, nodes: usize) -> Story {
+pub fn generate(seed: u64, nodes: usize, weather: Weather) -> Story {
     let mut chance = Seeded::from(seed);
-    let mut scene = Scene { nodes, connected: [false; CLIENTS], dead: None, hurt: 0 };
+    let mut scene = Scene { nodes, weather, connected: [false; CLIENTS], dead: None, hurt: 0 };
     let count = 12 + chance.below(20);
     let mut steps: Vec<Step> = (0..3).map(|client| connect(&mut scene, &mut chance, client)).collect();
     while steps.len() < count {
@@ -76,6 +86,9 @@ fn fault(scene: &mut Scene, chance: &mut Seeded) -> Step {
     }
     let one = chance.below(scene.nodes);
     let other = (one + 1 + chance.below(scene.nodes - 1)) % scene.nodes;
+    if scene.weather == Weather::Calm {
+        return Step::Slow(one, other, 1 + chance.below(30) as u64);
+    }
     if scene.hurt > 0 && chance.below(5) == 0 {
         return Step::Outlast;
     }

@@ -13,7 +13,7 @@ mod step;
 mod tests;
 mod views;
 
-pub use generate::generate;
+pub use generate::{Weather, generate};
 pub use play::{Theatre, replay};
 pub use promises::{Broken, Promise};
 pub use shrink::shrink;
