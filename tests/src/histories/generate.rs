@@ -4,8 +4,7 @@ use super::step::{Step, Story};
 use crate::seed::Seeded;
 
 const TOPICS: [&str; 4] = ["a", "a/b", "a/c", "b"];
-const FILTERS: [&str; 10] =
-    ["a", "a/b", "a/+", "a/#", "#", "+/b", "b", "$share/g/a", "$share/g/a/#", "$share/h/#"];
+const FILTERS: [&str; 10] = ["a", "a/b", "a/+", "a/#", "#", "+/b", "b", "$share/g/a", "$share/g/a/#", "$share/h/#"];
 const CLIENTS: usize = 5;
 
 /// What a story has come to, as far as the next step should make sense.

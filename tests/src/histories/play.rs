@@ -200,9 +200,10 @@ impl Stage<'_> {
         self.record.note(Event::Subscribing { conn: number, filter: asked.clone(), qos });
         let from = self.record.so_far().events.len();
         conn.subscribe(&name, qos).await;
-        let done = Self::since(from, move |event| {
-            matches!(event, Event::Subscribed { conn, filter, .. } if *conn == number && *filter == asked)
-        });
+        let done = Self::since(
+            from,
+            move |event| matches!(event, Event::Subscribed { conn, filter, .. } if *conn == number && *filter == asked),
+        );
         self.wait(number, &format!("SUBSCRIBE of c{client} to {filter}"), done).await;
     }
 
@@ -213,9 +214,10 @@ impl Stage<'_> {
         self.record.note(Event::Unsubscribing { conn: number, filter: asked.clone() });
         let from = self.record.so_far().events.len();
         conn.unsubscribe(&name).await;
-        let done = Self::since(from, move |event| {
-            matches!(event, Event::Unsubscribed { conn, filter } if *conn == number && *filter == asked)
-        });
+        let done = Self::since(
+            from,
+            move |event| matches!(event, Event::Unsubscribed { conn, filter } if *conn == number && *filter == asked),
+        );
         self.wait(number, &format!("UNSUBSCRIBE of c{client} from {filter}"), done).await;
     }
 
@@ -241,7 +243,8 @@ impl Stage<'_> {
     async fn acknowledged(&mut self, client: usize, number: usize) {
         let Some(conn) = self.clients.get(&client) else { return };
         if self.struck.is_empty() && !self.is_unsettled {
-            let is_done = |event: &Event| matches!(event, Event::Acknowledged { number: found, .. } if *found == number);
+            let is_done =
+                |event: &Event| matches!(event, Event::Acknowledged { number: found, .. } if *found == number);
             self.answered(conn.conn, &format!("message {number} of c{client}"), is_done).await;
         }
     }
@@ -259,9 +262,7 @@ impl Stage<'_> {
         let is_closed = |event: &Event| matches!(event, Event::Closed { conn: found, .. } if *found == conn);
         let has_come = self
             .record
-            .until(ANSWER, |so_far| {
-                is_done(&so_far.events) || so_far.events.iter().any(|(_, event)| is_closed(event))
-            })
+            .until(ANSWER, |so_far| is_done(&so_far.events) || so_far.events.iter().any(|(_, event)| is_closed(event)))
             .await;
         if !has_come {
             self.unanswered(format!("{what} had no answer within {ANSWER:?}"));
@@ -316,7 +317,9 @@ impl Stage<'_> {
                 view.members.get(&format!("s{node}")).is_some_and(|(state, _)| state == "up")
             };
             let is_settled = views.iter().all(|view| living.iter().all(|node| is_up(view, node)));
-            is_settled.then_some(()).ok_or_else(|| format!("{:?}", views.iter().map(|view| &view.members).collect::<Vec<_>>()))
+            is_settled
+                .then_some(())
+                .ok_or_else(|| format!("{:?}", views.iter().map(|view| &view.members).collect::<Vec<_>>()))
         });
         if let Err(last) = settled.await {
             let what = format!("the living nodes did not see each other up within {AGREEMENT:?}: {last}");

@@ -22,20 +22,59 @@ pub(super) struct Conn {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Event {
     Connecting(usize),
-    Connected { conn: usize, is_present: bool },
+    Connected {
+        conn: usize,
+        is_present: bool,
+    },
     /// We close it.
     Leaving(usize),
     /// Its end, and the reason that the broker gave.
-    Closed { conn: usize, code: Option<u8> },
-    Subscribing { conn: usize, filter: String, qos: u8 },
-    Subscribed { conn: usize, filter: String, code: u8 },
-    Unsubscribing { conn: usize, filter: String },
-    Unsubscribed { conn: usize, filter: String },
-    Publishing { conn: usize, number: usize, topic: String, qos: u8, is_retained: bool },
+    Closed {
+        conn: usize,
+        code: Option<u8>,
+    },
+    Subscribing {
+        conn: usize,
+        filter: String,
+        qos: u8,
+    },
+    Subscribed {
+        conn: usize,
+        filter: String,
+        code: u8,
+    },
+    Unsubscribing {
+        conn: usize,
+        filter: String,
+    },
+    Unsubscribed {
+        conn: usize,
+        filter: String,
+    },
+    Publishing {
+        conn: usize,
+        number: usize,
+        topic: String,
+        qos: u8,
+        is_retained: bool,
+    },
     /// RETAIN and nothing in it.
-    Clearing { conn: usize, number: usize, topic: String },
-    Acknowledged { number: usize, code: u8 },
-    Came { conn: usize, number: usize, qos: u8, is_dup: bool, is_retained: bool },
+    Clearing {
+        conn: usize,
+        number: usize,
+        topic: String,
+    },
+    Acknowledged {
+        number: usize,
+        code: u8,
+    },
+    Came {
+        conn: usize,
+        number: usize,
+        qos: u8,
+        is_dup: bool,
+        is_retained: bool,
+    },
     /// The answer to a PINGREQ.
     Fenced(usize),
     /// What two nodes say to each other does not come any more, one way at least.

@@ -8,7 +8,12 @@ use super::promises::{Broken, Promise};
 use super::step::Story;
 
 /// The shortest found, and what it breaks.
-pub async fn shrink(story: &Story, broken: &[Broken], patience: Duration, abilities: Abilities) -> (Story, Vec<Broken>) {
+pub async fn shrink(
+    story: &Story,
+    broken: &[Broken],
+    patience: Duration,
+    abilities: Abilities,
+) -> (Story, Vec<Broken>) {
     let until = Instant::now() + patience;
     let (mut best, mut breaks) = (story.clone(), broken.to_vec());
     let promises: Vec<Promise> = broken.iter().map(|one| one.promise).collect();

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use super::{Weather, generate};
 use super::step::Story;
+use super::{Weather, generate};
 
 #[test]
 fn a_story_reads_back_from_its_lines_whatever_happens_in_it() {

@@ -38,7 +38,11 @@ impl Links {
     pub(super) fn set(&self, pairs: &[Pair], way: Way) {
         self.ways.send_modify(|ways| {
             for pair in pairs {
-                if way == Way::Open { ways.remove(pair) } else { ways.insert(*pair, way) };
+                if way == Way::Open {
+                    ways.remove(pair)
+                } else {
+                    ways.insert(*pair, way)
+                };
             }
         });
         if way == Way::Cut {

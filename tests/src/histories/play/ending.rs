@@ -100,7 +100,8 @@ impl Stage<'_> {
     async fn agree(&mut self, facts: &Facts) {
         let expected = self.expected(facts);
         let (ours, group) = (format!("{}/", self.name), format!("/{}/", self.name));
-        let is_ours = |filter: &String| filter.starts_with(&ours) || filter.starts_with("$share/") && filter.contains(&group);
+        let is_ours =
+            |filter: &String| filter.starts_with(&ours) || filter.starts_with("$share/") && filter.contains(&group);
         let id = format!("{}-", self.name);
         let agreed = self.look(AGREEMENT, |_, views| {
             let all_rows: Vec<usize> = views.iter().map(|view| view.filters.len()).collect();

@@ -15,7 +15,12 @@ pub(super) fn missing(facts: &Facts) -> Vec<String> {
             if is_due(facts, session, publication) {
                 found.push(format!(
                     "message {} to {} at QoS {}, acknowledged on n{}, never came to c{} on n{}",
-                    publication.number, publication.topic, publication.qos, publication.node, session.client, session.node
+                    publication.number,
+                    publication.topic,
+                    publication.qos,
+                    publication.node,
+                    session.client,
+                    session.node
                 ));
             }
         }
@@ -31,7 +36,9 @@ pub(super) fn unanswered(facts: &Facts) -> Vec<String> {
         let is_dead = facts.deaths.iter().any(|(at, node)| *node == conn.node && *at > one.sent);
         one.qos > 0 && one.acknowledged.is_none() && !gone.contains(&one.conn) && !is_dead
     });
-    unanswered.map(|one| format!("message {} to {} on n{} was never answered", one.number, one.topic, one.node)).collect()
+    unanswered
+        .map(|one| format!("message {} to {} on n{} was never answered", one.number, one.topic, one.node))
+        .collect()
 }
 
 pub(super) const fn ended(event: &Event) -> Option<usize> {

@@ -56,18 +56,19 @@ pub(super) fn due(facts: &Facts) -> Vec<Broken> {
     missing.chain(unserved).chain(open).chain(silent).collect()
 }
 
+type Find = fn(&Facts) -> Vec<String>;
+
 /// What must never have come.
 pub(super) fn wrong(facts: &Facts) -> Vec<Broken> {
-    let kinds: [(Promise, fn(&Facts) -> Vec<String>); 5] = [
+    let kinds: [(Promise, Find); 5] = [
         (Promise::Once, once::twice),
         (Promise::Order, order::overtaken),
         (Promise::Owner, owner::ousted),
         (Promise::Shared, shared::doubled),
         (Promise::Unsuback, unsuback::unasked),
     ];
-    let found = kinds.into_iter().flat_map(|(promise, find)| {
-        find(facts).into_iter().map(move |what| Broken { promise, what })
-    });
+    let found =
+        kinds.into_iter().flat_map(|(promise, find)| find(facts).into_iter().map(move |what| Broken { promise, what }));
     found.collect()
 }
 

@@ -26,10 +26,8 @@ pub(super) fn twice(facts: &Facts) -> Vec<String> {
             .filter(|sub| shared(&sub.filter).is_some() && matches(&sub.filter, &publication.topic))
             .map(|sub| sub.filter.as_str())
             .collect();
-        let is_plain = session
-            .subs
-            .iter()
-            .any(|sub| shared(&sub.filter).is_none() && matches(&sub.filter, &publication.topic));
+        let is_plain =
+            session.subs.iter().any(|sub| shared(&sub.filter).is_none() && matches(&sub.filter, &publication.topic));
         let allowed = groups.len() + usize::from(is_plain);
         if count > allowed.max(1) {
             found.push(format!("message {number} to {} came {count} times to c{}", publication.topic, session.client));

@@ -39,7 +39,8 @@ pub(super) fn ousted(facts: &Facts) -> Vec<String> {
             Event::Closed { conn, code } => {
                 let (client, node) = (facts.record.conns[*conn].client, facts.record.conns[*conn].node);
                 if last.get(&client) == Some(conn) && !left.contains(conn) && !dead.contains(conn) {
-                    found.push(format!("c{client} was closed on n{node} (reason {code:02x?}), and no other has its id"));
+                    found
+                        .push(format!("c{client} was closed on n{node} (reason {code:02x?}), and no other has its id"));
                 }
             }
             _ => {}
@@ -56,7 +57,10 @@ pub(super) fn ousted(facts: &Facts) -> Vec<String> {
 
 fn last(facts: &Facts) -> HashMap<usize, usize> {
     let conns = facts.record.conns.iter().enumerate();
-    conns.filter(|(number, _)| facts.session_of.contains_key(number)).map(|(number, conn)| (conn.client, number)).collect()
+    conns
+        .filter(|(number, _)| facts.session_of.contains_key(number))
+        .map(|(number, conn)| (conn.client, number))
+        .collect()
 }
 
 /// That life of the node has ended.

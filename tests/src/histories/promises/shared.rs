@@ -12,14 +12,16 @@ pub(super) fn unserved(facts: &Facts) -> Vec<String> {
     over_groups(facts, |publication, filter, count| {
         let is_acknowledged = publication.qos > 0 && publication.acknowledged.is_some_and(|(_, code)| code < 0x80);
         let is_lost = is_acknowledged && count == 0;
-        is_lost.then(|| format!("message {} to {}: no member of {filter} got it", publication.number, publication.topic))
+        is_lost
+            .then(|| format!("message {} to {}: no member of {filter} got it", publication.number, publication.topic))
     })
 }
 
 /// More than one has it.
 pub(super) fn doubled(facts: &Facts) -> Vec<String> {
     over_groups(facts, |publication, filter, count| {
-        let what = || format!("message {} to {}: {count} members of {filter} got it", publication.number, publication.topic);
+        let what =
+            || format!("message {} to {}: {count} members of {filter} got it", publication.number, publication.topic);
         (count > 1).then(what)
     })
 }
@@ -36,7 +38,8 @@ fn over_groups(facts: &Facts, judge: impl Fn(&Publication, &str, usize) -> Optio
         for publication in facts.publications.iter().filter(|one| !one.is_empty && matches(filter, &one.topic)) {
             if let Some(living) = stable(facts, &members, publication) {
                 // A member that also has a plain subscription, or is of another group, has a copy by that.
-                let living: Vec<_> = living.into_iter().filter(|session| is_only_way(session, filter, publication)).collect();
+                let living: Vec<_> =
+                    living.into_iter().filter(|session| is_only_way(session, filter, publication)).collect();
                 if living.is_empty() {
                     continue;
                 }
@@ -54,11 +57,13 @@ fn stable<'a>(facts: &Facts, members: &[(&'a Session, &Sub)], publication: &Publ
     let mut living = vec![];
     let mut seen = HashSet::new();
     for (session, sub) in members {
-        let has_ended_before = session.ended.is_some_and(|ended| ended < publication.sent && facts.was_whole(ended, at));
+        let has_ended_before =
+            session.ended.is_some_and(|ended| ended < publication.sent && facts.was_whole(ended, at));
         if has_ended_before || sub.ended.is_some_and(|ended| ended < publication.sent) {
             continue;
         }
-        let stands = session.ended.is_none() && sub.left.is_none() && sub.begun.is_some_and(|begun| begun < publication.sent);
+        let stands =
+            session.ended.is_none() && sub.left.is_none() && sub.begun.is_some_and(|begun| begun < publication.sent);
         let is_there = stands && sub.qos > 0 && is_connected(facts, session) && session.conns.len() == 1;
         if !is_there || !facts.were_together(session.node, publication.node, publication.sent, at) {
             return None;

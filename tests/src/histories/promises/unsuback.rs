@@ -9,9 +9,10 @@ pub(super) fn unasked(facts: &Facts) -> Vec<String> {
         let Event::Came { conn, number, is_dup: false, .. } = event else { continue };
         let Some(session) = facts.session_of.get(conn).map(|session| &facts.sessions[*session]) else { continue };
         let Some(publication) = facts.publications.iter().find(|one| one.number == *number) else { continue };
-        let is_asked = session.subs.iter().any(|sub| {
-            sub.asked < at && sub.ended.unwrap_or(At::MAX) > at && matches(&sub.filter, &publication.topic)
-        });
+        let is_asked = session
+            .subs
+            .iter()
+            .any(|sub| sub.asked < at && sub.ended.unwrap_or(At::MAX) > at && matches(&sub.filter, &publication.topic));
         if !is_asked && !session.is_murky {
             found.push(format!("message {number} to {} came to c{} unasked", publication.topic, session.client));
         }
