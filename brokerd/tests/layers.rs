@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 /// Which rooms of `brokerd` a room may import. Whoever is not named here is the composition root and may import all.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("access", &["config"]),
-    ("admin", &["alarms", "cluster", "config", "drain", "listener", "metrics", "registry", "retain", "router", "worker"]),
+    (
+        "admin",
+        &["alarms", "cluster", "config", "drain", "listener", "metrics", "registry", "retain", "router", "worker"],
+    ),
     ("alarms", &[]),
     ("cli", &["access", "config"]),
     ("cluster", &["alarms", "config", "metrics", "registry", "retain", "router"]),

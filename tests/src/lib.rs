@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod codes;
 pub mod ctl;
 pub mod discovery;
+pub mod histories;
 pub mod history;
 pub mod http;
 pub mod in_process;

@@ -19,6 +19,18 @@ impl Seeded {
         Self(seed)
     }
 
+    /// From this seed.
+    #[must_use]
+    pub const fn from(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The seed itself, before anything was drawn from it.
+    #[must_use]
+    pub const fn first(&self) -> u64 {
+        self.0
+    }
+
     /// A generator of its own, for a task whose turns are not ours to order.
     #[must_use]
     pub const fn child(&mut self) -> Self {

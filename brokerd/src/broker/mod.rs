@@ -111,8 +111,7 @@ impl Broker {
         let this_node = this_node.outside(glue::outside(config, &base, cluster.as_ref(), &drain));
         let this_node = Arc::new(this_node.keeping(glue::keeping(&base, cluster.as_ref())));
         let admin = base.serve_admin(config, cluster.as_ref(), &this_node).await?;
-        let watched =
-            watch::Watched { this_node: this_node.clone(), drain: drain.clone(), store: base.store.clone() };
+        let watched = watch::Watched { this_node: this_node.clone(), drain: drain.clone(), store: base.store.clone() };
         let sys = glue::sys(&base, this_node);
         let (tasks, upkeep) = (TaskTracker::new(), CancellationToken::new());
         tasks.spawn(upkeep::run(upkeep::Upkeep::new(&base, cluster.clone()), upkeep.clone()));

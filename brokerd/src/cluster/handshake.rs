@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use proto::peer::{Hello, Link, Refused, Welcome, frame::Body, refused::Reason};
 use rustls::pki_types::ServerName;
 use tokio::io::{ReadHalf, WriteHalf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use super::core::{Core, Refusal, Visitor};
@@ -69,7 +69,7 @@ pub(super) struct Admitted {
 /// Dials, proves, and checks the proof of the other side.
 pub(super) async fn dial(core: &Core, to: SocketAddr, link: Link, session: u64) -> Result<Dialed, HandshakeError> {
     let dialing = async {
-        let socket = TcpStream::connect(to).await?;
+        let socket = connect(core.parts.settings.bind, to).await?;
         socket.set_nodelay(true)?;
         let name = ServerName::try_from("brokerd").map_err(io::Error::other)?;
         let stream = TlsConnector::from(core.parts.identity.client.clone()).connect(name, socket).await?;
@@ -94,6 +94,17 @@ pub(super) async fn dial(core: &Core, to: SocketAddr, link: Link, session: u64) 
         Ok(Dialed { reader, writer, welcome })
     };
     tokio::time::timeout(PATIENCE, dialing).await.unwrap_or(Err(HandshakeError::Slow))
+}
+
+/// From the address that `cluster.bind` names, as gossip is, so that a link can be told by where it comes from.
+async fn connect(bound: SocketAddr, to: SocketAddr) -> io::Result<TcpStream> {
+    let from = bound.ip();
+    if from.is_unspecified() || from.is_ipv4() != to.is_ipv4() || from.is_loopback() != to.ip().is_loopback() {
+        return TcpStream::connect(to).await;
+    }
+    let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.bind(SocketAddr::new(from, 0))?;
+    socket.connect(to).await
 }
 
 fn hello(core: &Core, link: Link, session: u64, exporter: &[u8; 32]) -> Hello {

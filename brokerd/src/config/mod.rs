@@ -28,9 +28,9 @@ pub use network::Network;
 pub use problem::{Problem, Source};
 pub use sources::{FileText, Machine, Sources};
 pub use types::{
-    Admin, Auth, AutoSubscribe, Backend, Cluster, Commit, Config, DefaultPriority, DenyAction, Disk, Endpoint, Health, Log,
-    Mqtt, Node, Persistence, QueuePriority, Redis, Rewrite, RewriteAction, Secret, SharedStrategy, SqlServer, SqlTls,
-    Sys, WhenFull,
+    Admin, Auth, AutoSubscribe, Backend, Cluster, Commit, Config, DefaultPriority, DenyAction, Disk, Endpoint, Health,
+    Log, Mqtt, Node, Persistence, QueuePriority, Redis, Rewrite, RewriteAction, Secret, SharedStrategy, SqlServer,
+    SqlTls, Sys, WhenFull,
 };
 
 use reader::Reader;

@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::notation::{address, is_host_and_port, is_name, is_path, loopback, parse_duration};
 use super::reader::Reader;
 use super::{
-    Admin, Auth, AutoSubscribe, Backend, Cluster, Commit, Config, DefaultPriority, DenyAction, Disk, Endpoint, Health, Log,
-    Mqtt, Node, Persistence, QueuePriority, Rewrite, RewriteAction, Secret, SharedStrategy, Sources, Sys, WhenFull,
-    discovery, listeners,
+    Admin, Auth, AutoSubscribe, Backend, Cluster, Commit, Config, DefaultPriority, DenyAction, Disk, Endpoint, Health,
+    Log, Mqtt, Node, Persistence, QueuePriority, Rewrite, RewriteAction, Secret, SharedStrategy, Sources, Sys,
+    WhenFull, discovery, listeners,
 };
 
 const KIB: usize = 1 << 10;
@@ -90,7 +90,8 @@ fn node(r: &mut Reader, sources: &Sources) -> Node {
         data_dir: data_dir.unwrap_or_default(),
         workers: r.integer("node.workers", 0, 0..=1024),
         worker_queue: r.size("node.worker_queue", 64 * MIB, 64 * KIB..=4 * GIB),
-        server_reference: r.text("node.server_reference", REFERENCE, |text| is_reference(text).then(|| text.to_owned())),
+        server_reference: r
+            .text("node.server_reference", REFERENCE, |text| is_reference(text).then(|| text.to_owned())),
         drain_rate: r.integer("node.drain_rate", 500, 1..=1_000_000),
         drain_wait: r.text("node.drain_wait", WAIT, wait).unwrap_or(secs(5)),
     }

@@ -7,7 +7,7 @@ use mqtt::session::{KeptMessage, Session, Stage};
 use store::{SessionHead, Sid, UnixMillis, Waiting};
 
 use super::records::{self, WallClock};
-use super::shard::{Entry, Shard};
+use super::shard::Shard;
 use super::view::History;
 use crate::access::Identity;
 use crate::metrics::Metric;
@@ -77,8 +77,8 @@ impl Shard {
     }
 
     fn index_all(&mut self, slot: u32) -> u64 {
-        let granted = |entry: &Box<Entry>| entry.session.subscriptions().cloned().collect::<Vec<_>>();
-        let granted = self.sessions.get(slot as usize).map(granted).unwrap_or_default();
+        let entry = self.sessions.get(slot as usize);
+        let granted: Vec<_> = entry.map(|entry| entry.session.subscriptions().cloned().collect()).unwrap_or_default();
         let version = granted.iter().map(|granted| self.index(slot, granted)).max();
         self.members_away(slot);
         version.unwrap_or(0)

@@ -29,9 +29,8 @@ use crate::config::{self, Config};
 use crate::listener::{Clients, Connected};
 use crate::metrics::{Counters, Metrics};
 use crate::registry::{
-    Boxed, Clock, Elsewhere, Epoch, Fetch, Fetched, Holder, LastWill, Loss, Owned, OwnedPage, Owners, Reception, Relayed,
-    WillPage,
-    exclusive_filter,
+    Boxed, Clock, Elsewhere, Epoch, Fetch, Fetched, Holder, LastWill, Loss, Owned, OwnedPage, Owners, Reception,
+    Relayed, WillPage, exclusive_filter,
 };
 use crate::retain::Retained;
 use crate::router::{Forward, Index, Mailboxes};

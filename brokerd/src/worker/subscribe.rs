@@ -44,6 +44,7 @@ struct Replay {
 /// All of a session's, one a subscription at most: by serial. They are the session's, not the connection's: who comes
 /// back to its session gets the rest.
 #[derive(Debug, Default)]
+#[expect(clippy::box_collection, reason = "one word of each idle session, not three")]
 pub(super) struct Replays(Option<Box<BTreeMap<u32, Replay>>>);
 
 impl Replays {

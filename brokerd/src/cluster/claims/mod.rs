@@ -36,7 +36,8 @@ use self::wire::{from_wire, to_wire};
 use super::AskError;
 use crate::metrics::{Counters, Metric};
 use crate::registry::{
-    Boxed, Claim, Clock, Elsewhere, Epoch, Fetch, Fetched, Grant, Holder, LastWill, Loss, Owned, Owners, Refusal, Relayed,
+    Boxed, Claim, Clock, Elsewhere, Epoch, Fetch, Fetched, Grant, Holder, LastWill, Loss, Owned, Owners, Refusal,
+    Relayed,
 };
 
 /// Losers, or pages of them, that are told in the background at a time.

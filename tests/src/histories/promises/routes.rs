@@ -1,0 +1,29 @@
+//! Each node's own filters are those of its live sessions, and each holds as many rows of each peer as the peer has; each
+//! session is on one node, the one where its client is. Asked when all links are whole: it may take a moment to be so.
+
+use std::collections::BTreeSet;
+
+use super::super::views::View;
+
+/// What each node has to have: filters, if they are known, and client ids of its sessions.
+pub(in super::super) type Expected = Vec<(Option<BTreeSet<String>>, BTreeSet<String>)>;
+
+/// Why the views of all nodes are not what they have to be; `None` if they are. `rows` is how many each has of its own.
+pub(in super::super) fn disagreement(expected: &Expected, views: &[View], rows: &[usize]) -> Option<String> {
+    let mut found = vec![];
+    for (node, ((filters, sessions), view)) in expected.iter().zip(views).enumerate() {
+        if let Some(filters) = filters.as_ref().filter(|filters| **filters != view.filters) {
+            found.push(format!("n{node} has the filters {:?}, and its sessions {filters:?}", view.filters));
+        }
+        if *sessions != view.sessions {
+            found.push(format!("n{node} has the sessions {:?}, and should have {sessions:?}", view.sessions));
+        }
+        for (peer, rows) in rows.iter().enumerate() {
+            match view.members.get(&format!("s{peer}")) {
+                Some((state, held)) if state == "up" && *held == *rows as u64 => {}
+                other => found.push(format!("n{node} sees n{peer} as {other:?}, and it has {rows} rows")),
+            }
+        }
+    }
+    (!found.is_empty()).then(|| found.join("\n"))
+}
