@@ -403,6 +403,7 @@ impl Shard {
             conn.drain_written();
             return false; // the rest waits for the store
         }
+        conn.has_begun |= conn.written > 0;
         conn.written = 0;
         conn.held = None;
         let is_broken = conn.is_broken;
