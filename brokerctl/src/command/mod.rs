@@ -17,6 +17,7 @@ mod topics;
 use clap::Subcommand;
 
 use crate::Session;
+use crate::bench::Bench;
 use crate::failure::Failure;
 
 /// What to do.
@@ -44,6 +45,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Auth(auth::Auth),
     Passwd(passwd::Passwd),
+    #[command(subcommand)]
+    Bench(Box<Bench>),
 }
 
 impl Command {
@@ -62,6 +65,7 @@ impl Command {
             Self::Tls(tls) => tls.run(session).await,
             Self::Auth(auth) => auth.run(session).await,
             Self::Passwd(passwd) => passwd.run(session),
+            Self::Bench(bench) => bench.run(session),
         }
     }
 }
