@@ -50,6 +50,8 @@ struct Traffic {
     /// Messages that were to be sent so far (open loop), and in all.
     due: u64,
     total: u64,
+    /// Whether the last was sent.
+    is_over: bool,
     outcome: Outcome,
     /// Publishers that may be able to send.
     listed: Vec<usize>,
@@ -118,11 +120,14 @@ impl Shard<'_> {
 
     /// Sends what is due; nanoseconds until the next is.
     fn send(&self, fleet: &mut Fleet, traffic: &mut Traffic, template: &mut Template, time: u64) -> u64 {
-        if time >= traffic.times.end {
+        let end = traffic.times.end;
+        if time >= end && std::mem::replace(&mut traffic.is_over, true) {
             return u64::MAX;
         }
+        // What fell due before the end is sent, if the broker takes it.
         let wait = match self.plan.pace {
-            Pace::Rate(rate) => self.fall_due(traffic, rate, time),
+            Pace::Window(_) if traffic.is_over => return u64::MAX,
+            Pace::Rate(rate) => self.fall_due(traffic, rate, time.min(end - 1)),
             Pace::Window(_) => u64::MAX,
         };
         let mut listed = std::mem::take(&mut traffic.listed);
@@ -236,6 +241,7 @@ impl Traffic {
             times,
             due: 0,
             total,
+            is_over: false,
             outcome: Outcome::new(),
             listed: vec![],
             clock: (usize::MAX, 0),
