@@ -7,6 +7,7 @@ mod plan;
 mod publisher;
 mod run;
 mod shard;
+mod state;
 mod summary;
 
 pub(crate) use plan::{Filters, Pace, Plan, Until};

@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use mqtt::Qos;
 
-use super::deliveries::{Deliveries, Delivery};
 use super::outcome::Outcome;
 use super::plan::{Pace, Plan, Share, Until};
 use super::publisher::Publisher;
-use crate::bench::fleet::{Event, Fleet};
+use super::state::Traffic;
+use crate::bench::fleet::Fleet;
 use crate::bench::process::now;
 use crate::bench::template::{Stamp, Template};
 use crate::bench::watch::Watch;
-use crate::bench::wire::Packet;
 
 /// Bytes of a connection that its socket has not taken, beyond which nothing is added.
 const UNWRITTEN: usize = 1024 * 1024;
@@ -28,41 +27,10 @@ pub(crate) struct Shard<'a> {
     pub(crate) watch: &'a Watch,
 }
 
-/// When things happen, in nanoseconds of the machine's clock.
-#[derive(Clone, Copy, Debug)]
-struct Times {
-    start: u64,
-    measured_from: u64,
-    measured_to: u64,
-    /// No message is sent from then on.
-    end: u64,
-}
-
-/// All that packets change.
-struct Traffic {
-    version: mqtt::Version,
-    subscribers: usize,
-    copies: u64,
-    qos: Qos,
-    publishers: Vec<Publisher>,
-    deliveries: Deliveries,
-    times: Times,
-    /// Messages that were to be sent so far (open loop), and in all.
-    due: u64,
-    total: u64,
-    /// Whether the last was sent.
-    is_over: bool,
-    outcome: Outcome,
-    /// Publishers that may be able to send.
-    listed: Vec<usize>,
-    /// The time of the packets of one connection, read once.
-    clock: (usize, u64),
-}
-
 impl Shard<'_> {
     /// Sends, receives, and waits for what is on its way.
     pub(crate) fn run(&self, fleet: &mut Fleet, limits: &[u16], start: u64) -> Result<Outcome, String> {
-        let mut traffic = Traffic::new(self, limits, start);
+        let mut traffic = Traffic::new(self.plan, self.share, limits, start);
         let mut template = self.template();
         let mut told = (0, 0);
         let (mut heard, mut count) = (now(), 0);
@@ -212,153 +180,4 @@ impl Shard<'_> {
         let arrived = if copies == 0 { publisher.sent } else { publisher.delivered / copies };
         publisher.sent - acknowledged.min(arrived) < u64::from(window)
     }
-}
-
-impl Traffic {
-    fn new(shard: &Shard<'_>, limits: &[u16], start: u64) -> Self {
-        let (plan, share) = (shard.plan, shard.share);
-        let times = match plan.until {
-            Until::Count(_) => Times { start, measured_from: start, measured_to: u64::MAX, end: u64::MAX },
-            Until::Time { warm_up, measured } => {
-                let (measured_from, end) = (start + warm_up, start + warm_up + measured);
-                Times { start, measured_from, measured_to: end, end }
-            }
-        };
-        let mut publishers: Vec<_> = limits.iter().map(|limit| Publisher::new(*limit)).collect();
-        let mut total = 0_u64;
-        for (index, publisher) in publishers.iter_mut().enumerate() {
-            let due = plan.messages_of(share.first_publisher + index);
-            total = total.saturating_add(due);
-            publisher.due = if matches!(plan.pace, Pace::Window(_)) { due } else { 0 };
-        }
-        let mut traffic = Self {
-            version: plan.version,
-            subscribers: share.subscribers,
-            copies: plan.copies(),
-            qos: plan.qos,
-            publishers,
-            deliveries: Deliveries::new(plan, &share),
-            times,
-            due: 0,
-            total,
-            is_over: false,
-            outcome: Outcome::new(),
-            listed: vec![],
-            clock: (usize::MAX, 0),
-        };
-        (0..share.publishers).for_each(|index| traffic.list(index));
-        traffic
-    }
-
-    fn list(&mut self, index: usize) {
-        let publisher = &mut self.publishers[index];
-        if !publisher.is_listed {
-            publisher.is_listed = true;
-            self.listed.push(index);
-        }
-    }
-
-    fn time(&mut self, key: usize) -> u64 {
-        if self.clock.0 != key {
-            self.clock = (key, now());
-        }
-        self.clock.1
-    }
-
-    fn take(&mut self, key: usize, event: Event<'_>, out: &mut Vec<u8>) {
-        match event {
-            Event::Closed(_) => {
-                self.outcome.broken += 1;
-                if let Some(publisher) = key.checked_sub(self.subscribers).and_then(|at| self.publishers.get_mut(at)) {
-                    publisher.is_open = false;
-                }
-            }
-            Event::Packet(packet) if key < self.subscribers => self.received(key, packet, out),
-            Event::Packet(packet) => self.answered(key, packet, out),
-        }
-    }
-
-    /// A packet for a publisher.
-    fn answered(&mut self, key: usize, packet: Packet<'_>, out: &mut Vec<u8>) {
-        let Some(id) = packet.id() else { return };
-        let is_refused = packet.reason() >= 0x80;
-        match packet.kind() {
-            5 if !is_refused => return reply(out, 0x62, id),
-            4 | 5 | 7 => {}
-            _ => return,
-        }
-        let (index, time) = (key - self.subscribers, self.time(key));
-        let Some(publisher) = self.publishers.get_mut(index) else { return };
-        let Some(intended) = publisher.acknowledge(id) else { return };
-        self.outcome.acknowledged += 1;
-        self.outcome.last = time;
-        if is_refused {
-            self.outcome.refused += 1;
-            publisher.delivered += self.copies; // none of them comes
-        } else if self.is_measured(intended) {
-            self.outcome.ack.record(time.saturating_sub(intended));
-        }
-        self.list(index);
-    }
-
-    /// A packet for a subscriber.
-    fn received(&mut self, key: usize, packet: Packet<'_>, out: &mut Vec<u8>) {
-        if packet.kind() == 6 {
-            return packet.id().map_or((), |id| reply(out, 0x70, id));
-        }
-        let Some(publish) = packet.publish(self.version).filter(|_| packet.kind() == 3) else { return };
-        match publish.qos {
-            0 => {}
-            1 => reply(out, 0x40, publish.id),
-            _ => reply(out, 0x50, publish.id),
-        }
-        let time = self.time(key);
-        let Some(stamp) = Stamp::read(publish.payload) else {
-            self.outcome.foreign += 1;
-            return;
-        };
-        let (delivery, index) = self.deliveries.record(key, stamp);
-        match delivery {
-            Delivery::Foreign => self.outcome.foreign += 1,
-            Delivery::Duplicate => self.outcome.duplicates += 1,
-            Delivery::Good | Delivery::OutOfOrder => {
-                self.outcome.out_of_order += u64::from(delivery == Delivery::OutOfOrder);
-                self.outcome.delivered += 1;
-                self.outcome.last = time;
-                self.publishers[index].delivered += 1;
-                if self.is_measured(stamp.time) {
-                    self.outcome.latency.record(time.saturating_sub(stamp.time));
-                }
-                self.list(index);
-            }
-        }
-    }
-
-    const fn is_measured(&self, intended: u64) -> bool {
-        intended >= self.times.measured_from && intended < self.times.measured_to
-    }
-
-    /// Whether nothing is on its way.
-    fn is_settled(&self) -> bool {
-        let outcome = &self.outcome;
-        let is_answered = self.qos == Qos::AtMostOnce || outcome.acknowledged == outcome.sent;
-        is_answered && outcome.delivered >= (outcome.sent - outcome.refused) * self.copies
-    }
-
-    fn finish(mut self) -> Outcome {
-        let outcome = &mut self.outcome;
-        outcome.unsent = self.due.saturating_sub(outcome.sent);
-        if self.qos != Qos::AtMostOnce {
-            outcome.unanswered = outcome.sent - outcome.acknowledged;
-        }
-        let expected = (outcome.sent - outcome.refused) * self.copies;
-        outcome.lost = expected.saturating_sub(outcome.delivered);
-        self.outcome
-    }
-}
-
-/// PUBACK, PUBREC, PUBREL or PUBCOMP.
-fn reply(out: &mut Vec<u8>, first: u8, id: u16) {
-    out.extend([first, 2]);
-    out.extend(id.to_be_bytes());
 }
