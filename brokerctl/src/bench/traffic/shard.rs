@@ -177,7 +177,7 @@ impl Shard<'_> {
         }
         let Pace::Window(window) = self.plan.pace else { return true };
         let acknowledged = if self.plan.qos == Qos::AtMostOnce { publisher.sent } else { publisher.acknowledged };
-        let arrived = if copies == 0 { publisher.sent } else { publisher.delivered / copies };
+        let arrived = publisher.delivered.checked_div(copies).unwrap_or(publisher.sent);
         publisher.sent - acknowledged.min(arrived) < u64::from(window)
     }
 }
