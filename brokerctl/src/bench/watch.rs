@@ -68,7 +68,7 @@ impl Watch {
         }
         if self.barrier.wait().is_leader() {
             let sample = self.at_start.get_or_init(|| self.sample());
-            self.start.store(sample.time + 1_000_000, Release);
+            self.start.store(sample.time, Release);
         }
         self.barrier.wait();
         (!self.is_failed.load(Acquire)).then(|| self.start.load(Acquire))
