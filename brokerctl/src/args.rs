@@ -61,7 +61,8 @@ pub(crate) enum Format {
     Json,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// A number and ms, s or m.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let millis = match unit {

@@ -3,6 +3,7 @@
 
 mod api;
 mod args;
+mod bench;
 mod command;
 mod failure;
 mod list;

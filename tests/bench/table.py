@@ -9,7 +9,7 @@ import sys
 
 FIGURES = {
     "p2p": ["delivered_per_s", "cpu_us_per_delivery", "latency_p50_us", "latency_p99_us", "latency_p99.9_us", "lost"],
-    "p2p-closed": ["delivered_per_s", "cpu_us_per_delivery"],
+    "p2p closed": ["delivered_per_s", "cpu_us_per_delivery"],
     "idle": ["bytes_per_connection", "anonymous_per_connection"],
 }
 
@@ -17,6 +17,8 @@ FIGURES = {
 def main():
     with open(sys.argv[1], encoding="utf-8") as lines:
         measured = [json.loads(line) for line in lines]
+    for one in measured:
+        one["scenario"] += " closed" if "window" in one else ""
     print("| scenario | figure | mosquitto | brokerd | brokerd / mosquitto |")
     print("|---|---|---:|---:|---:|")
     for scenario, figures in FIGURES.items():

@@ -243,7 +243,7 @@ async fn storm(settings: &[&str]) {
     panel.abandon();
     let mut pump = Raw::connect(sandbox.nodes[1].mqtt, &Connect::v5("pump")).await;
     pump.publish("t", b"queued", 1).await;
-    let (text_tx, mut text) = tokio::sync::mpsc::unbounded_channel();
+    let (text_tx, mut text) = tokio::sync::mpsc::channel(64);
     let open = Arc::new(AtomicUsize::new(30));
     for number in 0..30 {
         let (address, text, open) = (sandbox.nodes[number % 3].mqtt, text_tx.clone(), open.clone());
@@ -252,7 +252,7 @@ async fn storm(settings: &[&str]) {
             raw.send(&Connect::v5("panel").persistent().encode()).await;
             while let Some(packet) = raw.next_or_end().await {
                 if let Packet::Publish(publish) = packet {
-                    let _ = text.send(publish.text().to_owned());
+                    let _ = text.send(publish.text().to_owned()).await;
                     raw.complete(&publish).await;
                 }
             }

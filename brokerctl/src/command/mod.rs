@@ -21,6 +21,7 @@ mod topics;
 use clap::Subcommand;
 
 use crate::Session;
+use crate::bench::Bench;
 use crate::failure::Failure;
 
 /// What to do.
@@ -56,6 +57,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Auth(auth::Auth),
     Passwd(passwd::Passwd),
+    #[command(subcommand)]
+    Bench(Box<Bench>),
 }
 
 impl Command {
@@ -78,6 +81,7 @@ impl Command {
             Self::Tls(tls) => tls.run(session).await,
             Self::Auth(auth) => auth.run(session).await,
             Self::Passwd(passwd) => passwd.run(session),
+            Self::Bench(bench) => bench.run(session),
         }
     }
 }
