@@ -52,21 +52,32 @@ fn secret(r: &mut Reader, config: &mut Config) {
             Err(why) => r.refuse(key, why),
         }
     }
+    accepted(r, config, key);
+    let Some(secret) = &config.cluster.secret else { return };
+    refuse_short(r, key, secret);
+}
+
+/// Those that are believed beside it, which come from the same file or from a key of their own.
+fn accepted(r: &mut Reader, config: &Config, key: &str) {
     let accepted = &config.cluster.accept_secrets;
+    let key = if r.is_set("cluster.accept_secrets") { "cluster.accept_secrets" } else { key };
     if accepted.len() > MOST_ACCEPTED {
         let why = "secrets are accepted beside the first, allowed are 3: drop those that no node uses";
-        r.refuse(if key == "cluster.secret" { "cluster.accept_secrets" } else { key }, format!("{} {why}", accepted.len()));
-    }
-    for secret in config.cluster.secret.iter().chain(accepted) {
-        let length = secret.expose().len();
-        if length < SHORTEST_SECRET {
-            let why = "bytes, allowed is 16 or more; `brokerctl cluster keygen` makes one";
-            r.refuse(key, format!("the secret has {length} {why}"));
-            return;
-        }
+        r.refuse(key, format!("{} {why}", accepted.len()));
     }
     if config.cluster.secret.is_none() && !accepted.is_empty() {
-        r.refuse("cluster.accept_secrets", NO_SECRET);
+        r.refuse(key, NO_SECRET);
+    }
+    if let Some(short) = accepted.iter().find(|secret| secret.expose().len() < SHORTEST_SECRET) {
+        refuse_short(r, key, short);
+    }
+}
+
+fn refuse_short(r: &mut Reader, key: &str, secret: &Secret) {
+    let length = secret.expose().len();
+    if length < SHORTEST_SECRET {
+        let why = "bytes, allowed is 16 or more; `brokerctl cluster keygen` makes one";
+        r.refuse(key, format!("the secret has {length} {why}"));
     }
 }
 

@@ -152,7 +152,17 @@ fn render(status: Status, format: Format, has_header: bool, out: &mut dyn Write)
         return json(out, &status);
     }
     let columns = &[
-        "NAME", "STATE", "ADDRESS", "VERSION", "GENERATION", "UPTIME", "CLIENTS", "ROUTES", "LAG", "SECRETS", "SELF",
+        "NAME",
+        "STATE",
+        "ADDRESS",
+        "VERSION",
+        "GENERATION",
+        "UPTIME",
+        "CLIENTS",
+        "ROUTES",
+        "LAG",
+        "SECRETS",
+        "SELF",
         "REASON",
     ];
     let mut table = table::Writer::new(out, columns, has_header);

@@ -17,7 +17,7 @@ mod rows;
 mod tests;
 mod view;
 mod wills;
-mod wire;
+pub(super) mod wire;
 
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;

@@ -128,7 +128,7 @@ pub(super) fn to_wire(owned: impl IntoIterator<Item = Owned>) -> Vec<pb::Owned> 
     owned.into_iter().map(to_wire).collect()
 }
 
-pub(super) fn from_wire(owned: Vec<pb::Owned>) -> Vec<Owned> {
+pub(in crate::cluster) fn from_wire(owned: Vec<pb::Owned>) -> Vec<Owned> {
     let from_wire = |pb::Owned { client_id, epoch, holder }| {
         let client_id = Arc::from(client_id);
         Owned { client_id, epoch: Epoch(epoch), holder: Holder(holder) }
@@ -160,7 +160,7 @@ pub(super) fn to_will(last: &LastWill) -> pb::Will {
 }
 
 /// A will as a peer gives it: checked again, for it is published to clients.
-pub(super) fn from_will(sent: pb::Will) -> Result<LastWill, String> {
+pub(in crate::cluster) fn from_will(sent: pb::Will) -> Result<LastWill, String> {
     let why = |what: &str| format!("a will with {what}");
     check_id(&sent.client_id)?;
     check_id(sent.user.as_deref().unwrap_or_default())?;

@@ -3,6 +3,7 @@
 
 mod codec;
 mod driver;
+pub(super) mod fuzz;
 mod member;
 mod seal;
 #[cfg(test)]

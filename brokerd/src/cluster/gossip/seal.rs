@@ -124,12 +124,7 @@ impl Opener {
     }
 
     /// The text of a datagram, in its place.
-    pub(super) fn open<'a>(
-        &mut self,
-        datagram: &'a mut [u8],
-        ring: &Ring,
-        now: Seconds,
-    ) -> Result<&'a [u8], Rejected> {
+    pub(super) fn open<'a>(&mut self, datagram: &'a mut [u8], ring: &Ring, now: Seconds) -> Result<&'a [u8], Rejected> {
         let length = datagram.len();
         if !(OVERHEAD..=MAX_DATAGRAM).contains(&length) || datagram[0] != VERSION {
             return Err(Rejected::Malformed);

@@ -236,11 +236,8 @@ async fn a_secret_is_exchanged_step_by_step_and_nobody_is_lost_meanwhile() {
     let b = start("b", 1, SECRET, &[a.address]).await;
     a.sees_alive(&["a", "b"]).await;
     b.sees_alive(&["a", "b"]).await;
-    let steps = [
-        Ring::derive(SECRET, [NEW], "test"),
-        Ring::derive(NEW, [SECRET], "test"),
-        Ring::derive(NEW, [], "test"),
-    ];
+    let steps =
+        [Ring::derive(SECRET, [NEW], "test"), Ring::derive(NEW, [SECRET], "test"), Ring::derive(NEW, [], "test")];
     for ring in steps {
         for (node, other) in [(&a, &b), (&b, &a)] {
             node.ring.send_replace(ring.clone());
