@@ -28,15 +28,12 @@ mod tests {
 
     #[test]
     fn the_configuration_offers_what_is_spoken() {
-        let with = |version: u32| {
-            load(&Sources {
-                set: vec![format!("cluster.protocol={version}")],
-                node_name: Some("n".to_owned()),
-                ..Sources::default()
-            })
+        let load = |set: &[&str]| {
+            let set = set.iter().map(|one| (*one).to_owned()).chain(["node.data_dir=/nowhere".to_owned()]).collect();
+            load(&Sources { set, node_name: Some("n".to_owned()), ..Sources::default() })
         };
-        let newest = load(&Sources { node_name: Some("n".to_owned()), ..Sources::default() });
-        assert_eq!(newest.map(|config| config.cluster.protocol), Ok(NEWEST));
+        let with = |version: u32| load(&[&format!("cluster.protocol={version}")]);
+        assert_eq!(load(&[]).map(|config| config.cluster.protocol), Ok(NEWEST));
         assert!(with(OLDEST).is_ok() && with(NEWEST).is_ok());
         assert!(with(OLDEST - 1).is_err() && with(NEWEST + 1).is_err());
     }

@@ -203,9 +203,6 @@ async fn forged_truncated_and_huge_datagrams_are_dropped_and_counted() {
     }
     tap.barrier(&b, &a).await;
     assert_eq!(a.dropped(), (7, 0, 0));
-    tap.0.send_to(&real, a.address).await.unwrap();
-    tap.barrier(&b, &a).await;
-    assert_eq!(a.dropped(), (7, 0, 0), "what was forged of it does not make the real one a replay");
     assert_eq!(a.sees_alive(&["a", "b"]).await, before);
 }
 
