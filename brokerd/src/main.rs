@@ -45,13 +45,13 @@ fn run(cli: &Cli, config: &Config) -> anyhow::Result<()> {
         let hangups = signal(SignalKind::hangup())?; // from the start: else one that comes early ends the process
         tokio::select! {
             () = signals.obey(stop.clone()) => Ok(()),
-            served = serve(config, hangups, &stop) => served,
+            served = serve(cli, config, hangups, &stop) => served,
         }
     })
 }
 
 /// Runs the node until `stop`, or until it cannot go on. Each line that it prints is read by scripts: see README.
-async fn serve(config: &Config, hangups: Signal, stop: &CancellationToken) -> anyhow::Result<()> {
+async fn serve(cli: &Cli, config: &Config, hangups: Signal, stop: &CancellationToken) -> anyhow::Result<()> {
     let starting = Broker::start(config, |broker| announce(config, broker));
     let broker = tokio::select! {
         broker = starting => broker?,
@@ -67,20 +67,28 @@ async fn serve(config: &Config, hangups: Signal, stop: &CancellationToken) -> an
     let failure = tokio::select! {
         () = stop.cancelled() => None,
         why = broker.failed() => Some(why),
-        () = obey_hangups(&broker, hangups) => None,
+        () = obey_hangups(cli, &broker, hangups) => None,
     };
     broker.stop().await;
     failure.map_or(Ok(()), |why| Err(anyhow::anyhow!("gossip ended: {why}")))
 }
 
-/// Reads users, rules and certificates again at each SIGHUP, for as long as the node runs.
-async fn obey_hangups(broker: &Broker, mut hangups: Signal) {
+/// Reads users, rules, certificates and the secrets of the cluster again at each SIGHUP, for as long as the node runs.
+async fn obey_hangups(cli: &Cli, broker: &Broker, mut hangups: Signal) {
     while hangups.recv().await.is_some() {
         if let Err(why) = broker.reload_access().await {
             tracing::error!(%why, "users and rules stay as they were");
         }
         if let Err(why) = broker.reload_certificates().await {
             tracing::error!(%why, "certificates stay as they were");
+        }
+        match cli.load(std::env::vars_os().collect(), Machine::here()) {
+            Ok(config) => broker.exchange_secrets(&config.cluster),
+            Err(problems) => {
+                for problem in problems {
+                    tracing::error!(%problem, "the secrets of the cluster stay as they were");
+                }
+            }
         }
     }
     std::future::pending().await // the runtime is about to end

@@ -128,6 +128,8 @@ metrics! {
     WebSocketRefused = "listener.websocket.refused",
     SubackTimedOut = "cluster.suback.timed_out",
     GossipRejected = "cluster.gossip.rejected",
+    GossipStranger = "cluster.gossip.stranger",
+    GossipReplayed = "cluster.gossip.replayed",
     DiscoveryLooks = "cluster.discovery.looks",
     DiscoveryFailures = "cluster.discovery.failures",
     PeerRefused = "cluster.peer.refused",

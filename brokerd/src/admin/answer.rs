@@ -93,6 +93,7 @@ impl ThisNode {
             state: MemberState::Up,
             address: String::new(),
             version: self.info.version.clone(),
+            secrets: String::new(),
             is_self: true,
             routes: 0,
             route_version: (0, 0),

@@ -87,6 +87,7 @@ pub(super) fn member(member: Member) -> wire::Member {
         state: state(member.state).into(),
         address: member.address,
         version: member.version,
+        secrets: member.secrets,
         is_self: member.is_self,
         routes: member.routes,
         route_version: member.route_version.0,

@@ -218,6 +218,15 @@ impl Broker {
         Ok(())
     }
 
+    /// Takes the secrets of these settings for those of its cluster; a node that began without one stays without.
+    pub fn exchange_secrets(&self, settings: &crate::config::Cluster) {
+        let Some(cluster) = &self.cluster else { return };
+        match cluster.exchange_secrets(settings) {
+            Ok(ids) => tracing::info!(ids, "the secrets of the cluster were read again; the first is used"),
+            Err(why) => tracing::error!(%why, "the secrets of the cluster stay as they were"),
+        }
+    }
+
     /// Stops in phases: no new clients; good-bye to those who are here, their wills sent; the peers; the management API.
     pub async fn stop(self) {
         self.is_not_ready("stopping");

@@ -388,6 +388,7 @@ impl Core {
             standing.published = Some(member.state);
             standing.address = member.address;
             standing.version.clone_from(&member.version);
+            standing.secrets.clone_from(&member.secrets);
         }
         let head = Head { version: member.head.version, hash: member.head.hash };
         let is_linked = peer.standing.lock().gone_since.is_none();

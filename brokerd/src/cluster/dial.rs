@@ -65,6 +65,7 @@ pub(super) fn pull(peer: &Peer, snapshot: bool) -> Body {
 async fn pair(core: &Core, peer: &Peer) -> HandshakeError {
     let token = CancellationToken::new();
     *peer.pair.lock() = token.clone();
+    let key = core.parts.identity.ring().current().id();
     let run = async {
         let (control, messages) = open(core, peer).await?;
         let (outbox_tx, outbox_rx) = mpsc::channel(OUTBOX);
@@ -77,6 +78,7 @@ async fn pair(core: &Core, peer: &Peer) -> HandshakeError {
             ended = write_messages(core, peer, messages.writer) => ended,
             ended = watch_messages(messages.reader) => ended,
             () = token.cancelled() => Err(io::ErrorKind::ConnectionAborted.into()),
+            () = core.parts.identity.is_superseded(key) => Err(io::Error::other("this node proves itself by another secret now")),
         };
         ended.map_err(HandshakeError::Io)
     };
@@ -125,7 +127,8 @@ async fn read_control(core: &Core, peer: &Peer, mut reader: Reader) -> io::Resul
                 Some(Body::ForwardAck(ack)) => acknowledged(core, peer, &ack),
                 Some(Body::Members(members)) => members_told(core, peer, members),
                 Some(Body::Response(response)) => peer.asks.answered(response),
-                _ => {
+                None => {} // of a later version
+                Some(_) => {
                     return Err(io::Error::new(io::ErrorKind::InvalidData, "not a frame of the answering side"));
                 }
             }

@@ -14,9 +14,10 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use super::core::{Core, Refusal, Visitor};
 use super::fence::Passage;
 use super::frames::{FrameReader, FrameWriter, MAX_CONTROL, MAX_MESSAGES};
-use super::gossip::PROTOCOL;
 use super::identity::{Role, exporter};
 use super::peer::Peer;
+use super::secret::{KeyId, Keys};
+use super::versions;
 
 /// From the connection to the welcome.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -61,6 +62,8 @@ pub(super) struct Admitted {
     pub(super) peer: std::sync::Arc<Peer>,
     pub(super) link: Link,
     pub(super) generation: u64,
+    /// The secret that it was proven by.
+    pub(super) key: KeyId,
     pub(super) passage: Passage,
     pub(super) reader: Reader,
     pub(super) writer: Writer,
@@ -83,8 +86,9 @@ pub(super) async fn dial(core: &Core, to: SocketAddr, link: Link, session: u64) 
             Some(Body::Refused(refused)) => return Err(HandshakeError::Refused(refused)),
             _ => return Err(HandshakeError::NotAPeer),
         };
-        if !core.parts.identity.is_proven(&exporter, Role::Acceptor, &welcome.node, welcome.generation, &welcome.proof)
-        {
+        let proven =
+            core.parts.identity.proven_by(&exporter, Role::Acceptor, &welcome.node, welcome.generation, &welcome.proof);
+        if proven.is_none() {
             return Err(HandshakeError::BadProof);
         }
         if let Err(error) = core.parts.clock.merge(frame.hlc) {
@@ -109,9 +113,11 @@ async fn connect(bound: SocketAddr, to: SocketAddr) -> io::Result<TcpStream> {
 
 fn hello(core: &Core, link: Link, session: u64, exporter: &[u8; 32]) -> Hello {
     let own = core.own.lock().clone();
-    let proof = core.parts.identity.proof(exporter, Role::Dialer, &core.parts.identity.node, own.generation);
+    let identity = &core.parts.identity;
+    let proof = identity.proof(identity.ring().current(), exporter, Role::Dialer, &identity.node, own.generation);
     Hello {
-        protocol: PROTOCOL,
+        protocol: core.parts.settings.protocol,
+        oldest: versions::OLDEST,
         cluster: core.parts.identity.cluster.clone(),
         node: core.parts.identity.node.clone(),
         generation: own.generation,
@@ -140,11 +146,11 @@ async fn admit_unhurried(core: &Core, socket: TcpStream) -> Result<Option<Admitt
         return Err(HandshakeError::NotAPeer);
     };
     let outcome = match check(core, &hello, &exporter, frame.hlc) {
-        Ok(()) => enter(core, &hello, from).await,
+        Ok(by) => enter(core, &hello, from).await.map(|entered| (by, entered)),
         Err(refusal) => Err(refusal),
     };
-    let entered = match outcome {
-        Ok(entered) => entered,
+    let (by, entered) = match outcome {
+        Ok(admitted) => admitted,
         Err(Refusal(reason, text)) => {
             let refused =
                 Refused { reason: reason.into(), text: text.clone(), cluster: core.parts.identity.cluster.clone() };
@@ -153,7 +159,8 @@ async fn admit_unhurried(core: &Core, socket: TcpStream) -> Result<Option<Admitt
         }
     };
     let generation = core.generation();
-    let proof = core.parts.identity.proof(&exporter, Role::Acceptor, &core.parts.identity.node, generation);
+    // By the secret of the other side: it may not have the one that this node uses yet.
+    let proof = core.parts.identity.proof(&by, &exporter, Role::Acceptor, &core.parts.identity.node, generation);
     let received = entered.as_ref().map_or(0, |(peer, _)| peer.received.lock().taken(hello.generation));
     let welcome = Welcome {
         node: core.parts.identity.node.clone(),
@@ -161,34 +168,36 @@ async fn admit_unhurried(core: &Core, socket: TcpStream) -> Result<Option<Admitt
         version: core.parts.version.clone(),
         proof: proof.into(),
         received,
+        protocol: hello.protocol.min(core.parts.settings.protocol),
     };
     writer.send(core.parts.clock.now(), Body::Welcome(welcome)).await?;
     let Some((peer, passage)) = entered else {
         return Ok(None);
     };
     reader.trust(if hello.link() == Link::Messages { MAX_MESSAGES } else { MAX_CONTROL });
-    Ok(Some(Admitted { peer, link: hello.link(), generation: hello.generation, passage, reader, writer }))
+    let (link, generation, key) = (hello.link(), hello.generation, by.id());
+    Ok(Some(Admitted { peer, link, generation, key, passage, reader, writer }))
 }
 
-/// Whether whoever says hello is one of us. What is not proven is told its reason and nothing else.
-fn check(core: &Core, hello: &Hello, exporter: &[u8; 32], stamp: u64) -> Result<(), Refusal> {
+/// Whether whoever says hello is one of us, and by which secret. What is not proven is told its reason and nothing else.
+fn check(core: &Core, hello: &Hello, exporter: &[u8; 32], stamp: u64) -> Result<Keys, Refusal> {
     if hello.cluster != core.parts.identity.cluster {
         return Err(Refusal(Reason::Cluster, format!("this is cluster `{}`", core.parts.identity.cluster)));
     }
     let is_named = !hello.node.is_empty() && hello.node.len() <= MAX_NAME;
-    if !is_named || !core.parts.identity.is_proven(exporter, Role::Dialer, &hello.node, hello.generation, &hello.proof)
-    {
+    let identity = &core.parts.identity;
+    let proven = identity.proven_by(exporter, Role::Dialer, &hello.node, hello.generation, &hello.proof);
+    let Some(by) = proven.filter(|_| is_named) else {
         return Err(Refusal(Reason::Secret, "the cluster secret differs".to_owned()));
-    }
-    if hello.protocol != PROTOCOL {
-        let why = format!("this node speaks peer protocol {PROTOCOL}, `{}` {}", hello.node, hello.protocol);
-        return Err(Refusal(Reason::Protocol, why));
+    };
+    if let Err(why) = versions::agree(core.parts.settings.protocol, hello.protocol, hello.oldest) {
+        return Err(Refusal(Reason::Protocol, format!("`{}`: {why}", hello.node)));
     }
     if let Err(error) = core.parts.clock.merge(stamp) {
         let why = format!("`{}`: {error}", hello.node);
         return Err(Refusal(Reason::Clock, why));
     }
-    Ok(())
+    Ok(by)
 }
 
 async fn enter(core: &Core, hello: &Hello, from: IpAddr) -> Result<Option<(std::sync::Arc<Peer>, Passage)>, Refusal> {
@@ -201,13 +210,7 @@ async fn enter(core: &Core, hello: &Hello, from: IpAddr) -> Result<Option<(std::
     if hello.link() == Link::Probe {
         return Ok(None);
     }
-    let mut address: SocketAddr = hello
-        .address
-        .parse()
-        .map_err(|_| Refusal(Reason::Unspecified, format!("`{}` is not an address", hello.address)))?;
-    if address.ip().is_unspecified() {
-        address.set_ip(from);
-    }
+    let address = address_of(hello, from)?;
     let visitor = Visitor {
         name: hello.node.clone(),
         generation: hello.generation,
@@ -218,4 +221,43 @@ async fn enter(core: &Core, hello: &Hello, from: IpAddr) -> Result<Option<(std::
     let entered = peer.fence.enter(hello.link(), hello.generation, hello.session).await;
     let passage = entered.ok_or_else(|| Refusal(Reason::OldSession, "a newer link took its place".to_owned()))?;
     Ok(Some((peer, passage)))
+}
+
+/// Where who says hello can be dialed; of a node that names no address, the one that it comes from.
+pub(super) fn address_of(hello: &Hello, from: IpAddr) -> Result<SocketAddr, Refusal> {
+    let unreadable = || {
+        let said: String = hello.address.chars().take(MAX_NAME).collect();
+        Refusal(Reason::Unspecified, format!("`{said}` is not an address"))
+    };
+    let mut address: SocketAddr = hello.address.parse().map_err(|_| unreadable())?;
+    if address.ip().is_unspecified() {
+        address.set_ip(from);
+    }
+    Ok(address)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// From where a peer that listens at `to` sees a node that is bound to `bound`.
+    async fn seen(bound: &str, to: &str) -> IpAddr {
+        let peer = tokio::net::TcpListener::bind(to).await.unwrap();
+        let _dialed = connect(bound.parse().unwrap(), peer.local_addr().unwrap()).await.unwrap();
+        peer.accept().await.unwrap().1.ip()
+    }
+
+    #[tokio::test]
+    async fn a_node_of_several_addresses_dials_from_the_one_that_it_is_bound_to() {
+        assert_eq!(seen("127.0.0.2:7946", "127.0.0.3:0").await.to_string(), "127.0.0.2");
+        assert_eq!(seen("127.0.0.3:7946", "127.0.0.2:0").await.to_string(), "127.0.0.3");
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_bound_to_every_address_or_cannot_reach_from_its_own_leaves_the_choice_to_the_kernel() {
+        assert_eq!(seen("0.0.0.0:7946", "127.0.0.3:0").await.to_string(), "127.0.0.1");
+        assert_eq!(seen("192.0.2.1:7946", "127.0.0.3:0").await.to_string(), "127.0.0.1");
+        assert_eq!(seen("[::1]:7946", "127.0.0.3:0").await.to_string(), "127.0.0.1");
+    }
 }

@@ -8,8 +8,9 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring as provider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme};
+use tokio::sync::watch;
 
-use super::secret::Keys;
+use super::secret::{KeyId, Keys, Ring};
 
 /// Label of the TLS exporter.
 const EXPORTER: &[u8] = b"brokerd peer v1";
@@ -25,7 +26,8 @@ pub(super) enum Role {
 pub(super) struct Identity {
     pub(super) node: String,
     pub(super) cluster: String,
-    keys: Keys,
+    /// Changes when the operator exchanges the secret.
+    ring: watch::Sender<Ring>,
     pub(super) client: Arc<ClientConfig>,
     pub(super) server: Arc<ServerConfig>,
 }
@@ -36,7 +38,7 @@ pub(super) struct Identity {
 pub struct IdentityError(String);
 
 impl Identity {
-    pub(super) fn new(node: &str, cluster: &str, secret: &str) -> Result<Self, IdentityError> {
+    pub(super) fn new(node: &str, cluster: &str, ring: Ring) -> Result<Self, IdentityError> {
         let wrong = |error: &dyn std::fmt::Display| IdentityError(error.to_string());
         let made = rcgen::generate_simple_self_signed(vec!["brokerd".to_owned()]).map_err(|error| wrong(&error))?;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
@@ -60,20 +62,63 @@ impl Identity {
         Ok(Self {
             node: node.to_owned(),
             cluster: cluster.to_owned(),
-            keys: Keys::derive(secret, cluster),
+            ring: watch::Sender::new(ring),
             client: Arc::new(client),
             server: Arc::new(server),
         })
     }
 
-    /// The proof of a node for one TLS session, given that session's exporter.
-    pub(super) fn proof(&self, exporter: &[u8; 32], role: Role, node: &str, generation: u64) -> Vec<u8> {
-        hmac::sign(self.keys.peer_proof(), &self.statement(exporter, role, node, generation)).as_ref().to_vec()
+    /// The secrets as they are now.
+    pub(super) fn ring(&self) -> Ring {
+        self.ring.borrow().clone()
     }
 
-    /// Whether the other side holds the secret too. Compares in constant time.
-    pub(super) fn is_proven(&self, exporter: &[u8; 32], role: Role, node: &str, generation: u64, proof: &[u8]) -> bool {
-        hmac::verify(self.keys.peer_proof(), &self.statement(exporter, role, node, generation), proof).is_ok()
+    /// The same, and every change.
+    pub(super) fn watch_ring(&self) -> watch::Receiver<Ring> {
+        self.ring.subscribe()
+    }
+
+    /// Exchanges them: what was proven by one that is gone ends.
+    pub(super) fn set_ring(&self, ring: Ring) {
+        self.ring.send_replace(ring);
+    }
+
+    /// Completes when this node proves itself by another secret than this one.
+    pub(super) async fn is_superseded(&self, id: KeyId) {
+        self.until(|ring| ring.current().id() != id).await;
+    }
+
+    /// Completes when this node no longer believes this secret.
+    pub(super) async fn is_dropped(&self, id: KeyId) {
+        self.until(|ring| ring.find(id).is_none()).await;
+    }
+
+    async fn until(&self, is_so: impl Fn(&Ring) -> bool) {
+        let mut ring = self.ring.subscribe();
+        while !is_so(&ring.borrow_and_update()) {
+            if ring.changed().await.is_err() {
+                std::future::pending::<()>().await; // the sender is this identity's own
+            }
+        }
+    }
+
+    /// The proof of a node for one TLS session, by these keys, given that session's exporter.
+    pub(super) fn proof(&self, keys: &Keys, exporter: &[u8; 32], role: Role, node: &str, generation: u64) -> Vec<u8> {
+        hmac::sign(keys.peer_proof(), &self.statement(exporter, role, node, generation)).as_ref().to_vec()
+    }
+
+    /// By which of the secrets that are believed the other side has proven itself. Compares in constant time.
+    pub(super) fn proven_by(
+        &self,
+        exporter: &[u8; 32],
+        role: Role,
+        node: &str,
+        generation: u64,
+        proof: &[u8],
+    ) -> Option<Keys> {
+        let said = self.statement(exporter, role, node, generation);
+        let ring = self.ring.borrow();
+        ring.iter().find(|keys| hmac::verify(keys.peer_proof(), &said, proof).is_ok()).cloned()
     }
 
     fn statement(&self, exporter: &[u8; 32], role: Role, node: &str, generation: u64) -> Vec<u8> {
@@ -135,18 +180,51 @@ impl ServerCertVerifier for AnyCertificate {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::task::{Context, Waker};
+
     use super::*;
 
     #[test]
     fn a_proof_is_for_one_session_one_role_one_node_and_one_secret() {
-        let ours = Identity::new("a", "c", "a secret of 16 bytes").unwrap();
-        let proof = ours.proof(&[1; 32], Role::Dialer, "a", 7);
-        assert!(ours.is_proven(&[1; 32], Role::Dialer, "a", 7, &proof));
-        assert!(!ours.is_proven(&[2; 32], Role::Dialer, "a", 7, &proof));
-        assert!(!ours.is_proven(&[1; 32], Role::Acceptor, "a", 7, &proof));
-        assert!(!ours.is_proven(&[1; 32], Role::Dialer, "b", 7, &proof));
-        assert!(!ours.is_proven(&[1; 32], Role::Dialer, "a", 8, &proof));
-        let other = Identity::new("a", "c", "another secret, as long").unwrap();
-        assert!(!other.is_proven(&[1; 32], Role::Dialer, "a", 7, &proof));
+        let ours = identity(OLD, &[]);
+        let proof = ours.proof(ours.ring().current(), &[1; 32], Role::Dialer, "a", 7);
+        assert!(ours.proven_by(&[1; 32], Role::Dialer, "a", 7, &proof).is_some());
+        assert!(ours.proven_by(&[2; 32], Role::Dialer, "a", 7, &proof).is_none());
+        assert!(ours.proven_by(&[1; 32], Role::Acceptor, "a", 7, &proof).is_none());
+        assert!(ours.proven_by(&[1; 32], Role::Dialer, "b", 7, &proof).is_none());
+        assert!(ours.proven_by(&[1; 32], Role::Dialer, "a", 8, &proof).is_none());
+        assert!(identity(NEW, &[]).proven_by(&[1; 32], Role::Dialer, "a", 7, &proof).is_none());
+    }
+
+    const OLD: &str = "a secret of 16 bytes";
+    const NEW: &str = "another secret, as long";
+
+    fn identity(secret: &str, accepted: &[&str]) -> Identity {
+        Identity::new("a", "c", Ring::derive(secret, accepted.iter().copied(), "c")).unwrap()
+    }
+
+    #[test]
+    fn a_proof_by_a_secret_that_is_accepted_counts_until_it_is_dropped() {
+        let (old, ours) = (identity(OLD, &[]), identity(NEW, &[OLD]));
+        let proof = old.proof(old.ring().current(), &[1; 32], Role::Dialer, "a", 7);
+        let by = ours.proven_by(&[1; 32], Role::Dialer, "a", 7, &proof).map(|keys| keys.id());
+        assert_eq!(by, Some(old.ring().current().id()));
+        ours.set_ring(Ring::derive(NEW, [], "c"));
+        assert!(ours.proven_by(&[1; 32], Role::Dialer, "a", 7, &proof).is_none());
+    }
+
+    #[test]
+    fn what_was_proven_by_a_secret_is_told_when_it_is_replaced_and_when_it_is_dropped() {
+        let ours = identity(OLD, &[NEW]);
+        let old = ours.ring().current().id();
+        let (mut superseded, mut dropped) = (Box::pin(ours.is_superseded(old)), Box::pin(ours.is_dropped(old)));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(superseded.as_mut().poll(&mut context).is_pending());
+        assert!(dropped.as_mut().poll(&mut context).is_pending());
+        ours.set_ring(Ring::derive(NEW, [OLD], "c"));
+        assert!(superseded.as_mut().poll(&mut context).is_ready());
+        assert!(dropped.as_mut().poll(&mut context).is_pending());
+        ours.set_ring(Ring::derive(NEW, [], "c"));
+        assert!(dropped.as_mut().poll(&mut context).is_ready());
     }
 }

@@ -39,6 +39,7 @@ mod start;
 #[cfg(test)]
 mod tests;
 mod turnover;
+pub mod versions;
 
 pub use repair::RouteSum;
 pub use retained::RetainedParts;
@@ -70,6 +71,8 @@ pub struct Member {
     pub address: String,
     /// Its software version.
     pub version: String,
+    /// The ids of its secrets, the one in use first; empty where it does not tell.
+    pub secrets: String,
     /// Whether it is the node that answers.
     pub is_self: bool,
     /// Rows of it that this node holds; own rows for itself.

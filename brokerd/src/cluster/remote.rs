@@ -110,7 +110,8 @@ impl Remote {
         if self.phase == Phase::Filling {
             return Err(BadRows::OutOfOrder);
         }
-        let is_next = frame.after == self.head.version && frame.version == frame.after + frame.rows.len() as u64;
+        let end = frame.after.checked_add(frame.rows.len() as u64); // both are the peer's
+        let is_next = frame.after == self.head.version && end == Some(frame.version);
         if !is_next {
             return Err(BadRows::Gap { after: frame.after, applied: self.head.version });
         }
@@ -197,6 +198,8 @@ mod tests {
         let mut remote = Remote::default();
         assert_eq!(remote.apply(changes(1, &[("a", true)]), |_, _| ()), Err(BadRows::Gap { after: 1, applied: 0 }));
         assert_eq!(remote.apply(snapshot(false, true, 1, &[]), |_, _| ()), Err(BadRows::OutOfOrder));
+        let beyond = Rows { after: u64::MAX, version: 1, rows: rows(&[("a", true), ("b", true)]), ..Rows::default() };
+        assert_eq!(remote.apply(beyond, |_, _| ()), Err(BadRows::Gap { after: u64::MAX, applied: 0 }));
         assert!(remote.apply(changes(0, &[("a", true), ("a#", true)]), |_, _| ()).is_err());
         assert_eq!((remote.len(), remote.head()), (0, Head::default()));
     }

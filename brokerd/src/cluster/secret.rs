@@ -1,10 +1,25 @@
-//! The keys that come from `cluster.secret`. Never keeps, prints or sends the secret itself.
+//! The keys that come from the cluster's secrets: one is used, others are accepted while they are exchanged. Never keeps,
+//! prints or sends a secret itself.
+
+use std::fmt;
+use std::sync::Arc;
 
 use ring::{hkdf, hmac};
+
+/// Tells the secrets of a cluster apart, in datagrams and to people. Says no more of a secret than a sealed datagram does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyId(pub [u8; 4]);
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", u32::from_be_bytes(self.0))
+    }
+}
 
 /// One key a purpose, so that no purpose weakens another.
 #[derive(Clone)]
 pub struct Keys {
+    id: KeyId,
     gossip: hkdf::Prk,
     peer_proof: hmac::Key,
 }
@@ -14,10 +29,18 @@ impl Keys {
     #[must_use]
     pub fn derive(secret: &str, cluster: &str) -> Self {
         let root = hkdf::Salt::new(hkdf::HKDF_SHA256, cluster.as_bytes()).extract(secret.as_bytes());
+        let [a, b, c, d, ..] = expand(&root, b"brokerd key id 1");
         Self {
+            id: KeyId([a, b, c, d]),
             gossip: hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, &expand(&root, b"brokerd gossip 1")),
             peer_proof: hmac::Key::new(hmac::HMAC_SHA256, &expand(&root, b"brokerd peer proof 1")),
         }
+    }
+
+    /// Which secret they come from.
+    #[must_use]
+    pub const fn id(&self) -> KeyId {
+        self.id
     }
 
     /// Proves on a peer link that this node holds the secret.
@@ -32,9 +55,50 @@ impl Keys {
     }
 }
 
-impl std::fmt::Debug for Keys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Keys(..)")
+    }
+}
+
+/// The keys of the secret that a node seals and proves with, and of those that it accepts besides. Prints as their ids,
+/// the one in use first.
+#[derive(Clone, Debug)]
+pub struct Ring {
+    current: Keys,
+    accepted: Arc<[Keys]>,
+}
+
+impl Ring {
+    /// Derives all keys. How many there are is bounded by the configuration.
+    #[must_use]
+    pub fn derive<'a>(secret: &str, accepted: impl IntoIterator<Item = &'a str>, cluster: &str) -> Self {
+        let accepted = accepted.into_iter().map(|secret| Keys::derive(secret, cluster)).collect();
+        Self { current: Keys::derive(secret, cluster), accepted }
+    }
+
+    /// What is sealed and proven with.
+    #[must_use]
+    pub const fn current(&self) -> &Keys {
+        &self.current
+    }
+
+    /// All that is believed.
+    pub fn iter(&self) -> impl Iterator<Item = &Keys> {
+        std::iter::once(&self.current).chain(self.accepted.iter())
+    }
+
+    /// The keys with this id, if they are believed.
+    #[must_use]
+    pub fn find(&self, id: KeyId) -> Option<&Keys> {
+        self.iter().find(|keys| keys.id == id)
+    }
+}
+
+impl fmt::Display for Ring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.current.id)?;
+        self.accepted.iter().try_for_each(|keys| write!(f, ",{}", keys.id))
     }
 }
 
@@ -56,14 +120,22 @@ mod tests {
     }
 
     #[test]
-    fn another_secret_or_another_cluster_gives_another_key() {
+    fn another_secret_or_another_cluster_gives_another_key_and_another_id() {
         assert_eq!(proof("a secret of sixteen", "one"), proof("a secret of sixteen", "one"));
         assert_ne!(proof("a secret of sixteen", "one"), proof("a secret of seventeen", "one"));
         assert_ne!(proof("a secret of sixteen", "one"), proof("a secret of sixteen", "two"));
+        let id = |secret, cluster| Keys::derive(secret, cluster).id();
+        assert_eq!(id("a secret of sixteen", "one"), id("a secret of sixteen", "one"));
+        assert_ne!(id("a secret of sixteen", "one"), id("a secret of seventeen", "one"));
+        assert_ne!(id("a secret of sixteen", "one"), id("a secret of sixteen", "two"));
     }
 
     #[test]
-    fn keys_do_not_print() {
-        assert_eq!(format!("{:?}", Keys::derive("a secret of sixteen", "one")), "Keys(..)");
+    fn a_ring_prints_the_ids_of_its_keys_and_never_the_keys() {
+        let ring = Ring::derive("a secret of sixteen", ["a secret of seventeen"], "one");
+        let [current, accepted] = ["a secret of sixteen", "a secret of seventeen"].map(|s| Keys::derive(s, "one").id());
+        assert_eq!(ring.to_string(), format!("{current},{accepted}"));
+        assert!(ring.find(accepted).is_some() && ring.find(KeyId([0; 4])).is_none());
+        assert_eq!(format!("{:?}", ring.current()), "Keys(..)");
     }
 }

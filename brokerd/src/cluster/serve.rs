@@ -28,7 +28,7 @@ const TURN_BYTES: usize = 256 << 10;
 
 /// Serves a link until it ends or a newer one takes its place.
 pub(super) async fn serve(core: Arc<Core>, admitted: Admitted) {
-    let Admitted { peer, link, generation, passage, reader, writer } = admitted;
+    let Admitted { peer, link, generation, key, passage, reader, writer } = admitted;
     let work = async {
         if link == proto::peer::Link::Messages {
             // The writer is kept: dropping it would not close the stream, but nothing is said on it.
@@ -41,6 +41,7 @@ pub(super) async fn serve(core: Arc<Core>, admitted: Admitted) {
     let ended = tokio::select! {
         ended = work => ended,
         () = passage.token.cancelled() => Err(io::Error::other("a newer link took its place")),
+        () = core.parts.identity.is_dropped(key) => Err(io::Error::other("its secret is not accepted any more")),
     };
     if let Err(error) = ended {
         tracing::debug!(peer = %peer.name, ?link, "a link of it ended: {error}");
@@ -80,7 +81,8 @@ async fn read_control(core: &Arc<Core>, peer: &Arc<Peer>, mut reader: Reader, de
                 core.barrier_moved.notify_one();
             }
             Some(Body::Request(request)) => answer_request(core, peer, request, desk, &mut answering),
-            _ => {
+            None => {} // of a later version
+            Some(_) => {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "not a frame of the asking side"));
             }
         }

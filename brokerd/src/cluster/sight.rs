@@ -26,6 +26,7 @@ impl Cluster {
             },
             address: own.address.to_string(),
             version: core.parts.version.clone(),
+            secrets: core.parts.identity.ring().to_string(),
             is_self: true,
             routes: core.routes.len() as u64,
             route_version: (head.version, head.version),
@@ -90,6 +91,7 @@ impl Core {
             route_version: (head.version, head.version.max(standing.newest)),
             reason: standing.trouble,
             version: standing.version,
+            secrets: standing.secrets,
             since: standing.reported.1,
             link: Some(link),
         }

@@ -24,6 +24,8 @@ pub(super) struct Standing {
     pub(super) generation: u64,
     pub(super) address: SocketAddr,
     pub(super) version: String,
+    /// The ids of its secrets, the one in use first, as it says by gossip.
+    pub(super) secrets: String,
     pub(super) sight: Sight,
     pub(super) published: Option<PublishedState>,
     /// A hello of this generation came, either way.
@@ -49,6 +51,7 @@ impl Standing {
             generation,
             address,
             version: String::new(),
+            secrets: String::new(),
             sight: Sight::Unseen,
             published: None,
             is_proven: false,

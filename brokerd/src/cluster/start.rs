@@ -20,7 +20,7 @@ use super::identity::{Identity, IdentityError};
 use super::overseer::{Overseer, Registry, Voice};
 use super::requests::ClaimLinks;
 use super::retained::{self, Replica, RetainedParts};
-use super::secret::Keys;
+use super::secret::Ring;
 use super::{Answer, AskError, accept, discovery};
 use crate::alarms::Board;
 use crate::config;
@@ -101,7 +101,6 @@ pub struct Cluster {
 pub(super) struct Shared {
     pub(super) core: Arc<Core>,
     pub(super) bound: SocketAddr,
-    pub(super) keys: Keys,
     pub(super) claims: Arc<Claims>,
     pub(super) metrics: Metrics,
     pub(super) next_generation: Arc<dyn Fn() -> u64 + Send + Sync>,
@@ -129,8 +128,8 @@ impl Cluster {
     /// See [`StartError`].
     pub async fn start(inputs: Inputs) -> Result<Self, StartError> {
         let secret = inputs.settings.secret.clone().ok_or(StartError::NoSecret)?;
-        let identity = Identity::new(&inputs.node, &inputs.settings.name, secret.expose())?;
-        let keys = Keys::derive(secret.expose(), &inputs.settings.name);
+        let ring = ring(&secret, &inputs.settings);
+        let identity = Identity::new(&inputs.node, &inputs.settings.name, ring)?;
         let (listener, socket) = bind(inputs.settings.bind).await?;
         let failed = |error| StartError::Bind { address: inputs.settings.bind, error };
         let bound = listener.local_addr().map_err(failed)?;
@@ -155,6 +154,7 @@ impl Cluster {
             ClaimSettings {
                 node: core.parts.identity.node.clone(),
                 claim_timeout: core.parts.settings.claim_timeout,
+                protocol: core.parts.settings.protocol,
                 clock: core.parts.clock.clone(),
                 counters: inputs.metrics.block(),
                 max_wills_bytes: core.parts.settings.max_wills_bytes,
@@ -166,7 +166,6 @@ impl Cluster {
         let shared = Arc::new(Shared {
             core: core.clone(),
             bound,
-            keys,
             claims,
             metrics: inputs.metrics,
             next_generation: inputs.next_generation,
@@ -249,6 +248,21 @@ impl Cluster {
         self.shared.core.rematch(node).await;
     }
 
+    /// Exchanges the secrets for those of these settings. Gossip is sealed by the new one at once; links that were proven
+    /// by one that is not used, or not accepted, any more are closed and opened anew. Answers their ids.
+    ///
+    /// # Errors
+    /// Without a secret nothing changes.
+    pub fn exchange_secrets(&self, settings: &config::Cluster) -> Result<String, StartError> {
+        let secret = settings.secret.as_ref().ok_or(StartError::NoSecret)?;
+        let identity = &self.shared.core.parts.identity;
+        // Of the cluster as it runs: its name does not change with a reload.
+        let ring = ring(secret, &config::Cluster { name: identity.cluster.clone(), ..settings.clone() });
+        let ids = ring.to_string();
+        identity.set_ring(ring);
+        Ok(ids)
+    }
+
     /// The registry of client ids: give it the workers by `serve` before waiting for [`Cluster::ready`].
     #[must_use]
     pub fn claims(&self) -> Arc<Claims> {
@@ -314,7 +328,8 @@ impl Shared {
                 seeds: seeds.clone(),
                 discovery,
                 interval: core.parts.settings.gossip_interval,
-                keys: self.keys.clone(),
+                ring: core.parts.identity.watch_ring(),
+                protocol: core.parts.settings.protocol,
                 socket,
                 version: core.parts.version.clone(),
                 counters: self.metrics.block(),
@@ -343,6 +358,10 @@ impl Shared {
         });
         Ok(Membership { gossip, tasks, seeds })
     }
+}
+
+fn ring(secret: &config::Secret, settings: &config::Cluster) -> Ring {
+    Ring::derive(secret.expose(), settings.accept_secrets.iter().map(config::Secret::expose), &settings.name)
 }
 
 /// Binds TCP, then UDP at the same port.

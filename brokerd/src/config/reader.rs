@@ -213,6 +213,7 @@ impl Reader {
 /// An address with an `@` has a password, where it may have none.
 fn is_secret(key: &str, value: &Value) -> bool {
     key == "cluster.secret"
+        || key == "cluster.accept_secrets"
         || key.ends_with(".password")
         || (key.ends_with(".address") && value.to_string().contains('@'))
 }

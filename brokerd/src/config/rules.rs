@@ -12,6 +12,8 @@ use super::{Bind, Config, Discovery, Endpoint, Secret, discovery};
 
 /// Of `cluster.secret`, for an attacker may try it offline against one sealed datagram.
 const SHORTEST_SECRET: usize = 16;
+/// Two are enough for an exchange; one more lets a second begin before the first has ended.
+const MOST_ACCEPTED: usize = 3;
 /// One that answers is enough to join; all are asked at every attempt.
 const MOST_SEEDS: usize = 64;
 const NO_SECRET: &str = "there is no clustering without a secret: set cluster.secret_file or cluster.secret to what \
@@ -41,11 +43,37 @@ fn secret(r: &mut Reader, config: &mut Config) {
     if let Some(path) = file {
         key = "cluster.secret_file";
         match read_secret(&path) {
-            Ok(text) => config.cluster.secret = Some(Secret::new(text)),
+            Ok(text) => {
+                // One a line, so that all are exchanged by one replacement of the file.
+                let mut lines = text.lines().map(|line| Secret::new(line.to_owned()));
+                config.cluster.secret = Some(lines.next().unwrap_or_else(|| Secret::new(text.clone())));
+                config.cluster.accept_secrets.extend(lines);
+            }
             Err(why) => r.refuse(key, why),
         }
     }
+    accepted(r, config, key);
     let Some(secret) = &config.cluster.secret else { return };
+    refuse_short(r, key, secret);
+}
+
+/// Those that are believed beside it, which come from the same file or from a key of their own.
+fn accepted(r: &mut Reader, config: &Config, key: &str) {
+    let accepted = &config.cluster.accept_secrets;
+    let key = if r.is_set("cluster.accept_secrets") { "cluster.accept_secrets" } else { key };
+    if accepted.len() > MOST_ACCEPTED {
+        let why = "secrets are accepted beside the first, allowed are 3: drop those that no node uses";
+        r.refuse(key, format!("{} {why}", accepted.len()));
+    }
+    if config.cluster.secret.is_none() && !accepted.is_empty() {
+        r.refuse(key, NO_SECRET);
+    }
+    if let Some(short) = accepted.iter().find(|secret| secret.expose().len() < SHORTEST_SECRET) {
+        refuse_short(r, key, short);
+    }
+}
+
+fn refuse_short(r: &mut Reader, key: &str, secret: &Secret) {
     let length = secret.expose().len();
     if length < SHORTEST_SECRET {
         let why = "bytes, allowed is 16 or more; `brokerctl cluster keygen` makes one";

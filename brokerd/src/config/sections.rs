@@ -296,6 +296,10 @@ fn cluster(r: &mut Reader) -> Cluster {
         seeds: r.list("cluster.seeds", seed, |text| is_host_and_port(text).then(|| text.to_owned())),
         discovery: discovery::read(r),
         secret: r.text("cluster.secret", "a text of 16 bytes or more", |text| Some(Secret::new(text.to_owned()))),
+        accept_secrets: r.list("cluster.accept_secrets", "a list of at most 3 texts of 16 bytes or more", |text| {
+            Some(Secret::new(text.to_owned()))
+        }),
+        protocol: r.integer("cluster.protocol", 2, 1..=2),
         subscribe_timeout: r.duration("cluster.subscribe_timeout", ms(500), ms(1)..=longest_wait),
         claim_timeout: r.duration("cluster.claim_timeout", ms(500), ms(1)..=longest_wait),
         join_timeout: r.duration("cluster.join_timeout", secs(5), ms(100)..=secs(3600)),

@@ -382,6 +382,10 @@ pub struct Cluster {
     pub discovery: Discovery,
     /// At least 16 bytes. Without one there is no clustering.
     pub secret: Option<Secret>,
+    /// Believed beside it, while one is exchanged for another.
+    pub accept_secrets: Vec<Secret>,
+    /// The newest version of the peer protocol that this node speaks.
+    pub protocol: u32,
     /// The longest a SUBACK waits for peers.
     pub subscribe_timeout: Duration,
     /// The longest a CONNECT waits for the registrar of its client id.

@@ -15,8 +15,11 @@ pub type Target = fn(&[u8]);
 /// Name and function of each target; the name is that of its folder in `corpus`.
 pub const TARGETS: &[(&str, Target)] = &[
     ("acl", access::acl),
+    ("claims", brokerd::cluster::fuzz::claims),
     ("config", config::target),
     ("decode", decode::target),
+    ("gossip", brokerd::cluster::fuzz::gossip),
+    ("handshake", brokerd::cluster::fuzz::peer_handshake),
     ("passwords", access::passwords),
     ("peer", brokerd::cluster::fuzz::peer_link),
     ("proxy", network::proxy),

@@ -60,6 +60,8 @@ struct MemberRow {
     state: String,
     address: String,
     version: String,
+    /// Ids of its secrets, the one in use first; empty where it does not say.
+    secrets: String,
     #[serde(rename = "self")]
     is_self: bool,
     /// Seconds; none where it did not say.
@@ -89,6 +91,7 @@ impl MemberRow {
             state: member.state,
             address: member.address,
             version: member.version,
+            secrets: member.secrets,
             is_self: member.is_self,
             routes: member.routes,
             route_version: member.route_version,
@@ -148,8 +151,20 @@ fn render(status: Status, format: Format, has_header: bool, out: &mut dyn Write)
     if format == Format::Json {
         return json(out, &status);
     }
-    let columns =
-        &["NAME", "STATE", "ADDRESS", "VERSION", "GENERATION", "UPTIME", "CLIENTS", "ROUTES", "LAG", "SELF", "REASON"];
+    let columns = &[
+        "NAME",
+        "STATE",
+        "ADDRESS",
+        "VERSION",
+        "GENERATION",
+        "UPTIME",
+        "CLIENTS",
+        "ROUTES",
+        "LAG",
+        "SECRETS",
+        "SELF",
+        "REASON",
+    ];
     let mut table = table::Writer::new(out, columns, has_header);
     let shown = |number: Option<u64>, unit: &str| number.map(|number| format!("{number}{unit}")).unwrap_or_default();
     for row in status.nodes {
@@ -164,6 +179,7 @@ fn render(status: Status, format: Format, has_header: bool, out: &mut dyn Write)
             shown(row.clients, ""),
             row.routes.to_string(),
             row.route_lag.to_string(),
+            row.secrets,
             is_self.into(),
             row.reason,
         ])?;
@@ -195,6 +211,7 @@ mod tests {
             state: state.into(),
             address: "127.0.0.1:7946".into(),
             version: "0.1.0".into(),
+            secrets: "0badcafe,00c0ffee".into(),
             is_self,
             routes: 3,
             route_version: 9,
@@ -229,9 +246,9 @@ mod tests {
     #[test]
     fn the_table_lists_members_that_are_down_and_links_that_are_not_there() {
         let expected = "\
-NAME  STATE      ADDRESS         VERSION  GENERATION     UPTIME  CLIENTS  ROUTES  LAG  SELF  REASON
-n1    up,moving  127.0.0.1:7946  0.1.0    1700000000000  62s     7        3       2    *
-n2    down       127.0.0.1:7946  0.1.0    1700000000000                   3       2          no frame for 5 s
+NAME  STATE      ADDRESS         VERSION  GENERATION     UPTIME  CLIENTS  ROUTES  LAG  SECRETS            SELF  REASON
+n1    up,moving  127.0.0.1:7946  0.1.0    1700000000000  62s     7        3       2    0badcafe,00c0ffee  *
+n2    down       127.0.0.1:7946  0.1.0    1700000000000                   3       2    0badcafe,00c0ffee        no frame for 5 s
 
 NO LINK FROM  TO  GOSSIP  REASON
 n1            n2  dead    no frame for 5 s

@@ -17,7 +17,7 @@ mod rows;
 mod tests;
 mod view;
 mod wills;
-mod wire;
+pub(super) mod wire;
 
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -62,6 +62,8 @@ pub struct ClaimSettings {
     pub node: String,
     /// `cluster.claim_timeout`.
     pub claim_timeout: Duration,
+    /// `cluster.protocol`.
+    pub protocol: u32,
     /// The node's clock.
     pub clock: Arc<Clock>,
     /// A block that nothing else counts in.
@@ -74,6 +76,7 @@ pub struct ClaimSettings {
 pub struct Claims {
     node: String,
     timeout: Duration,
+    protocol: u32,
     clock: Arc<Clock>,
     /// Claims come from every worker: a block is for one thread at a time.
     counters: Mutex<Arc<Counters>>,
@@ -95,12 +98,13 @@ impl Claims {
     /// Alone until [`Claims::on_view`] says otherwise. To be called on the runtime that is to run its tasks.
     #[must_use]
     pub fn new(settings: ClaimSettings, peers: Arc<dyn Peers>) -> Arc<Self> {
-        let ClaimSettings { node, claim_timeout, clock, counters, max_wills_bytes } = settings;
+        let ClaimSettings { node, claim_timeout, protocol, clock, counters, max_wills_bytes } = settings;
         let (news, told) = mpsc::channel(MAX_NEWS);
         let claims = Arc::new_cyclic(|this| Self {
             engine: Mutex::new(Engine::new(node.clone(), clock.clone(), max_wills_bytes)),
             node,
             timeout: claim_timeout,
+            protocol,
             clock,
             counters: Mutex::new(counters),
             peers,

@@ -13,7 +13,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Claims;
 use super::executor::LARGEST;
-use crate::registry::{Epoch, Holder, LastWill, Owned};
+use crate::cluster::versions;
+use crate::registry::{Clock, Epoch, Holder, LastWill, Owned};
 
 /// Ids in one request.
 pub(super) const PAGE: usize = 1_000;
@@ -50,45 +51,59 @@ impl Claims {
 
     /// Reads a request of a peer; what is wrong with it is the error.
     pub(super) fn read(&self, body: Bytes) -> Result<request::What, String> {
-        let request = Request::decode(body).map_err(|error| format!("unreadable: {error}"))?;
-        self.clock.merge(request.hlc).map_err(|error| error.to_string())?;
-        let what = request.what.ok_or("unknown request")?;
-        match &what {
-            request::What::Claim(claim) => {
-                check_id(&claim.client_id)?;
-                self.clock.merge(claim.known).map_err(|error| format!("the known epoch: {error}"))?;
-            }
-            request::What::Superseded(superseded) => {
-                self.clock.merge(superseded.epoch).map_err(|error| format!("the epoch: {error}"))?;
-            }
-            request::What::Announce(announce) => check_page(&announce.owned)?,
-            request::What::Release(release) => check_page(&release.owned)?,
-            request::What::Relay(relay) => check_id(&relay.client_id)?,
-            request::What::LetGo(pb::LetGo { client_id, .. }) => check_id(client_id)?,
-            request::What::Entrust(pb::Entrust { wills, withdrawn, .. }) => {
-                check_page(withdrawn)?;
-                if wills.len() > PAGE {
-                    return Err(format!("{} wills in one page", wills.len()));
-                }
-                for will in wills {
-                    self.clock.merge(will.epoch).map_err(|error| format!("the epoch: {error}"))?;
-                }
-            }
-            request::What::Fetch(pb::Fetch { client_id, epoch, .. })
-            | request::What::Take(pb::Take { client_id, epoch, .. }) => {
-                check_id(client_id)?;
-                self.clock.merge(*epoch).map_err(|error| format!("the epoch: {error}"))?;
-            }
-            request::What::Lookup(_)
-            | request::What::AnnounceDone(_)
-            | request::What::Drain(_)
-            | request::What::Adopted(_) => {}
-        }
-        Ok(what)
+        read(body, &self.clock, self.protocol)
     }
 
     pub(super) fn reply(&self, what: reply::What) -> Bytes {
         Bytes::from(Reply { hlc: self.clock.now(), what: Some(what) }.encode_to_vec())
+    }
+}
+
+/// Reads a request as a node that speaks up to this version of the protocol.
+pub(in crate::cluster) fn read(body: Bytes, clock: &Clock, protocol: u32) -> Result<request::What, String> {
+    let request = Request::decode(body).map_err(|error| format!("unreadable: {error}"))?;
+    clock.merge(request.hlc).map_err(|error| error.to_string())?;
+    let is_known = |what: &request::What| protocol >= since(what);
+    let what = request.what.filter(is_known).ok_or("unknown request")?;
+    match &what {
+        request::What::Claim(claim) => {
+            check_id(&claim.client_id)?;
+            clock.merge(claim.known).map_err(|error| format!("the known epoch: {error}"))?;
+        }
+        request::What::Superseded(superseded) => {
+            clock.merge(superseded.epoch).map_err(|error| format!("the epoch: {error}"))?;
+        }
+        request::What::Announce(announce) => check_page(&announce.owned)?,
+        request::What::Release(release) => check_page(&release.owned)?,
+        request::What::Relay(relay) => check_id(&relay.client_id)?,
+        request::What::LetGo(pb::LetGo { client_id, .. }) => check_id(client_id)?,
+        request::What::Entrust(pb::Entrust { wills, withdrawn, .. }) => {
+            check_page(withdrawn)?;
+            if wills.len() > PAGE {
+                return Err(format!("{} wills in one page", wills.len()));
+            }
+            for will in wills {
+                clock.merge(will.epoch).map_err(|error| format!("the epoch: {error}"))?;
+            }
+        }
+        request::What::Fetch(pb::Fetch { client_id, epoch, .. })
+        | request::What::Take(pb::Take { client_id, epoch, .. }) => {
+            check_id(client_id)?;
+            clock.merge(*epoch).map_err(|error| format!("the epoch: {error}"))?;
+        }
+        request::What::Lookup(_)
+        | request::What::AnnounceDone(_)
+        | request::What::Drain(_)
+        | request::What::Adopted(_) => {}
+    }
+    Ok(what)
+}
+
+/// The version of the peer protocol that a request came with.
+const fn since(what: &request::What) -> u32 {
+    match what {
+        request::What::Fetch(_) | request::What::Take(_) | request::What::Entrust(_) => versions::MOVING,
+        _ => versions::OLDEST,
     }
 }
 
@@ -113,7 +128,7 @@ pub(super) fn to_wire(owned: impl IntoIterator<Item = Owned>) -> Vec<pb::Owned> 
     owned.into_iter().map(to_wire).collect()
 }
 
-pub(super) fn from_wire(owned: Vec<pb::Owned>) -> Vec<Owned> {
+pub(in crate::cluster) fn from_wire(owned: Vec<pb::Owned>) -> Vec<Owned> {
     let from_wire = |pb::Owned { client_id, epoch, holder }| {
         let client_id = Arc::from(client_id);
         Owned { client_id, epoch: Epoch(epoch), holder: Holder(holder) }
@@ -145,7 +160,7 @@ pub(super) fn to_will(last: &LastWill) -> pb::Will {
 }
 
 /// A will as a peer gives it: checked again, for it is published to clients.
-pub(super) fn from_will(sent: pb::Will) -> Result<LastWill, String> {
+pub(in crate::cluster) fn from_will(sent: pb::Will) -> Result<LastWill, String> {
     let why = |what: &str| format!("a will with {what}");
     check_id(&sent.client_id)?;
     check_id(sent.user.as_deref().unwrap_or_default())?;

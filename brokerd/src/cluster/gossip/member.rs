@@ -1,4 +1,5 @@
-//! What a node says of itself by gossip: four short keys, and their strict reading. Never decides who is up.
+//! What a node says of itself by gossip: five short keys, and their strict reading. What else it says is of a later
+//! version, and passed over. Never decides who is up.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,16 +10,16 @@ use std::sync::Arc;
 use chitchat::{Chitchat, ChitchatId, NodeState};
 use hashbrown::HashSet;
 
-/// The version of the peer protocol that this build speaks.
-pub const PROTOCOL: u32 = 1;
-
 const MAX_NAME: usize = 255;
 const MAX_VERSION: usize = 64;
+const MAX_SECRETS: usize = 64;
 
 pub(super) const KEY_PROTOCOL: &str = "v";
 pub(super) const KEY_STATE: &str = "st";
 pub(super) const KEY_ROUTES: &str = "rt";
 pub(super) const KEY_SOFTWARE: &str = "sw";
+/// Not there in the first version.
+pub(super) const KEY_SECRETS: &str = "sk";
 
 /// What a node says of its own state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +97,8 @@ pub struct GossipMember {
     pub protocol: u32,
     /// Its software.
     pub version: String,
+    /// The ids of its secrets, the one in use first; empty where it does not tell.
+    pub secrets: String,
     /// Its route table.
     pub head: RouteHead,
     /// Whether the failure detector hears of it.
@@ -143,8 +146,13 @@ fn read(id: &ChitchatId, state: &NodeState, alive: bool) -> Result<GossipMember,
     if version.len() > MAX_VERSION || !version.chars().all(|c| c.is_ascii_graphic()) {
         return Err("`sw` is not a version".to_owned());
     }
+    let secrets = state.get(KEY_SECRETS).unwrap_or_default();
+    if secrets.len() > MAX_SECRETS || !secrets.chars().all(|c| c.is_ascii_hexdigit() || c == ',') {
+        return Err("`sk` is not a list of ids".to_owned());
+    }
     Ok(GossipMember {
         name,
+        secrets: secrets.to_owned(),
         generation: id.generation_id,
         address: id.gossip_advertise_addr,
         state: published,

@@ -3,6 +3,7 @@
 
 mod codec;
 mod driver;
+pub(super) mod fuzz;
 mod member;
 mod seal;
 #[cfg(test)]
@@ -17,10 +18,10 @@ use chitchat::{ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
-pub use self::member::{GossipMember, Members, PROTOCOL, PublishedState, RouteHead};
-use self::member::{KEY_PROTOCOL, KEY_ROUTES, KEY_SOFTWARE, KEY_STATE};
+pub use self::member::{GossipMember, Members, PublishedState, RouteHead};
+use self::member::{KEY_PROTOCOL, KEY_ROUTES, KEY_SECRETS, KEY_SOFTWARE, KEY_STATE};
 use super::discovery::{Discovery, Outlook, Plan, Search, Seeds};
-use super::secret::Keys;
+use super::secret::Ring;
 use crate::metrics::{Counters, Metrics};
 
 /// A stall of about nine intervals is survived: at 8, chitchat's default, one of 350 ms at 100 ms was a death.
@@ -47,8 +48,10 @@ pub struct GossipSettings {
     pub discovery: Option<Box<dyn Discovery>>,
     /// `cluster.gossip_interval`.
     pub interval: Duration,
-    /// From the cluster secret.
-    pub keys: Keys,
+    /// From the cluster's secrets, and every change of them.
+    pub ring: watch::Receiver<Ring>,
+    /// The newest version of the peer protocol that this node speaks.
+    pub protocol: u32,
     /// Bound at `cluster.bind`.
     pub socket: tokio::net::UdpSocket,
     /// Version of this software.
@@ -85,14 +88,15 @@ impl Gossip {
     /// If the loopback sockets of the codec do not open.
     pub async fn start(settings: GossipSettings) -> Result<Self, GossipError> {
         let config = chitchat_config(&settings);
-        let GossipSettings { generation, interval, keys, socket, version, counters, metrics, .. } = settings;
-        let transport = transport::SealedTransport::new(socket, &keys, counters).await.map_err(GossipError)?;
+        let GossipSettings { generation, interval, ring, socket, version, counters, metrics, protocol, .. } = settings;
+        let transport = transport::SealedTransport::new(socket, ring.clone(), counters).await.map_err(GossipError)?;
         let head = RouteHead { generation, ..RouteHead::default() };
         let keys = [
-            (KEY_PROTOCOL, PROTOCOL.to_string()),
+            (KEY_PROTOCOL, protocol.to_string()),
             (KEY_STATE, PublishedState::Joining.as_str().to_owned()),
             (KEY_ROUTES, head.to_string()),
             (KEY_SOFTWARE, version),
+            (KEY_SECRETS, ring.borrow().to_string()),
         ];
         let keys = keys.map(|(key, value)| (key.to_owned(), value)).to_vec();
         let chitchat = Arc::new(spawn_chitchat(config, keys, &transport).await.map_err(GossipError)?);
@@ -111,7 +115,9 @@ impl Gossip {
             interval,
             metrics,
         });
-        Ok(Self::run(chitchat, head, (seeds, search, joined_tx), interval).await)
+        let mut gossip = Self::run(chitchat, head, (seeds, search, joined_tx), interval).await;
+        gossip.tasks.spawn(tell_of_secrets(gossip.chitchat.clone(), ring, gossip.push.clone()));
+        Ok(gossip)
     }
 
     /// Starts the tasks around a chitchat that runs.
@@ -214,6 +220,15 @@ impl Gossip {
         self.tasks.shutdown().await;
         let _ = self.chitchat.initiate_shutdown();
         let _ = self.chitchat.termination_watcher().await;
+    }
+}
+
+/// Tells all which secrets this node has, whenever they change. Ends with what holds them.
+async fn tell_of_secrets(chitchat: Arc<ChitchatHandle>, mut ring: watch::Receiver<Ring>, push: Arc<Notify>) {
+    while ring.changed().await.is_ok() {
+        let ids = ring.borrow_and_update().to_string();
+        chitchat.with_chitchat(|chitchat| chitchat.self_node_state().set(KEY_SECRETS, &ids)).await;
+        push.notify_one();
     }
 }
 

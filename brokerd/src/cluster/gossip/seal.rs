@@ -1,15 +1,23 @@
 //! Seals and opens gossip datagrams. Owns the sender sessions and their replay windows; never opens a socket, and keeps
 //! nothing of a sender that did not prove the cluster secret.
 //!
-//! A datagram is: version (1 byte), sender's session (16 random bytes per process start), counter (8 bytes, big endian),
-//! ciphertext and tag. The key is derived per session, so the counter alone is a nonce that never repeats.
+//! A datagram is: version (1 byte), sender's session (16 bytes), counter (8 bytes, big endian), ciphertext and tag. A
+//! session is: the id of the secret (4 bytes), when it began in seconds since 1970 (4 bytes, big endian), 8 random bytes. The
+//! key is derived per session, so the counter alone is a nonce that never repeats. The id says which secret to try: one
+//! datagram costs one attempt, however many secrets are accepted. A sender begins a session every ten minutes, so that
+//! what was recorded is refused an hour later also by a node that has forgotten the session, or never knew it.
+
+use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hkdf::Prk;
 use ring::rand::{SecureRandom, SystemRandom};
 
-const VERSION: u8 = 1;
+use crate::cluster::secret::{KeyId, Keys, Ring};
+
+/// 1 had sessions of random bytes alone.
+const VERSION: u8 = 2;
 const SESSION: std::ops::Range<usize> = 1..17;
 const COUNTER: std::ops::Range<usize> = 17..25;
 const HEADER: usize = 25;
@@ -17,20 +25,32 @@ const HEADER: usize = 25;
 pub(super) const OVERHEAD: usize = HEADER + 16;
 /// The most that UDP over IPv4 carries.
 pub(super) const MAX_DATAGRAM: usize = 65_507;
-/// A cluster is at most 65 nodes; each restart is a new session.
+/// A cluster is at most 65 nodes, each with a session every ten minutes: more than begin while one can be replayed.
 const MAX_SESSIONS: usize = 1_024;
+/// Own sessions that are known as such: those that can be replayed.
+const MAX_OWN: usize = 16;
+/// A sender's session is no longer.
+const RENEWED: u32 = 600;
+/// Clocks may differ by so much, beside that: the peer links tell what is wrong with a clock, and so must come about.
+const SKEW: u32 = 3_000;
 
 type Session = [u8; 16];
+/// Seconds since 1970.
+type Seconds = u32;
 
 /// Why a datagram was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rejected {
     /// Too short, too long, or of another version.
     Malformed,
-    /// Not sealed with the keys of this cluster, or changed on the way.
+    /// Sealed by a secret that this node does not hold, or by the same secret in a cluster of another name.
+    Stranger,
+    /// Changed on the way, or made by somebody who knows the id of a secret and not the secret.
     Forged,
     /// Seen before, or too old to tell.
     Replayed,
+    /// Of a session that began too long ago, or by a clock that is far off.
+    Stale,
     /// This node's own, sent to itself: not counted.
     Own,
 }
@@ -38,22 +58,30 @@ pub(super) enum Rejected {
 /// The sender's side.
 pub(super) struct Sealer {
     session: Session,
+    began: Seconds,
+    id: KeyId,
     key: LessSafeKey,
     counter: u64,
 }
 
 impl Sealer {
     /// Starts a session. `None` where the system has no randomness to give.
-    pub(super) fn new(master: &Prk) -> Option<Self> {
+    pub(super) fn new(keys: &Keys, now: Seconds) -> Option<Self> {
         let mut session = [0; 16];
-        SystemRandom::new().fill(&mut session).ok()?;
-        let key = session_key(master, &session)?;
-        let counter = 0;
-        Some(Self { session, key, counter })
+        session[..4].copy_from_slice(&keys.id().0);
+        session[4..8].copy_from_slice(&now.to_be_bytes());
+        SystemRandom::new().fill(&mut session[8..]).ok()?;
+        let key = session_key(keys.gossip(), &session)?;
+        Some(Self { session, began: now, id: keys.id(), key, counter: 0 })
     }
 
     pub(super) const fn session(&self) -> Session {
         self.session
+    }
+
+    /// Whether another session is due: the secret was exchanged, or the time is over.
+    pub(super) fn is_over(&self, keys: &Keys, now: Seconds) -> bool {
+        self.id != keys.id() || self.began.abs_diff(now) >= RENEWED
     }
 
     /// Seals into `out`, which is emptied first. False where the text is too long for a datagram.
@@ -74,9 +102,9 @@ impl Sealer {
 }
 
 /// The receiver's side.
+#[derive(Default)]
 pub(super) struct Opener {
-    master: Prk,
-    own: Session,
+    own: VecDeque<Session>,
     sessions: HashMap<Session, Sender>,
     /// Rises with each datagram that was opened: tells which session is the least recently used.
     turn: u64,
@@ -89,14 +117,14 @@ struct Sender {
 }
 
 impl Opener {
-    /// `own` is the session of this node's [`Sealer`].
-    pub(super) fn new(master: Prk, own: Session) -> Self {
-        let (sessions, turn) = (HashMap::new(), 0);
-        Self { master, own, sessions, turn }
+    /// What comes of this session of the own [`Sealer`] is not for this node.
+    pub(super) fn disown(&mut self, session: Session) {
+        self.own.truncate(MAX_OWN - 1);
+        self.own.push_front(session);
     }
 
     /// The text of a datagram, in its place.
-    pub(super) fn open<'a>(&mut self, datagram: &'a mut [u8]) -> Result<&'a [u8], Rejected> {
+    pub(super) fn open<'a>(&mut self, datagram: &'a mut [u8], ring: &Ring, now: Seconds) -> Result<&'a [u8], Rejected> {
         let length = datagram.len();
         if !(OVERHEAD..=MAX_DATAGRAM).contains(&length) || datagram[0] != VERSION {
             return Err(Rejected::Malformed);
@@ -104,9 +132,12 @@ impl Opener {
         let (header, body) = datagram.split_at_mut(HEADER);
         let session: Session = header[SESSION].try_into().map_err(|_| Rejected::Malformed)?;
         let counter = u64::from_be_bytes(header[COUNTER].try_into().map_err(|_| Rejected::Malformed)?);
-        if session == self.own {
+        if self.own.contains(&session) {
             return Err(Rejected::Own);
         }
+        let [a, b, c, d, e, f, g, h, ..] = session;
+        // Asked for each datagram, so that a secret that is dropped opens nothing more, known session or not.
+        let keys = ring.find(KeyId([a, b, c, d])).ok_or(Rejected::Stranger)?;
         self.turn += 1;
         if let Some(sender) = self.sessions.get_mut(&session) {
             if !sender.window.is_new(counter) {
@@ -118,7 +149,10 @@ impl Opener {
             sender.used = self.turn;
             return Ok(plain);
         }
-        let key = session_key(&self.master, &session).ok_or(Rejected::Forged)?;
+        if u32::from_be_bytes([e, f, g, h]).abs_diff(now) > RENEWED + SKEW {
+            return Err(Rejected::Stale);
+        }
+        let key = session_key(keys.gossip(), &session).ok_or(Rejected::Forged)?;
         let plain = key.open_in_place(nonce(counter), Aad::from(&*header), body);
         let plain = plain.map_err(|_| Rejected::Forged)?;
         let (window, used) = (Window::starting_at(counter), self.turn);
@@ -183,15 +217,25 @@ fn nonce(counter: u64) -> Nonce {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::cluster::secret::Keys;
 
-    fn keys() -> Keys {
-        Keys::derive("a secret of sixteen", "one")
+    const SECRET: &str = "a secret of sixteen";
+    const NOW: Seconds = 1_700_000_000;
+
+    fn ring() -> Ring {
+        Ring::derive(SECRET, [], "one")
     }
 
-    fn pair() -> (Sealer, Opener) {
-        let sealer = Sealer::new(keys().gossip()).unwrap();
-        (sealer, Opener::new(keys().gossip().clone(), [0; 16]))
+    /// A node of one secret, now.
+    struct Receiver(Opener);
+
+    impl Receiver {
+        fn open<'a>(&mut self, datagram: &'a mut [u8]) -> Result<&'a [u8], Rejected> {
+            self.0.open(datagram, &ring(), NOW)
+        }
+    }
+
+    fn pair() -> (Sealer, Receiver) {
+        (Sealer::new(ring().current(), NOW).unwrap(), Receiver(Opener::default()))
     }
 
     fn sealed(sealer: &mut Sealer, text: &[u8]) -> Vec<u8> {
@@ -228,16 +272,57 @@ mod tests {
             changed[bit / 8] ^= 1 << (bit % 8);
             assert!(opener.open(&mut changed).is_err(), "bit {bit} changed and was not noticed");
         }
-        assert!(opener.sessions.is_empty(), "a stranger made this node remember something");
+        assert!(opener.0.sessions.is_empty(), "a stranger made this node remember something");
     }
 
     #[test]
     fn another_secret_and_another_cluster_do_not_open() {
         for keys in [Keys::derive("another secret of it", "one"), Keys::derive("a secret of sixteen", "two")] {
-            let mut stranger = Sealer::new(keys.gossip()).unwrap();
+            let mut stranger = Sealer::new(&keys, NOW).unwrap();
             let (_, mut opener) = pair();
-            assert_eq!(opener.open(&mut sealed(&mut stranger, b"x")), Err(Rejected::Forged));
+            let mut datagram = sealed(&mut stranger, b"x");
+            assert_eq!(opener.open(&mut datagram.clone()), Err(Rejected::Stranger));
+            datagram[1..5].copy_from_slice(&ring().current().id().0);
+            assert_eq!(opener.open(&mut datagram), Err(Rejected::Forged), "it names our secret and does not hold it");
         }
+    }
+
+    #[test]
+    fn a_secret_that_is_accepted_opens_and_one_that_is_dropped_opens_nothing_more() {
+        let (old, new) = (Keys::derive(SECRET, "one"), "another secret of it");
+        let (mut sealer, mut opener) = (Sealer::new(&old, NOW).unwrap(), Opener::default());
+        let both = Ring::derive(new, [SECRET], "one");
+        assert!(opener.open(&mut sealed(&mut sealer, b"x"), &both, NOW).is_ok());
+        let dropped = Ring::derive(new, [], "one");
+        let next = &mut sealed(&mut sealer, b"x");
+        assert_eq!(opener.open(next, &dropped, NOW), Err(Rejected::Stranger), "its session was known");
+        assert!(sealer.is_over(dropped.current(), NOW), "a node that got another secret seals with that");
+    }
+
+    #[test]
+    fn what_was_recorded_is_refused_later_also_by_a_node_that_never_saw_it() {
+        let (mut sealer, mut opener) = (Sealer::new(ring().current(), NOW).unwrap(), Opener::default());
+        let datagram = sealed(&mut sealer, b"x");
+        let late = NOW + RENEWED + SKEW + 1;
+        assert_eq!(opener.open(&mut datagram.clone(), &ring(), late), Err(Rejected::Stale));
+        assert_eq!(opener.open(&mut datagram.clone(), &ring(), NOW - RENEWED - SKEW - 1), Err(Rejected::Stale));
+        assert!(opener.sessions.is_empty());
+        assert!(opener.open(&mut datagram.clone(), &ring(), late - 1).is_ok(), "a clock may be off by 50 minutes");
+        assert_eq!(opener.open(&mut datagram.clone(), &ring(), late + 9_999), Err(Rejected::Replayed));
+        assert!(!sealer.is_over(ring().current(), NOW + RENEWED - 1));
+        assert!(sealer.is_over(ring().current(), NOW + RENEWED));
+        assert!(sealer.is_over(ring().current(), NOW - RENEWED), "the clock was set back");
+    }
+
+    #[test]
+    fn a_nodes_own_datagrams_are_not_for_it_also_those_of_its_last_sessions() {
+        let mut opener = Opener::default();
+        let mut sealers: Vec<_> = (0..=MAX_OWN).map(|_| Sealer::new(ring().current(), NOW).unwrap()).collect();
+        sealers.iter().for_each(|sealer| opener.disown(sealer.session()));
+        for sealer in &mut sealers[1..] {
+            assert_eq!(opener.open(&mut sealed(sealer, b"x"), &ring(), NOW), Err(Rejected::Own));
+        }
+        assert_eq!(opener.own.len(), MAX_OWN);
     }
 
     #[test]
@@ -245,11 +330,11 @@ mod tests {
         let (mut used, mut opener) = pair();
         for _ in 0..MAX_SESSIONS + 10 {
             assert!(opener.open(&mut sealed(&mut used, b"x")).is_ok());
-            let mut once = Sealer::new(keys().gossip()).unwrap();
+            let mut once = Sealer::new(ring().current(), NOW).unwrap();
             assert!(opener.open(&mut sealed(&mut once, b"x")).is_ok());
         }
-        assert_eq!(opener.sessions.len(), MAX_SESSIONS);
-        assert!(opener.sessions.contains_key(&used.session()));
+        assert_eq!(opener.0.sessions.len(), MAX_SESSIONS);
+        assert!(opener.0.sessions.contains_key(&used.session()));
     }
 
     #[test]

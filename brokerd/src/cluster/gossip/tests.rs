@@ -14,30 +14,37 @@ const SECRET: &str = "a secret of sixteen";
 
 struct Node {
     gossip: Gossip,
+    ring: watch::Sender<Ring>,
     address: SocketAddr,
     counters: Arc<Counters>,
 }
 
 async fn start(name: &str, generation: u64, secret: &str, seeds: &[SocketAddr]) -> Node {
+    start_in("test", name, generation, secret, seeds).await
+}
+
+async fn start_in(cluster: &str, name: &str, generation: u64, secret: &str, seeds: &[SocketAddr]) -> Node {
+    let ring = watch::Sender::new(Ring::derive(secret, [], cluster));
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     let counters = Metrics::default().block();
     let settings = GossipSettings {
-        cluster: "test".to_owned(),
+        cluster: cluster.to_owned(),
         node: name.to_owned(),
         generation,
         advertise: address,
         seeds: seeds.iter().map(ToString::to_string).collect(),
         discovery: None,
         interval: Duration::from_millis(20),
-        keys: Keys::derive(secret, "test"),
+        ring: ring.subscribe(),
+        protocol: 7,
         socket,
         version: "1.2.3".to_owned(),
         counters: counters.clone(),
         metrics: Metrics::default(),
     };
     let gossip = Gossip::start(settings).await.unwrap();
-    Node { gossip, address, counters }
+    Node { gossip, ring, address, counters }
 }
 
 impl Node {
@@ -59,6 +66,12 @@ impl Node {
 
     fn rejected(&self) -> u64 {
         self.counters.get(Metric::GossipRejected)
+    }
+
+    /// All that were dropped, of them those of another secret or cluster, and those that were replayed.
+    fn dropped(&self) -> (u64, u64, u64) {
+        let replayed = self.counters.get(Metric::GossipReplayed);
+        (self.rejected(), self.counters.get(Metric::GossipStranger), replayed)
     }
 }
 
@@ -106,7 +119,9 @@ async fn three_nodes_form_one_view_from_one_seed_and_see_each_others_states_and_
         let members = node.sees_alive(&["a", "b", "c"]).await;
         assert_eq!(members["b"].generation, 2);
         assert_eq!(members["b"].address, b.address);
-        assert_eq!(members["b"].protocol, PROTOCOL);
+        assert_eq!(members["b"].protocol, 7);
+        let ids = Ring::derive(SECRET, [], "test").to_string();
+        assert_eq!(members["b"].secrets, ids);
         assert_eq!(members["b"].version, "1.2.3");
     }
     let head = RouteHead { generation: 3, version: 41, hash: 7 };
@@ -147,6 +162,108 @@ async fn a_replayed_datagram_is_dropped_and_counted() {
     tap.0.send_to(&captured, a.address).await.unwrap();
     tap.barrier(&b, &a).await;
     assert_eq!(a.rejected(), 1);
+}
+
+#[tokio::test]
+async fn a_replayed_datagram_is_dropped_also_from_another_address_and_after_many_others() {
+    let a = start("a", 1, SECRET, &[]).await;
+    let b = start("b", 1, SECRET, &[a.address]).await;
+    a.sees_alive(&["a", "b"]).await;
+    let (tap, elsewhere) = (Tap::new().await, Tap::new().await);
+    let captured = tap.barrier(&b, &a).await;
+    elsewhere.0.send_to(&captured, a.address).await.unwrap();
+    tap.barrier(&b, &a).await;
+    assert_eq!(a.dropped(), (1, 0, 1));
+    for _ in 0..200 {
+        tap.barrier(&b, &a).await; // far out of the window
+    }
+    tap.0.send_to(&captured, a.address).await.unwrap();
+    let to_its_sender = tap.0.send_to(&captured, b.address).await.unwrap();
+    tap.barrier(&b, &a).await;
+    assert_eq!((a.dropped(), to_its_sender), ((2, 0, 2), captured.len()));
+    tap.barrier(&a, &b).await;
+    assert_eq!(b.rejected(), 0, "its own is passed over and not counted");
+}
+
+#[tokio::test]
+async fn forged_truncated_and_huge_datagrams_are_dropped_and_counted() {
+    let a = start("a", 1, SECRET, &[]).await;
+    let b = start("b", 1, SECRET, &[a.address]).await;
+    a.sees_alive(&["a", "b"]).await;
+    let before = a.gossip.members().borrow().clone();
+    let tap = Tap::new().await;
+    let real = tap.capture(&b).await; // nobody but the tap has had it
+    let mut forged = real.clone();
+    *forged.last_mut().unwrap() ^= 1;
+    let mut later = real.clone();
+    later[24] = later[24].wrapping_add(9); // the counter
+    let huge = [&real[..], &vec![0; 65_507 - real.len()]].concat();
+    for bytes in [&forged[..], &later, &real[..real.len() - 1], &real[..40], &real[..1], &[], &huge] {
+        tap.0.send_to(bytes, a.address).await.unwrap();
+    }
+    tap.barrier(&b, &a).await;
+    assert_eq!(a.dropped(), (7, 0, 0));
+    assert_eq!(a.sees_alive(&["a", "b"]).await, before);
+}
+
+#[tokio::test]
+async fn two_clusters_that_learn_of_each_other_stay_two_and_both_count_it() {
+    let a = start("a", 1, SECRET, &[]).await;
+    let b = start("b", 1, SECRET, &[a.address]).await;
+    let x = start_in("other", "x", 1, SECRET, &[a.address]).await;
+    let y = start_in("other", "y", 1, SECRET, &[x.address, b.address]).await;
+    a.gossip.set_seeds(vec![x.address.to_string()]);
+    a.sees_alive(&["a", "b"]).await;
+    x.sees_alive(&["x", "y"]).await;
+    let tap = Tap::new().await;
+    for (from, to, friend) in [(&x, &a, &b), (&a, &x, &y)] {
+        let said = tap.capture(from).await;
+        let before = to.dropped().1;
+        tap.0.send_to(&said, to.address).await.unwrap();
+        tap.barrier(friend, to).await;
+        assert!(to.dropped().1 > before, "{:?}", to.dropped());
+        assert_eq!(to.gossip.members().borrow().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_secret_is_exchanged_step_by_step_and_nobody_is_lost_meanwhile() {
+    const NEW: &str = "the secret that is to come";
+    let a = start("a", 1, SECRET, &[]).await;
+    let b = start("b", 1, SECRET, &[a.address]).await;
+    a.sees_alive(&["a", "b"]).await;
+    b.sees_alive(&["a", "b"]).await;
+    let steps =
+        [Ring::derive(SECRET, [NEW], "test"), Ring::derive(NEW, [SECRET], "test"), Ring::derive(NEW, [], "test")];
+    for ring in steps {
+        for (node, other) in [(&a, &b), (&b, &a)] {
+            node.ring.send_replace(ring.clone());
+            let name = if node.address == a.address { "a" } else { "b" };
+            other.sees("what it holds now", |members| members[name].secrets == ring.to_string()).await;
+        }
+    }
+    assert_eq!((a.rejected(), b.rejected()), (0, 0));
+    let late = start("c", 1, SECRET, &[a.address]).await;
+    let tap = Tap::new().await;
+    let said = tap.capture(&late).await;
+    tap.0.send_to(&said, a.address).await.unwrap();
+    tap.barrier(&b, &a).await;
+    assert!(a.dropped().1 > 0);
+    a.sees_alive(&["a", "b"]).await;
+}
+
+#[tokio::test]
+async fn a_node_that_says_more_or_less_than_this_version_knows_is_a_member_all_the_same() {
+    let a = start("a", 1, SECRET, &[]).await;
+    let b = start("b", 1, SECRET, &[a.address]).await;
+    a.sees_alive(&["a", "b"]).await;
+    let said = |chitchat: &mut chitchat::Chitchat| {
+        chitchat.self_node_state().set("of-a-later-version", "whatever it means");
+        chitchat.self_node_state().delete(KEY_SECRETS); // an earlier version does not know it
+    };
+    b.gossip.chitchat.with_chitchat(said).await;
+    let members = a.sees("that it tells of no secrets", |members| members["b"].secrets.is_empty()).await;
+    assert_eq!((members.len(), a.gossip.unusable().len()), (2, 0));
 }
 
 #[tokio::test]
@@ -232,7 +349,8 @@ async fn a_seed_that_starts_later_is_found() {
         seeds: Vec::new(),
         discovery: None,
         interval: Duration::from_millis(20),
-        keys: Keys::derive(SECRET, "test"),
+        ring: watch::Sender::new(Ring::derive(SECRET, [], "test")).subscribe(),
+        protocol: 7,
         socket: late,
         version: "1.2.3".to_owned(),
         counters: Metrics::default().block(),

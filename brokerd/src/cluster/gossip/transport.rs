@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Context;
 use async_trait::async_trait;
@@ -10,25 +11,36 @@ use chitchat::ChitchatEnvelope;
 use chitchat::transport::{RecvOutcome, SendOutcome, Socket, Transport};
 use parking_lot::Mutex;
 use tokio::net::UdpSocket;
+use tokio::sync::watch;
 
 use super::codec::{Codec, is_transient};
 use super::seal::{MAX_DATAGRAM, OVERHEAD, Opener, Rejected, Sealer};
-use crate::cluster::secret::Keys;
+use crate::cluster::core::wall_millis;
+use crate::cluster::quiet::Quiet;
+use crate::cluster::secret::Ring;
 use crate::metrics::{Counters, Metric};
 
 /// Gives chitchat the one socket it was made with.
 pub(super) struct SealedTransport(Mutex<Option<SealedSocket>>);
 
 impl SealedTransport {
-    pub(super) async fn new(udp: UdpSocket, keys: &Keys, counters: Arc<Counters>) -> anyhow::Result<Self> {
-        let sealer = Sealer::new(keys.gossip()).context("the system has no randomness to give")?;
-        let opener = Opener::new(keys.gossip().clone(), sealer.session());
+    pub(super) async fn new(
+        udp: UdpSocket,
+        ring: watch::Receiver<Ring>,
+        counters: Arc<Counters>,
+    ) -> anyhow::Result<Self> {
+        let sealer = Sealer::new(ring.borrow().current(), wall_seconds());
+        let sealer = sealer.context("the system has no randomness to give")?;
+        let mut opener = Opener::default();
+        opener.disown(sealer.session());
         let socket = SealedSocket {
             udp,
             codec: Codec::open().await.context("the gossip codec on loopback")?,
+            ring,
             sealer,
             opener,
             counters,
+            said: Quiet::default(),
             received: vec![0; usize::from(u16::MAX) + 1].into_boxed_slice(),
             sealed: Vec::new(),
             being_decoded: None,
@@ -48,9 +60,11 @@ impl Transport for SealedTransport {
 struct SealedSocket {
     udp: UdpSocket,
     codec: Codec,
+    ring: watch::Receiver<Ring>,
     sealer: Sealer,
     opener: Opener,
     counters: Arc<Counters>,
+    said: Quiet,
     received: Box<[u8]>,
     sealed: Vec<u8>,
     /// Whose datagram the codec holds, and how long it was. Outlives a cancelled `recv`.
@@ -59,9 +73,38 @@ struct SealedSocket {
 
 impl SealedSocket {
     fn reject(&self, from: SocketAddr, why: Rejected) {
-        if why != Rejected::Own {
-            self.counters.inc(Metric::GossipRejected);
-            tracing::debug!(%from, ?why, "dropped a gossip datagram");
+        if why == Rejected::Own {
+            return;
+        }
+        self.counters.inc(Metric::GossipRejected);
+        tracing::debug!(%from, ?why, "dropped a gossip datagram");
+        let told = match why {
+            Rejected::Stranger => "of a node with another secret, or of a cluster of another name",
+            Rejected::Stale => "recorded over an hour ago, or of a node whose clock is far off",
+            _ => "",
+        };
+        match why {
+            Rejected::Stranger => self.counters.inc(Metric::GossipStranger),
+            Rejected::Replayed | Rejected::Stale => self.counters.inc(Metric::GossipReplayed),
+            _ => {}
+        }
+        if !told.is_empty() && self.said.allows(Instant::now()) {
+            tracing::warn!(%from, "gossip is not heard: it is {told}");
+        }
+    }
+
+    /// Begins another session where one is due.
+    fn renew(&mut self) {
+        let (ring, now) = (self.ring.borrow(), wall_seconds());
+        if !self.sealer.is_over(ring.current(), now) {
+            return;
+        }
+        match Sealer::new(ring.current(), now) {
+            Some(sealer) => {
+                self.opener.disown(sealer.session());
+                self.sealer = sealer;
+            }
+            None => tracing::error!("the system has no randomness to give: gossip goes on as it was sealed"),
         }
     }
 
@@ -73,7 +116,8 @@ impl SealedSocket {
             Err(error) => return Err(error).context("gossip receives no more"),
         };
         // From here to the end nothing waits, so that a cancelled `recv` loses nothing.
-        match self.opener.open(&mut self.received[..length]) {
+        let opened = self.opener.open(&mut self.received[..length], &self.ring.borrow(), wall_seconds());
+        match opened {
             Ok(plain) => {
                 if self.codec.feed(plain) {
                     self.being_decoded = Some((from, length));
@@ -92,6 +136,7 @@ impl Socket for SealedSocket {
     }
 
     async fn send(&mut self, to: SocketAddr, message: ChitchatEnvelope) -> anyhow::Result<SendOutcome> {
+        self.renew();
         let Some(plain) = self.codec.encode(message).await? else {
             return Ok(SendOutcome { num_bytes_sent: 0 });
         };
@@ -126,4 +171,9 @@ impl Socket for SealedSocket {
             self.take_datagram().await?;
         }
     }
+}
+
+/// Until 2106.
+fn wall_seconds() -> u32 {
+    u32::try_from(wall_millis() / 1000).unwrap_or(u32::MAX)
 }

@@ -22,6 +22,8 @@ use super::super::identity::Identity;
 use super::super::overseer::{Overseer, Registry, Voice};
 use super::super::peer::Peer;
 use super::super::retained::{self, Replica, RetainedParts};
+use super::super::secret::Ring;
+use super::super::versions;
 use crate::config;
 use crate::metrics::Metrics;
 use crate::registry::{Boxed, Clock};
@@ -166,6 +168,8 @@ pub(super) fn settings(cluster: &str, secret: &str) -> config::Cluster {
         seeds: Vec::new(),
         discovery: config::Discovery::Static,
         secret: Some(config::Secret::new(secret.to_owned())),
+        accept_secrets: Vec::new(),
+        protocol: versions::NEWEST,
         subscribe_timeout: Duration::from_secs(5),
         claim_timeout: Duration::from_millis(500),
         join_timeout: Duration::from_secs(60),
@@ -194,7 +198,7 @@ impl Node {
         let parts = Parts {
             sessions_move: false,
             alarms: Arc::default(),
-            identity: Identity::new(name, plan.cluster, plan.secret).unwrap(),
+            identity: Identity::new(name, plan.cluster, Ring::derive(plan.secret, [], plan.cluster)).unwrap(),
             clock: Arc::new(Clock::new(0, settings.max_clock_skew)),
             settings,
             max_packet_size: 1 << 20,
@@ -246,7 +250,8 @@ impl Node {
             generation: own.generation,
             address: self.address,
             state: own.state,
-            protocol: super::super::gossip::PROTOCOL,
+            protocol: self.core.parts.settings.protocol,
+            secrets: self.core.parts.identity.ring().to_string(),
             version: "test".to_owned(),
             head: RouteHead { generation: own.generation, version: head.version, hash: head.hash },
             alive: true,

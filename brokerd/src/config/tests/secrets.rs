@@ -60,6 +60,28 @@ fn a_secret_file_that_cannot_serve_says_why() {
 }
 
 #[test]
+fn further_lines_of_a_secret_file_are_accepted_beside_the_first() {
+    let (_dir, assignment) = secret_file(b"sixteen bytes or more\nanother one, as long\r\n", 0o600);
+    let config = accepted(&with_set(&[&assignment, "cluster.accept_secrets=and this third one"]));
+    let expected = ["and this third one", "another one, as long"].map(|text| Secret::new(text.into()));
+    assert_eq!(config.cluster.secret, Some(Secret::new("sixteen bytes or more".into())));
+    assert_eq!(config.cluster.accept_secrets, expected);
+}
+
+#[test]
+fn secrets_that_are_accepted_are_as_long_as_the_first_and_few() {
+    let secret = "cluster.secret=sixteen bytes or more";
+    let short = refused(&with_set(&[secret, "cluster.accept_secrets=short"]));
+    assert!(short.contains("cluster.accept_secrets") && short.contains("the secret has 5 bytes"), "{short}");
+    let (_dir, assignment) = secret_file(&b"sixteen bytes or more\n".repeat(5), 0o600);
+    assert!(refused(&with_set(&[&assignment])).contains("4 secrets are accepted beside the first, allowed are 3"));
+    let alone = refused(&with_set(&["cluster.accept_secrets=sixteen bytes or more"]));
+    assert!(alone.contains("there is no clustering without a secret"), "{alone}");
+    let (_dir, assignment) = secret_file(b"sixteen bytes or more\n\n\n", 0o600);
+    assert!(accepted(&with_set(&[&assignment])).cluster.accept_secrets.is_empty(), "empty lines at its end");
+}
+
+#[test]
 fn two_secrets_are_one_too_many() {
     let (_dir, assignment) = secret_file(b"sixteen bytes or more", 0o600);
     let told = refused(&with_set(&[&assignment, "cluster.secret=sixteen bytes or more"]));
@@ -86,6 +108,8 @@ fn no_message_shows_a_secret() {
         with_set(&["cluster.secert=hunter2hunter2hunter2"]),
         with_set(&["cluster.secret=hunter2hunter2hunter2", "cluster.secret_file=/x"]),
         with_file("[cluster]\nsecret = ['hunter2hunter2hunter2']"),
+        with_set(&["cluster.secret=sixteen bytes or more", "cluster.accept_secrets=hunter2"]),
+        with_file("[cluster]\nsecret = 'sixteen bytes or more'\naccept_secrets = 'hunter2hunter2hunter2'"),
         with_variables(&[("BROKERD_CLUSTER_SECRET", "hunter2hunter2hunter2")]),
     ] {
         let told = refused(&sources);

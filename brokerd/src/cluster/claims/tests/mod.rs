@@ -176,6 +176,7 @@ impl Sim {
             claim_timeout: TIMEOUT,
             clock: clock.clone(),
             counters: counters.clone(),
+            protocol: crate::cluster::versions::NEWEST,
             max_wills_bytes: 1 << 20,
         };
         let links = Links { net: self.net.clone(), from: name.to_owned() };
