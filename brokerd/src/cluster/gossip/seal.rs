@@ -302,13 +302,13 @@ mod tests {
     #[test]
     fn what_was_recorded_is_refused_later_also_by_a_node_that_never_saw_it() {
         let (mut sealer, mut opener) = (Sealer::new(ring().current(), NOW).unwrap(), Opener::default());
-        let datagram = sealed(&mut sealer, b"x");
+        let mut datagram = sealed(&mut sealer, b"x");
         let late = NOW + RENEWED + SKEW + 1;
         assert_eq!(opener.open(&mut datagram.clone(), &ring(), late), Err(Rejected::Stale));
         assert_eq!(opener.open(&mut datagram.clone(), &ring(), NOW - RENEWED - SKEW - 1), Err(Rejected::Stale));
         assert!(opener.sessions.is_empty());
         assert!(opener.open(&mut datagram.clone(), &ring(), late - 1).is_ok(), "a clock may be off by 50 minutes");
-        assert_eq!(opener.open(&mut datagram.clone(), &ring(), late + 9_999), Err(Rejected::Replayed));
+        assert_eq!(opener.open(&mut datagram, &ring(), late + 9_999), Err(Rejected::Replayed));
         assert!(!sealer.is_over(ring().current(), NOW + RENEWED - 1));
         assert!(sealer.is_over(ring().current(), NOW + RENEWED));
         assert!(sealer.is_over(ring().current(), NOW - RENEWED), "the clock was set back");
