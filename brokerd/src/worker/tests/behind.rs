@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use async_trait::async_trait;
 use mqtt::MessageId;
 use store::{
-    Backend, BackendStats, Caps, Claim, Claimed, Commit, Delayed, Expired, Op, Outcome, Page, Retained, SessionHead, Settings,
-    Sid, Store, StoreError, Stored, UnixMillis,
+    Backend, BackendStats, Caps, Claim, Claimed, Commit, Delayed, Expired, Op, Outcome, Page, Retained, SessionHead,
+    Settings, Sid, Store, StoreError, Stored, UnixMillis,
 };
 use tokio::sync::Semaphore;
 
@@ -152,11 +152,13 @@ fn who_subscribes_again_and_again_is_not_read_while_the_store_has_no_room_and_is
         }
         is_paused()
     });
-    let (.., waiting) = (batches(&node).0, batches(&node).1);
+    let settle = || (0..50).for_each(|_| node.ask(0, |_| ())); // the turns end that have begun
+    settle();
+    let (_, waiting, _) = batches(&node);
     for id in asked + 1..=asked + 100 {
         client.send(subscribe(V5, id, 0, &[("t", 1)]));
     }
-    (0..50).for_each(|_| node.ask(0, |_| ()));
+    settle();
     assert_eq!(batches(&node).1, waiting, "what it sends then stays in its socket");
     assert!(node.metric(crate::metrics::Metric::StorePaused) > 0);
     drop(held);
@@ -181,7 +183,8 @@ fn a_connect_that_needs_the_store_is_refused_while_much_waits_for_room_in_it_and
     }
     let mut late = node.stranger(V5);
     late.send(kept(away).bytes());
-    assert_eq!(late.line(), "CONNACK 0x88");
+    let line = late.line();
+    assert!(line.starts_with("CONNACK 0x88"), "{line}");
     node.id(node.id_on(0, "transient"));
     drop(held);
     node.until("all is kept", || batches(&node) == (batches(&node).0, 0, batches(&node).0));

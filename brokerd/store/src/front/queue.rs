@@ -157,10 +157,12 @@ impl Queue {
 
     /// A batch is tried again: who asks something meanwhile is answered with the reason, and so is who has asked.
     pub(super) fn set_trouble(&self, trouble: Option<&StoreError>) {
-        self.trouble.lock().clone_from(&trouble.cloned());
+        *self.trouble.lock() = trouble.cloned();
         let Some(trouble) = trouble else { return };
         let mut waiting = self.waiting.lock();
-        let questions: Vec<Item> = waiting.items.extract_if(.., |item| item.work.is_question()).collect();
+        let waited = std::mem::take(&mut waiting.items).into_iter();
+        let (questions, batches): (VecDeque<Item>, VecDeque<Item>) = waited.partition(|item| item.work.is_question());
+        waiting.items = batches;
         waiting.ops -= questions.iter().map(|item| item.ops).sum::<usize>();
         self.look(&waiting);
         drop(waiting);
