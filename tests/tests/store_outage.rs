@@ -51,8 +51,8 @@ async fn answer(node: &Node, version: Version) -> Option<Packet> {
     client.next_or_end().await
 }
 
-/// 5.0 with a reason, 3.1.1 by the end of the connection. What the load gets of it may be lost with its connection, while it
-/// sends.
+/// 5.0 with a reason, 3.1.1 by the end of the connection. Asked of clients without a session: those of the load have one, and
+/// are not let in again while the store is down.
 async fn publishers_are_told(node: &Node) {
     eventually(PATIENCE, "publishers are told", async || {
         let (five, three) = (answer(node, Version::V5).await, answer(node, Version::V311).await);
