@@ -146,6 +146,8 @@ metrics! {
     DelayedAdopted = "messages.delayed.adopted",
     StoreSessionsExpired = "store.expired.sessions",
     StoreMessagesExpired = "store.expired.messages",
+    StoreLate = "store.late",
+    StorePaused = "store.paused",
     WillsSent = "cluster.wills.sent",
     WillsCancelled = "cluster.wills.cancelled",
     WillsRefused = "cluster.wills.refused",

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 
+use tests::http::get;
 use tests::node::{Node, NodeOptions};
 use tests::packet::Connect;
 use tests::raw::Raw;
@@ -71,6 +72,22 @@ async fn a_broker_that_starts_before_redis_waits_for_it_and_then_serves() {
     is_waiting(&mut node, Some(address)).await;
     server.start_again();
     serves_what_was_kept(&mut node).await;
+}
+
+#[tokio::test]
+async fn a_broker_that_waits_for_its_store_is_not_ready_and_says_why() {
+    let mut server = redis::Server::start();
+    let health = tests::ports::free();
+    let mut node = Node::start(in_redis(&server).set("health.listen", &health.to_string())).await;
+    leave_a_session(&node).await;
+    server.kill();
+    node.start_again();
+    is_waiting(&mut node, None).await;
+    let why = "waiting for the store, which does not answer\n".to_owned();
+    assert_eq!(get(health, "/readyz").await, Some((503, why)));
+    server.start_again();
+    serves_what_was_kept(&mut node).await;
+    assert_eq!(get(health, "/readyz").await, Some((200, "ready\n".to_owned())));
 }
 
 #[tokio::test]

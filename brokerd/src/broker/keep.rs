@@ -39,11 +39,11 @@ pub(super) async fn restore(base: &Foundation) -> anyhow::Result<Vec<Restored>> 
 async fn sessions(base: &Foundation, store: &Store, restored: &mut [Restored]) -> Result<(), StoreError> {
     let is_shared = store.caps().is_shared;
     if is_shared {
-        until_it_answers(async || store.fence(&base.name).await).await?; // the process before may have been killed with changes on their way
+        until_it_answers(&base.sign, async || store.fence(&base.name).await).await?; // the process before may have been killed with changes on their way
     }
     let mut after = None;
     loop {
-        let page = until_it_answers(async || store.scan_sessions(after, PAGE, true).await).await?;
+        let page = until_it_answers(&base.sign, async || store.scan_sessions(after, PAGE, true).await).await?;
         // Where all nodes share the store, what others had is theirs, or comes later: see `adopt`.
         let is_own = |head: &SessionHead| !is_shared || *head.node == *base.name;
         for head in page.items.into_iter().filter(is_own) {
@@ -72,7 +72,7 @@ pub(super) async fn retained(base: &Foundation) -> Result<usize, StoreError> {
     let (mut after, mut count) = (None, 0);
     let Some(store) = &base.store else { return Ok(count) };
     loop {
-        let page = until_it_answers(async || store.scan_retained(after.clone(), PAGE).await).await?;
+        let page = until_it_answers(&base.sign, async || store.scan_retained(after.clone(), PAGE).await).await?;
         for kept in page.items {
             count += usize::from(retain(&base.retained, base.started, kept));
         }
@@ -86,7 +86,7 @@ pub(super) async fn retained(base: &Foundation) -> Result<usize, StoreError> {
 async fn delayed(base: &Foundation, store: &Store, restored: &mut [Restored]) -> Result<usize, StoreError> {
     let (mut after, mut count) = (None, 0);
     loop {
-        let mut page = until_it_answers(async || store.scan_delayed(after, PAGE).await).await?;
+        let mut page = until_it_answers(&base.sign, async || store.scan_delayed(after, PAGE).await).await?;
         if store.caps().is_shared {
             // What other nodes hold is theirs, or comes later: see `adopt`.
             page.items.retain(|kept| kept.id.origin == delaying(&base.name));

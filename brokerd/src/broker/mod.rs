@@ -25,7 +25,7 @@ use crate::cluster::Cluster;
 use crate::config::{self, Config};
 use crate::datadir::DataDir;
 use crate::drain::Drain;
-use crate::health::Health;
+use crate::health::{Health, Sign};
 use crate::listener::Listeners;
 use crate::metrics::Metrics;
 use crate::registry::{Clock, Elsewhere, OnlyHere};
@@ -78,6 +78,8 @@ struct Foundation {
     store: Option<Arc<Store>>,
     started: Instant,
     alarms: Arc<Board>,
+    /// What is said before it serves.
+    sign: Sign,
 }
 
 impl Broker {
@@ -96,7 +98,7 @@ impl Broker {
     /// As [`Self::start`].
     pub async fn start_with(config: &Config, given: Given, waiting: impl FnOnce(&Self)) -> anyhow::Result<Self> {
         let health = bind_health(config).await?;
-        let base = Foundation::lay(config, given).await?;
+        let base = Foundation::lay(config, given, health.as_ref().map(Health::sign).unwrap_or_default()).await?;
         let listeners = Arc::new(Listeners::bind(&config.listeners, Arc::new(base.workers.clone()))?);
         let retained = keep::retained(&base).await?;
         let cluster = match config.cluster.secret {
@@ -254,7 +256,7 @@ impl Broker {
 }
 
 impl Foundation {
-    async fn lay(config: &Config, given: Given) -> anyhow::Result<Self> {
+    async fn lay(config: &Config, given: Given, sign: Sign) -> anyhow::Result<Self> {
         let data = DataDir::open(&config.node.data_dir)?;
         let generation = data.next_generation(wall_nanos())?;
         Ok(Self {
@@ -270,10 +272,11 @@ impl Foundation {
             workers: Workers::new(&config.node),
             store: match given.store {
                 Some(store) => Some(store),
-                None => opening::open(config).await?,
+                None => opening::open(config, &sign).await?,
             },
             started: keep::beginning_of_time(),
             alarms: Arc::default(),
+            sign,
         })
     }
 

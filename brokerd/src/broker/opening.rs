@@ -8,6 +8,7 @@ use store::{Backend, Commit, DiskSettings, Settings, Store, StoreError};
 use tokio::runtime::Handle;
 
 use crate::config::{self, Config};
+use crate::health::Sign;
 use crate::limits;
 
 /// Between the first two attempts; doubled up to [`LONGEST_PAUSE`].
@@ -15,22 +16,29 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Asks until the store answers: a server may start later than this node, or go while it starts.
-pub(super) async fn until_it_answers<T>(mut ask: impl AsyncFnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
+pub(super) async fn until_it_answers<T>(
+    sign: &Sign,
+    mut ask: impl AsyncFnMut() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
     let mut pause = FIRST_PAUSE;
     loop {
         match ask().await {
             Err(StoreError::Unavailable(reason)) => {
+                sign.is_not_ready("waiting for the store, which does not answer");
                 tracing::warn!(reason, ?pause, "the store does not answer; nothing is served before it does");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
-            answer => return answer,
+            answer => {
+                sign.is_not_ready("starting");
+                return answer;
+            }
         }
     }
 }
 
 /// Opens the store, if the configuration asks for one.
-pub(super) async fn open(config: &Config) -> anyhow::Result<Option<Arc<Store>>> {
+pub(super) async fn open(config: &Config, sign: &Sign) -> anyhow::Result<Option<Arc<Store>>> {
     let persistence = &config.persistence;
     let commit = match persistence.commit {
         config::Commit::Group => Commit::Group,
@@ -46,11 +54,11 @@ pub(super) async fn open(config: &Config) -> anyhow::Result<Option<Arc<Store>>> 
     let store = match persistence.backend {
         config::Backend::Memory => return Ok(None),
         config::Backend::Disk => Store::embedded(disk(config)?, settings)?,
-        config::Backend::Redis => Store::remote(redis(&persistence.redis).await?, settings, &Handle::current()),
+        config::Backend::Redis => Store::remote(redis(&persistence.redis, sign).await?, settings, &Handle::current()),
         config::Backend::Postgres => {
-            Store::remote(postgres(&persistence.postgres).await?, settings, &Handle::current())
+            Store::remote(postgres(&persistence.postgres, sign).await?, settings, &Handle::current())
         }
-        config::Backend::Mysql => Store::remote(mysql(&persistence.mysql).await?, settings, &Handle::current()),
+        config::Backend::Mysql => Store::remote(mysql(&persistence.mysql, sign).await?, settings, &Handle::current()),
     };
     Ok(Some(Arc::new(store)))
 }
@@ -82,7 +90,7 @@ fn disk(config: &Config) -> anyhow::Result<Arc<dyn Backend>> {
 }
 
 #[cfg(feature = "redis")]
-async fn redis(redis: &config::Redis) -> anyhow::Result<Arc<dyn Backend>> {
+async fn redis(redis: &config::Redis, sign: &Sign) -> anyhow::Result<Arc<dyn Backend>> {
     let read = |path: &std::path::PathBuf| {
         std::fs::read(path).map_err(|error| anyhow::anyhow!("persistence.redis.tls_ca: {}: {error}", path.display()))
     };
@@ -95,36 +103,36 @@ async fn redis(redis: &config::Redis) -> anyhow::Result<Arc<dyn Backend>> {
         timeout: redis.timeout,
         authorities: redis.tls_ca.as_ref().map(read).transpose()?,
     };
-    let opened = until_it_answers(async || store::redis(&settings).await).await;
+    let opened = until_it_answers(sign, async || store::redis(&settings).await).await;
     opened.map_err(|error| anyhow::anyhow!("persistence.redis.address: {error}"))
 }
 
 #[cfg(not(feature = "redis"))]
-async fn redis(_: &config::Redis) -> anyhow::Result<Arc<dyn Backend>> {
+async fn redis(_: &config::Redis, _: &Sign) -> anyhow::Result<Arc<dyn Backend>> {
     anyhow::bail!("persistence.backend: this program was built without redis")
 }
 
 #[cfg(feature = "postgres")]
-async fn postgres(server: &config::SqlServer) -> anyhow::Result<Arc<dyn Backend>> {
+async fn postgres(server: &config::SqlServer, sign: &Sign) -> anyhow::Result<Arc<dyn Backend>> {
     let settings = sql(server);
-    let opened = until_it_answers(async || store::postgres(&settings).await).await;
+    let opened = until_it_answers(sign, async || store::postgres(&settings).await).await;
     opened.map_err(|error| anyhow::anyhow!("persistence.postgres.address: {error}"))
 }
 
 #[cfg(not(feature = "postgres"))]
-async fn postgres(_: &config::SqlServer) -> anyhow::Result<Arc<dyn Backend>> {
+async fn postgres(_: &config::SqlServer, _: &Sign) -> anyhow::Result<Arc<dyn Backend>> {
     anyhow::bail!("persistence.backend: this program was built without postgres")
 }
 
 #[cfg(feature = "mysql")]
-async fn mysql(server: &config::SqlServer) -> anyhow::Result<Arc<dyn Backend>> {
+async fn mysql(server: &config::SqlServer, sign: &Sign) -> anyhow::Result<Arc<dyn Backend>> {
     let settings = sql(server);
-    let opened = until_it_answers(async || store::mysql(&settings).await).await;
+    let opened = until_it_answers(sign, async || store::mysql(&settings).await).await;
     opened.map_err(|error| anyhow::anyhow!("persistence.mysql.address: {error}"))
 }
 
 #[cfg(not(feature = "mysql"))]
-async fn mysql(_: &config::SqlServer) -> anyhow::Result<Arc<dyn Backend>> {
+async fn mysql(_: &config::SqlServer, _: &Sign) -> anyhow::Result<Arc<dyn Backend>> {
     anyhow::bail!("persistence.backend: this program was built without mysql")
 }
 

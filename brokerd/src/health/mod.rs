@@ -44,6 +44,19 @@ enum Phase {
 
 type Shared = Arc<RwLock<Phase>>;
 
+/// What is said before the node serves; nothing where nobody can ask. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Sign(Option<Shared>);
+
+impl Sign {
+    /// Not ready, whatever else is so.
+    pub fn is_not_ready(&self, why: &'static str) {
+        if let Some(phase) = &self.0 {
+            *phase.write() = Phase::Not(why);
+        }
+    }
+}
+
 /// The endpoint. Dropping it closes it.
 pub struct Health {
     address: SocketAddr,
@@ -72,7 +85,13 @@ impl Health {
 
     /// Not ready, whatever else is so.
     pub fn is_not_ready(&self, why: &'static str) {
-        *self.phase.write() = Phase::Not(why);
+        self.sign().is_not_ready(why);
+    }
+
+    /// For those who have something to say before the node serves.
+    #[must_use]
+    pub fn sign(&self) -> Sign {
+        Sign(Some(self.phase.clone()))
     }
 
     /// From now on the node itself says whether it is.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mqtt::message::SharedMessage;
+use parking_lot::Mutex;
 
 pub use groups::{Chosen, Groups, Strategy, Target, Terms, Weight, publisher_key};
 pub use index::{Counts, Index};
@@ -218,27 +219,45 @@ pub struct ForGroup {
 /// Runs its function when dropped: shared by the deliveries of one batch, it tells that all of them were carried out
 /// (or dropped with their worker), or that one could not be kept.
 pub struct OnDelivered {
-    done: Option<Box<dyn FnOnce(Outcome) + Send + Sync>>,
+    done: Mutex<Option<Box<dyn FnOnce(Outcome) + Send + Sync>>>,
     has_failed: AtomicBool,
+    is_patient: bool,
 }
 
 impl OnDelivered {
     /// Will call `done` once, when the last clone of the returned handle is gone.
     #[must_use]
     pub fn new(done: impl FnOnce(Outcome) + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self { done: Some(Box::new(done)), has_failed: AtomicBool::new(false) })
+        Arc::new(Self { done: Mutex::new(Some(Box::new(done))), has_failed: AtomicBool::new(false), is_patient: false })
+    }
+
+    /// The same for who waits for as long as it takes.
+    #[must_use]
+    pub fn patient(done: impl FnOnce(Outcome) + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self { done: Mutex::new(Some(Box::new(done))), has_failed: AtomicBool::new(false), is_patient: true })
     }
 
     /// A delivery could not be kept.
     pub fn fail(&self) {
         self.has_failed.store(true, Ordering::Release);
     }
+
+    /// It may still be kept, but not in time: who waits is told that it was not, unless it waits for as long as it takes.
+    pub fn give_up(&self) {
+        if self.is_patient {
+            return;
+        }
+        let done = self.done.lock().take();
+        if let Some(done) = done {
+            done(Outcome::Full);
+        }
+    }
 }
 
 impl Drop for OnDelivered {
     fn drop(&mut self) {
         let outcome = if self.has_failed.load(Ordering::Acquire) { Outcome::Full } else { Outcome::Done };
-        if let Some(done) = self.done.take() {
+        if let Some(done) = self.done.get_mut().take() {
             done(outcome);
         }
     }

@@ -161,8 +161,13 @@ async fn settle(
     claim: Claim,
     grant: &mut Grant,
 ) -> Result<Option<Sid>, StoreError> {
-    let store = shard.borrow().shared.store.clone();
+    let (store, is_far_behind) = {
+        let shard = shard.borrow();
+        (shard.shared.store.clone(), shard.is_far_behind())
+    };
     match store {
+        // Who needs nothing of it is served all the same.
+        Some(_) if negotiated.session_expiry > 0 && is_far_behind => Err(StoreError::Full),
         Some(store) if store.caps().is_shared => following::ready(shard, &store, negotiated, claim, grant).await,
         store => taking::ready(shard, store.as_ref(), negotiated, grant).await,
     }

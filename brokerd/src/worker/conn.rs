@@ -329,6 +329,7 @@ impl Shard {
         if let Some(conn) = &mut entry.conn {
             conn.is_owed = is_owed;
             if is_congested {
+                self.counters.add(Metric::StorePaused, u64::from(self.journal.is_congested));
                 conn.is_congested = true;
                 self.turn.paused.insert((slot, entry.incarnation));
             }

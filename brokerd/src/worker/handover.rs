@@ -17,6 +17,10 @@ use crate::router::OnDelivered;
 /// A message smaller than this is kept with each session that waits for it: a place of its own costs more.
 const WORTH_SHARING: usize = 64;
 
+/// Turns that may wait at a worker before a CONNECT that needs the store is refused. Who is connected is not read on, so that
+/// what adds to them beyond is only what has begun.
+const MOST_BEHIND: usize = 64;
+
 /// A batch that may have to wait.
 pub(super) struct Ready {
     pub(super) number: u64,
@@ -53,6 +57,9 @@ impl Shard {
         let (mut ops, joints) = (std::mem::take(&mut journal.ops), std::mem::take(&mut journal.joined));
         let number = journal.last;
         journal.moves.submitted(number);
+        if !receipts.is_empty() {
+            journal.outside.push_back((number, receipts.iter().map(Arc::downgrade).collect()));
+        }
         share_bodies(&mut ops);
         let done = self.answer_to(number, receipts, joints.clone());
         self.journal.ready.push_back(Ready { number, batch: Batch { ops, done }, joints });
@@ -132,6 +139,18 @@ impl Shard {
             self.journal.is_congested = false;
             self.resume_paused();
         }
+    }
+
+    /// A session has changed. While the store has no room for what was changed before, its client is not read on.
+    pub(super) const fn changes_behind(&mut self, slot: u32) {
+        if self.journal.is_stuck {
+            self.turn.under_pressure = Some(slot);
+        }
+    }
+
+    /// Whether so much waits for room in the store that nobody is let in who adds to it.
+    pub(super) fn is_far_behind(&self) -> bool {
+        self.journal.is_stuck && self.journal.ready.len() >= MOST_BEHIND
     }
 
     /// Whether who publishes is not to be read, also where what it publishes is kept by other workers.

@@ -2,7 +2,7 @@
 //! anything to the store, and never lets anything go: `handover` and `kept` do.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use hashbrown::HashSet;
 use mqtt::message::SharedMessage;
@@ -49,8 +49,10 @@ pub(super) struct Journal {
     pub(super) awaits_room: bool,
     /// Whether the store is behind: publishers are not read.
     pub(super) is_congested: bool,
-    /// Whether the store did not keep the last batch.
+    /// Whether the store did not keep the last batch, or does not say whether it has.
     pub(super) has_failed: bool,
+    /// Who outside of this node waits for batches, beside connections.
+    pub(super) outside: VecDeque<(u64, Vec<Weak<OnDelivered>>)>,
     /// Connections that hold bytes back, by the batch they wait for.
     pub(super) held: VecDeque<(u64, Vec<(u32, u32)>)>,
     /// Where all nodes share the store: who has to be told of what happens to it here.
@@ -162,6 +164,7 @@ impl Shard {
             }
         }
         self.dirty_notify.notify_one();
+        self.changes_behind(slot);
     }
 
     /// Has a kept session saved at the end of the turn.
@@ -169,6 +172,7 @@ impl Shard {
         if let Some(entry) = self.sessions.get(slot as usize).filter(|entry| entry.sid.is_some()) {
             self.journal.unsaved.insert((slot, entry.incarnation));
             self.dirty_notify.notify_one();
+            self.changes_behind(slot);
         }
     }
 

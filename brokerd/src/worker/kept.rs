@@ -1,7 +1,8 @@
 //! What waits for the store, and what becomes of it: promises leave when their batch is kept, in the order of the
-//! batches, or their connections end without. Never makes a batch.
+//! batches, or their connections end without. Never makes a batch, and never takes one back: what became of it may not be
+//! known.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use mqtt::ReasonCode;
 use mqtt::session::Closing;
@@ -10,6 +11,8 @@ use store::{Outcome, State, StoreError};
 use super::conn::Conn;
 use super::moving::Answer;
 use super::shard::Shard;
+use super::turn::Waiting;
+use crate::metrics::Metric;
 use crate::router::OnDelivered;
 
 impl Shard {
@@ -62,6 +65,7 @@ impl Shard {
         self.journal.answered = number;
         self.journal.moves.tell_flushed(number);
         self.journal.has_failed = failure.is_some();
+        while self.journal.outside.pop_front_if(|(batch, _)| *batch <= number).is_some() {}
         while self.journal.held.front().is_some_and(|(batch, _)| *batch <= number) {
             let held = self.journal.held.pop_front().map(|(_, held)| held).unwrap_or_default();
             for (slot, incarnation) in held {
@@ -80,6 +84,29 @@ impl Shard {
                 conn.release(number);
                 self.note_dirty(slot);
             }
+        }
+    }
+
+    /// The store does not answer. Everybody who waits for it is told that what they wait for was not done: it may be done
+    /// yet, for the store tries it again, and this worker goes on from it. Who publishes to sessions here from another node
+    /// is told; a publisher of this one keeps its place: what it sends again is known, and waits for the same batch.
+    pub(super) fn late(&mut self) {
+        self.begin_turn();
+        self.journal.has_failed = true;
+        let held = std::mem::take(&mut self.journal.held);
+        let mut waiting: Vec<(u32, u32)> = held.into_iter().flat_map(|(_, held)| held).collect();
+        waiting.extend(self.turn.waiting.values().filter_map(|one| match one {
+            Waiting::Routed { slot, incarnation, .. } => Some((*slot, *incarnation)),
+            _ => None,
+        }));
+        for (slot, incarnation) in waiting {
+            if self.entry(slot, incarnation).is_some_and(|entry| entry.conn.is_some()) {
+                self.counters.inc(Metric::StoreLate);
+                self.close(slot, Closing::Server(ReasonCode::ImplementationSpecificError));
+            }
+        }
+        for (_, outside) in std::mem::take(&mut self.journal.outside) {
+            outside.iter().filter_map(Weak::upgrade).for_each(|receipt| receipt.give_up());
         }
     }
 

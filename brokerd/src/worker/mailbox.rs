@@ -35,6 +35,8 @@ pub(super) enum Mail {
     Kept(u64, Result<store::Outcome, store::StoreError>, Vec<Arc<OnDelivered>>),
     /// The store has taken something from its queue, which had no room.
     Room,
+    /// The store does not answer, and batches wait for longer than anybody is to.
+    Late,
     /// Another node owns the client id from this epoch on; who waits until what came before is kept.
     Superseded(Arc<str>, Loss, oneshot::Sender<()>),
     /// Run this on the worker: for the management API.

@@ -369,7 +369,7 @@ impl Shard {
 /// Tells the workers that wait once what they handed over is kept.
 pub(super) fn receipt(boxes: &Arc<Boxes>, tickets: Vec<Ticket>) -> Arc<OnDelivered> {
     let boxes = boxes.clone();
-    OnDelivered::new(move |outcome| {
+    OnDelivered::patient(move |outcome| {
         let Some(worker) = tickets.first().map(|ticket| ticket.worker) else { return }; // they are all of one worker
         boxes.settled(worker, tickets.into_iter().map(|ticket| (ticket.token, outcome)).collect());
     })

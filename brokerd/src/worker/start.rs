@@ -143,6 +143,10 @@ impl Workers {
             node: parts.node,
             hybrid: parts.clock,
         });
+        if let Some(store) = &shared.store {
+            let boxes = self.boxes.clone();
+            store.when_late(move || boxes.iter().for_each(|mailbox| mailbox.post(Mail::Late)));
+        }
         let (mut restored, mut waits) = (restored.into_iter(), Vec::new());
         for worker in 0..self.boxes.iter().len() {
             let worker = u16::try_from(worker).map_err(std::io::Error::other)?;
@@ -324,6 +328,7 @@ impl Shard {
             Mail::Settled(tickets) => self.settled(tickets),
             Mail::Kept(number, result, receipts) => self.kept(number, result, receipts),
             Mail::Room => self.room(),
+            Mail::Late => self.late(),
             Mail::Uncongested => self.resume_paused(),
             Mail::Superseded(client_id, loss, done) => self.superseded(&client_id, loss, done),
             Mail::Ask(question) => question(self),

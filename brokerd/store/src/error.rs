@@ -24,7 +24,7 @@ pub enum StoreError {
     /// The queue in front of the store is full.
     #[error("the queue to the store is full")]
     Full,
-    /// The store failed for now; the same batch may be tried again.
+    /// The store failed for now: what became of a change is not known. The same may be tried again.
     #[error("the store does not answer: {0}")]
     Unavailable(String),
     /// The store failed for good: nothing more is read or written until it is opened again.

@@ -1,24 +1,33 @@
 //! A store that is behind: what it has no room for is kept, in the order of the turns, and nothing of it is lost.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use async_trait::async_trait;
 use mqtt::MessageId;
 use store::{
-    Backend, BackendStats, Caps, Claim, Claimed, Delayed, Expired, Op, Outcome, Page, Retained, SessionHead, Settings,
-    Sid, Store, StoreError, Stored, UnixMillis,
+    Backend, BackendStats, Caps, Claim, Claimed, Commit, Delayed, Expired, Op, Outcome, Page, Retained, SessionHead,
+    Settings, Sid, Store, StoreError, Stored, UnixMillis,
 };
 use tokio::sync::Semaphore;
 
 use super::packets::*;
 use super::*;
 
-/// `memory`, whose commits wait until they may.
+/// `memory`, whose commits wait until they may, and are answered as they are told.
 #[derive(Debug)]
-struct Slow {
-    inner: Arc<dyn Backend>,
-    may: Arc<Semaphore>,
+pub(super) struct Slow {
+    pub(super) inner: Arc<dyn Backend>,
+    pub(super) may: Arc<Semaphore>,
+    pub(super) link: Arc<AtomicU8>,
 }
+
+/// How the server of [`Slow`] is reached.
+pub(super) const WELL: u8 = 0;
+/// What is sent does not arrive.
+pub(super) const SENDS_NOTHING: u8 = 1;
+/// What is sent arrives, and the answer does not.
+pub(super) const HEARS_NOTHING: u8 = 2;
 
 #[async_trait]
 impl Backend for Slow {
@@ -27,7 +36,13 @@ impl Backend for Slow {
     }
     async fn apply(&self, batches: &[&[Op]], is_durable: bool) -> Result<Vec<Outcome>, StoreError> {
         let _may = self.may.acquire().await;
-        self.inner.apply(batches, is_durable).await
+        let link = self.link.load(Ordering::Acquire);
+        let unknown = Err(StoreError::Unavailable("no answer".into()));
+        if link == SENDS_NOTHING {
+            return unknown;
+        }
+        let outcomes = self.inner.apply(batches, is_durable).await;
+        if link == HEARS_NOTHING { unknown } else { outcomes }
     }
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
         self.inner.claim(claim).await
@@ -57,9 +72,13 @@ impl Backend for Slow {
 
 /// A node whose store has room for one turn beside the one that it is at, and commits for as long as `may` has permits.
 fn behind(max_ops: usize) -> (Node, Arc<Store>, Arc<Semaphore>) {
+    behind_with(max_ops, Commit::Group)
+}
+
+fn behind_with(max_ops: usize, commit: Commit) -> (Node, Arc<Store>, Arc<Semaphore>) {
     let may = Arc::new(Semaphore::new(1));
-    let backend = Arc::new(Slow { inner: store::memory(), may: may.clone() });
-    let store = Arc::new(Store::embedded(backend, Settings { max_ops, ..Settings::default() }).unwrap());
+    let backend = Arc::new(Slow { inner: store::memory(), may: may.clone(), link: Arc::default() });
+    let store = Arc::new(Store::embedded(backend, Settings { max_ops, commit, ..Settings::default() }).unwrap());
     (Node::keeping(store.clone()), store, may)
 }
 
@@ -118,8 +137,69 @@ fn what_the_store_has_no_room_for_is_kept_in_order_and_a_session_that_ends_meanw
 }
 
 #[test]
-fn publishers_are_read_on_once_the_store_has_room_also_those_whose_receivers_are_at_other_workers() {
+fn who_subscribes_again_and_again_is_not_read_while_the_store_has_no_room_and_is_read_on_after() {
     let (node, _store, may) = behind(1);
+    let mut client = node.client(kept(node.id_on(0, "client")));
+    node.until("all that was begun is kept", || batches(&node) == (batches(&node).0, 0, batches(&node).0));
+    let held = node.runtime.block_on(may.acquire()).unwrap();
+    // No answer is waited for: each SUBSCRIBE is a change that is to be kept.
+    let mut asked = 0;
+    let is_paused = || node.ask(0, |shard| !shard.turn.paused.is_empty());
+    node.until("it is not read", || {
+        if !is_paused() {
+            asked += 1;
+            client.send(subscribe(V5, asked, 0, &[("t", 1)]));
+        }
+        is_paused()
+    });
+    let settle = || (0..50).for_each(|_| node.ask(0, |_| ())); // the turns end that have begun
+    settle();
+    let (_, waiting, _) = batches(&node);
+    for id in asked + 1..=asked + 100 {
+        client.send(subscribe(V5, id, 0, &[("t", 1)]));
+    }
+    settle();
+    assert_eq!(batches(&node).1, waiting, "what it sends then stays in its socket");
+    assert!(node.metric(crate::metrics::Metric::StorePaused) > 0);
+    drop(held);
+    for id in 1..=asked + 100 {
+        let line = client.line();
+        assert!(line.starts_with(&format!("SUBACK #{id}")), "{line}");
+    }
+}
+
+#[test]
+fn a_connect_that_needs_the_store_is_refused_while_much_waits_for_room_in_it_and_another_is_not() {
+    let (node, _store, may) = behind(1);
+    let away = node.id_on(0, "away");
+    node.client(kept(away)).subscribe("t", 1);
+    node.until("all that was begun is kept", || batches(&node) == (batches(&node).0, 0, batches(&node).0));
+    let held = node.runtime.block_on(may.acquire()).unwrap();
+    // Each is a turn of its own, and the last that it is read.
+    let is_far = || node.ask(0, |shard| shard.is_far_behind());
+    while !is_far() {
+        let mut publisher = node.id(node.id_on(0, "publisher"));
+        publishes(&node, &mut publisher, "x");
+    }
+    let mut late = node.stranger(V5);
+    late.send(kept(away).bytes());
+    let line = late.line();
+    assert!(line.starts_with("CONNACK 0x88"), "{line}");
+    node.id(node.id_on(0, "transient"));
+    drop(held);
+    node.until("all is kept", || batches(&node) == (batches(&node).0, 0, batches(&node).0));
+    assert!(node.client(kept(away)).line().starts_with("PUBLISH"), "and it gets what waited");
+}
+
+#[test]
+fn publishers_are_read_on_once_the_store_has_room_also_those_whose_receivers_are_at_other_workers() {
+    for commit in [Commit::Group, Commit::Every, Commit::None] {
+        publishers_are_read_on(commit);
+    }
+}
+
+fn publishers_are_read_on(commit: Commit) {
+    let (node, _store, may) = behind_with(1, commit);
     let away = node.id_on(1, "away");
     node.client(kept(away)).subscribe("t", 1);
     let mut near = node.id(node.id_on(1, "near"));

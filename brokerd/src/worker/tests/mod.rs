@@ -6,6 +6,7 @@ mod behind;
 mod bounds;
 mod crossing;
 mod groups;
+mod outage;
 mod peers;
 mod reading;
 mod takeover;

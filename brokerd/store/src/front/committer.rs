@@ -153,7 +153,11 @@ impl Committer {
                 let _ = answer.send(result);
             }
             Work::Flush(answer) => {
-                let result = self.apply(&[&[]]).await.map(|_| ());
+                let result = match &self.dead {
+                    Some(dead) => Err(dead.clone()),
+                    None => self.backend.apply(&[&[]], self.settings.commit != Commit::None).await.map(|_| ()),
+                };
+                self.note(result.as_ref().err());
                 let _ = answer.send(result);
             }
         }
@@ -181,7 +185,8 @@ impl Committer {
         }
     }
 
-    /// One commit, tried again while the backend says that it may succeed later.
+    /// One commit. Where the backend does not say what became of it, it is tried again until it does: who submitted it goes
+    /// on from it, so that it must not be lost, and nothing may come before it. Who waits for it is told meanwhile.
     async fn apply(&mut self, batches: &[&[Op]]) -> Result<Vec<Outcome>, StoreError> {
         if let Some(dead) = &self.dead {
             return Err(dead.clone());
@@ -194,16 +199,28 @@ impl Committer {
             self.note(result.as_ref().err());
             match result {
                 Ok(outcomes) => {
+                    self.queue.set_trouble(None);
                     let ops = batches.iter().map(|ops| ops.len()).sum();
                     self.queue.counters.committed(batches.len(), ops, attempt.elapsed());
                     return Ok(outcomes);
                 }
-                Err(StoreError::Unavailable(_)) if begin.elapsed() + pause < self.settings.timeout => {
+                Err(error @ StoreError::Unavailable(_)) => {
+                    let is_late = begin.elapsed() + pause >= self.settings.timeout;
+                    if is_late && self.queue.is_closed() {
+                        return Err(error); // the node ends; whoever ends it does not wait for ever
+                    }
                     self.queue.counters.retries.fetch_add(1, Relaxed);
+                    self.queue.set_trouble(Some(&error));
+                    if is_late {
+                        self.queue.is_late();
+                    }
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.queue.set_trouble(None);
+                    return Err(error);
+                }
             }
         }
     }

@@ -20,7 +20,8 @@ use committer::Committer;
 use queue::{Item, Queue, Work};
 use reads::Reads;
 
-/// Called once a batch is committed, or is not going to be. Runs on the committer: it posts, and returns.
+/// Called once a batch is committed, or is not going to be: the store failed for good, or is closed while its server is
+/// away. Runs on the committer: it posts, and returns.
 pub type Done = Box<dyn FnOnce(Result<Outcome, StoreError>) + Send>;
 
 /// When a batch is done.
@@ -48,7 +49,8 @@ pub struct Settings {
     pub commit_ops: usize,
     /// Bytes in one commit.
     pub commit_bytes: usize,
-    /// How long a batch is tried again at a server that does not answer.
+    /// After how long who waits for a batch is told that the server does not answer; it is tried again for as long as that
+    /// is so.
     pub timeout: Duration,
 }
 
@@ -161,6 +163,13 @@ impl Store {
         let _ = told.await; // a committer that is gone takes nothing
     }
 
+    /// Tells that batches have waited for longer than [`Settings::timeout`], and again with every attempt until the server
+    /// answers: who waits for them is not to wait on. They are still carried out, in their order. Runs on the committer: it
+    /// posts, and returns.
+    pub fn when_late(&self, tell: impl Fn() + Send + Sync + 'static) {
+        self.queue.when_late(Box::new(tell));
+    }
+
     /// Whether so much waits that publishers are not to be read: half of what may. Cheap enough to ask for every message.
     #[must_use]
     pub fn is_full(&self) -> bool {
@@ -227,6 +236,9 @@ impl Store {
     }
 
     fn ask(&self, work: Work) -> Result<(), StoreError> {
+        if let Some(trouble) = self.queue.trouble() {
+            return Err(trouble); // it would wait behind what the server does not take
+        }
         self.queue.push(Item { work, ops: 1, bytes: 0 }).map_err(|_| StoreError::Full)
     }
 }

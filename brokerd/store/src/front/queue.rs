@@ -18,6 +18,8 @@ use crate::stats::Stats;
 pub(super) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 /// Who was refused, or is to stop: told once.
 pub(super) type Told = Box<dyn FnOnce() + Send>;
+/// Who wants to hear that what waits is late: told again and again.
+type Late = Box<dyn Fn() + Send + Sync>;
 
 /// One thing to do.
 #[derive(Debug)]
@@ -27,6 +29,23 @@ pub(super) enum Work {
     Expire(UnixMillis, usize, Answer<Expired>),
     Fence(Box<str>, Answer<()>),
     Flush(Answer<()>),
+}
+
+impl Work {
+    /// Whether somebody waits for nothing but the answer: it may be asked again.
+    const fn is_question(&self) -> bool {
+        !matches!(self, Self::Batch(_))
+    }
+
+    /// Who asked may have gone.
+    fn refuse(self, error: &StoreError) {
+        match self {
+            Self::Batch(batch) => (batch.done)(Err(error.clone())),
+            Self::Claim(_, answer) => drop(answer.send(Err(error.clone()))),
+            Self::Expire(_, _, answer) => drop(answer.send(Err(error.clone()))),
+            Self::Fence(_, answer) | Self::Flush(answer) => drop(answer.send(Err(error.clone()))),
+        }
+    }
 }
 
 /// And what it weighs.
@@ -55,6 +74,9 @@ pub(super) struct Queue {
     state: Mutex<State>,
     /// Since when the backend has been at work on what it was given last.
     begun: Mutex<Option<Instant>>,
+    /// Why a batch could not be carried out yet, while it is tried again: questions are answered with it at once.
+    trouble: Mutex<Option<StoreError>>,
+    late: Mutex<Vec<Late>>,
     settings: Settings,
     pub(super) wake: Notify,
     pub(super) counters: Counters,
@@ -73,6 +95,8 @@ impl Queue {
             is_half_full: AtomicBool::new(false),
             state: Mutex::default(),
             begun: Mutex::default(),
+            trouble: Mutex::default(),
+            late: Mutex::default(),
             settings,
             wake: Notify::new(),
             counters: Counters::default(),
@@ -108,13 +132,15 @@ impl Queue {
         Ok(())
     }
 
-    /// The next things to do, as many as go in one commit; `None` where nothing waits.
+    /// The next things to do, as many as go in one commit; `None` where nothing waits. Batches and questions do not go
+    /// together: those that stay here can be answered while a batch is tried again.
     pub(super) fn take(&self, most: usize) -> Option<Vec<Item>> {
         let mut waiting = self.waiting.lock();
         let (mut ops, mut bytes, mut count) = (0, 0, 0);
+        let is_question = waiting.items.front().is_some_and(|item| item.work.is_question());
         for item in waiting.items.iter().take(most) {
             let is_over = ops + item.ops > self.settings.commit_ops || bytes + item.bytes > self.settings.commit_bytes;
-            if count > 0 && is_over {
+            if count > 0 && (is_over || item.work.is_question() != is_question) {
                 break;
             }
             (ops, bytes, count) = (ops + item.ops, bytes + item.bytes, count + 1);
@@ -127,6 +153,34 @@ impl Queue {
         drop(waiting);
         told.into_iter().for_each(|tell| tell());
         (!taken.is_empty()).then_some(taken)
+    }
+
+    /// A batch is tried again: who asks something meanwhile is answered with the reason, and so is who has asked.
+    pub(super) fn set_trouble(&self, trouble: Option<&StoreError>) {
+        *self.trouble.lock() = trouble.cloned();
+        let Some(trouble) = trouble else { return };
+        let mut waiting = self.waiting.lock();
+        let waited = std::mem::take(&mut waiting.items).into_iter();
+        let (questions, batches): (VecDeque<Item>, VecDeque<Item>) = waited.partition(|item| item.work.is_question());
+        waiting.items = batches;
+        waiting.ops -= questions.iter().map(|item| item.ops).sum::<usize>();
+        self.look(&waiting);
+        drop(waiting);
+        questions.into_iter().for_each(|item| item.work.refuse(trouble));
+    }
+
+    /// Why nothing can be asked now, if so.
+    pub(super) fn trouble(&self) -> Option<StoreError> {
+        self.trouble.lock().clone()
+    }
+
+    pub(super) fn when_late(&self, tell: Late) {
+        self.late.lock().push(tell);
+    }
+
+    /// What waits has waited for longer than anybody is to wait.
+    pub(super) fn is_late(&self) {
+        self.late.lock().iter().for_each(|tell| tell());
     }
 
     /// Tells when something was taken since: at once, where nothing waits.
@@ -151,6 +205,10 @@ impl Queue {
     pub(super) fn close(&self) {
         self.waiting.lock().is_closed = true;
         self.wake.notify_one();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.waiting.lock().is_closed
     }
 
     /// Nothing comes any more, and nothing waits.

@@ -170,21 +170,56 @@ async fn a_store_that_is_away_for_a_moment_is_tried_again_with_the_same_batch() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_stays_away_fails_the_batch_in_time_and_comes_back() {
+async fn a_store_that_stays_away_is_said_in_time_and_gets_what_waited_when_it_is_back() {
     let (store, told) = store(Settings::default(), std::iter::repeat_n(unavailable(), 1000));
+    let (tell, mut hears) = tokio::sync::mpsc::channel(1000);
+    store.when_late(move || tell.try_send(()).unwrap());
     let begin = tokio::time::Instant::now();
-    assert_eq!(submit(&store).await.unwrap(), Err(unavailable()));
+    let (mut first, mut second) = (submit(&store), submit(&store));
+    hears.recv().await.unwrap();
     assert!(begin.elapsed() <= Settings::default().timeout);
     assert_eq!(store.state(), State::Down("no route".into()));
+    hears.recv().await.unwrap();
+    assert!(begin.elapsed() <= 2 * Settings::default().timeout, "and who came later is told");
+    let mut third = submit(&store);
+    for answer in [&mut first, &mut second, &mut third] {
+        assert!(answer.try_recv().is_err(), "what became of it is not known");
+    }
     told.answers.lock().clear();
-    assert!(submit(&store).await.unwrap().is_ok());
-    assert_eq!(store.state(), State::Ok, "no restart is needed");
+    for answer in [first, second, third] {
+        assert_eq!(answer.await.unwrap(), Ok(Outcome::default()));
+    }
+    assert_eq!(*told.commits.lock().last().unwrap(), 1, "the third came after what was tried again");
+    assert_eq!((store.state(), store.stats().failed), (State::Ok, 0), "no restart is needed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_something_while_a_batch_is_tried_again_is_answered_at_once() {
+    let (store, told) = store(Settings::default(), std::iter::repeat_n(unavailable(), 1000));
+    let claim = || store.claim(Claim { client_id: "one".into(), epoch: 1, node: "a".into(), is_clean: false });
+    let batch = submit(&store);
+    let begin = tokio::time::Instant::now();
+    assert_eq!(claim().await, Err(unavailable()), "it stood behind the batch when this failed first");
+    assert_eq!((claim().await, store.flush().await), (Err(unavailable()), Err(unavailable())), "it is known by now");
+    assert!(begin.elapsed() < Settings::default().timeout, "{:?}", begin.elapsed());
+    told.answers.lock().clear();
+    batch.await.unwrap().unwrap();
+    assert!(claim().await.is_ok() && store.flush().await.is_ok());
+    assert_eq!(store.stats().queued_ops, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_closed_while_its_server_is_away_gives_up() {
+    let (store, _) = store(Settings::default(), std::iter::repeat_n(unavailable(), 1000));
+    let answer = submit(&store);
+    drop(store);
+    assert_eq!(answer.await.unwrap(), Err(unavailable()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_was_away_is_found_again_while_nobody_asks_for_anything() {
     let (store, told) = store(Settings::default(), std::iter::repeat_n(unavailable(), 1000));
-    assert!(submit(&store).await.unwrap().is_err());
+    assert!(store.flush().await.is_err());
     tokio::time::sleep(Settings::default().timeout).await;
     assert_eq!(store.state(), State::Down("no route".into()));
     told.answers.lock().clear();

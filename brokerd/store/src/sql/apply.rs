@@ -1,5 +1,6 @@
-//! Batches become one transaction: first who owns what is read and held, then all is written. Never writes for an owner
-//! who is one no more.
+//! Batches become one transaction: first who owns what is read and held, then all is written. It is held for this one
+//! alone: a transaction that a lost connection left behind is over before the same sessions are written again. Never
+//! writes for an owner who is one no more.
 
 use std::sync::atomic::Ordering::Relaxed;
 
