@@ -313,10 +313,13 @@ impl Stage<'_> {
         self.heal();
         let settled = self.look(AGREEMENT, |stage, views| {
             let living = stage.living();
-            let is_up = |view: &View, node: &usize| {
-                view.members.get(&format!("s{node}")).is_some_and(|(state, _)| state == "up")
+            // A node whose links were just lost is listed as up until it is called down.
+            let reaches = |view: &View, name: &str| {
+                view.linked.contains(name) && view.members.get(name).is_some_and(|(state, _)| state == "up")
             };
-            let is_settled = views.iter().all(|view| living.iter().all(|node| is_up(view, node)));
+            let mut pairs =
+                views.iter().zip(&living).flat_map(|(view, at)| living.iter().map(move |node| (view, at, node)));
+            let is_settled = pairs.all(|(view, at, node)| at == node || reaches(view, &format!("s{node}")));
             is_settled
                 .then_some(())
                 .ok_or_else(|| format!("{:?}", views.iter().map(|view| &view.members).collect::<Vec<_>>()))

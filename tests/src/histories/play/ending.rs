@@ -108,7 +108,7 @@ impl Stage<'_> {
             let named = views.iter().map(|view| View {
                 filters: view.filters.iter().filter(|filter| is_ours(filter)).cloned().collect(),
                 sessions: view.sessions.iter().filter(|session| session.starts_with(&id)).cloned().collect(),
-                members: view.members.clone(),
+                ..view.clone()
             });
             disagreement(&expected, &named.collect::<Vec<_>>(), &all_rows).map_or(Ok(()), Err)
         });
