@@ -8,6 +8,8 @@ mod owner;
 mod retained;
 mod routes;
 mod shared;
+#[cfg(test)]
+mod tests;
 mod unsuback;
 
 pub(super) use retained::Shelf;
