@@ -12,6 +12,7 @@ mod shared;
 mod tests;
 mod unsuback;
 
+pub(super) use owner::untold;
 pub(super) use retained::Shelf;
 pub(super) use routes::{Expected, disagreement};
 

@@ -3,10 +3,10 @@
 //! nodes could not reach each other since the session began, and a connection whose successor's node died before it could
 //! reach the node of the one before.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::super::facts::Facts;
-use super::super::record::Event;
+use super::super::record::{Conn, Event};
 use super::acknowledged::ended;
 
 /// Connections that a later one of the same client should have closed, and are open.
@@ -59,6 +59,17 @@ pub(super) fn ousted(facts: &Facts) -> Vec<String> {
         }
     }
     found
+}
+
+/// Clients whose session may still be on a node, since nobody is left who could tell it that it has moved.
+pub(in super::super) fn untold(facts: &Facts, node: usize) -> BTreeSet<usize> {
+    let here = facts.record.conns.iter().enumerate().filter(|(_, conn)| conn.node == node);
+    let is_untold = |(number, conn): &(usize, &Conn)| {
+        facts.session_of.keys().any(|later| {
+            *later > *number && facts.record.conns[*later].client == conn.client && died_untold(facts, *number, *later)
+        })
+    };
+    here.filter(is_untold).map(|(_, conn)| conn.client).collect()
 }
 
 /// The node of the later connection died before it could reach that of the one before.

@@ -8,7 +8,7 @@ use super::super::Abilities;
 use super::super::facts::Facts;
 use super::super::record::{Conn, Event, Inner};
 use super::super::views::View;
-use super::{Promise, Shelf, disagreement, due, of_retained, wrong};
+use super::{Expected, Promise, Shelf, disagreement, due, of_retained, wrong};
 
 /// A record in which a millisecond passes before each event.
 #[derive(Default)]
@@ -173,7 +173,7 @@ fn a_node_that_matches_with_what_a_peer_does_not_have_is_refused() {
         held: BTreeMap::from([(peer.to_owned(), (held, vec![]))]),
         ..View::default()
     };
-    let expected = vec![(None, <_>::default()), (None, <_>::default())];
+    let expected = vec![Expected::default(); 2];
     assert_eq!(disagreement(&expected, &[view("s1", 0), view("s0", 0)], &[0, 0]), None);
     let told = disagreement(&expected, &[view("s1", 1), view("s0", 0)], &[0, 0]).unwrap();
     assert!(told.contains("n0 matches with"), "{told}");
