@@ -39,7 +39,7 @@ async fn a_session_follows_its_client_with_its_queue_and_what_was_in_flight() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_qos_2_publication_that_was_not_released_is_not_routed_again_on_another_node() {
+async fn trap_8_a_qos_2_publication_that_was_not_released_is_not_routed_again_on_another_node() {
     let sandbox = Sandbox::start_sharing(2, &[]).await;
     let mut panel = Raw::connect(sandbox.nodes[0].mqtt, &Connect::v5("panel")).await;
     panel.subscribe("t", 2).await;
@@ -137,7 +137,7 @@ async fn a_stale_owner_cannot_write_and_after_the_cut_one_owner_remains() {
 
 /// The sessions of a node that is gone are taken by the others, and what was published meanwhile waits for that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_published_while_the_owner_is_dead_is_there_when_the_client_comes_back_elsewhere() {
+async fn trap_4_what_is_published_while_the_owner_is_dead_is_there_when_the_client_comes_back_elsewhere() {
     let mut sandbox = Sandbox::start_sharing(3, CUT).await;
     let mut panel = Raw::connect(sandbox.nodes[2].mqtt, &Connect::v5("panel").persistent()).await;
     panel.subscribe("t", 2).await;

@@ -169,7 +169,7 @@ async fn a_node_that_stops_takes_no_message_of_a_group_with_it() {
 
 /// While a link is cut the nodes are out of sync and flood: the frames say which groups are served (cluster-traps 14).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_short_cut_of_all_links_neither_loses_nor_repeats_a_message_of_a_group() {
+async fn trap_14_a_short_cut_of_all_links_neither_loses_nor_repeats_a_message_of_a_group() {
     let sandbox = Sandbox::start(3).await;
     let mut members = Vec::new();
     for (node, id) in [(0, "w0"), (1, "w1"), (2, "w2")] {

@@ -137,12 +137,12 @@ async fn chase(settings: &[&str], qos: u8) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn takeovers_that_chase_each_other_round_three_nodes_lose_and_reorder_nothing_in_memory() {
+async fn trap_3_and_11_takeovers_that_chase_each_other_round_three_nodes_lose_and_reorder_nothing_in_memory() {
     chase(MEMORY, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn takeovers_that_chase_each_other_round_three_nodes_lose_and_reorder_nothing_on_disk() {
+async fn trap_3_and_11_takeovers_that_chase_each_other_round_three_nodes_lose_and_reorder_nothing_on_disk() {
     chase(DISK, 1).await;
 }
 
@@ -287,7 +287,7 @@ async fn of_a_storm_of_one_client_id_one_connection_stays_with_the_session_on_di
 const DEADLINE: Duration = Duration::from_secs(3);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_owner_that_cannot_be_reached_blocks_no_connect_and_after_the_heal_one_owner_remains() {
+async fn trap_10_an_owner_that_cannot_be_reached_blocks_no_connect_and_after_the_heal_one_owner_remains() {
     let sandbox = Sandbox::start_with(2, MEMORY).await;
     let mut stale = begin(&sandbox, 0, "panel").await;
     stale.subscribe("t", 1).await;
@@ -453,7 +453,7 @@ async fn a_client_that_is_back_in_time_on_another_node_cancels_its_delayed_will(
 
 /// A third of the ids have their registrar on a node that nobody knows to be dead yet.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_registrar_that_died_a_moment_ago_loses_no_session() {
+async fn trap_5_a_registrar_that_died_a_moment_ago_loses_no_session() {
     let mut sandbox = Sandbox::start_with(3, MEMORY).await;
     for number in 0..20 {
         begin(&sandbox, 0, &format!("c-{number}")).await.abandon();

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sessions_of_nodes_that_never_come_back_end_and_no_others() {
+    async fn trap_17_sessions_of_nodes_that_never_come_back_end_and_no_others() {
         let here = tokio::runtime::Handle::current();
         let store = Arc::new(Store::remote(store::shared_memory(), store::Settings::default(), &here));
         for (client_id, expiry, gone_for) in [

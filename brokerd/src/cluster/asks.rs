@@ -1,7 +1,7 @@
 //! Questions to one peer that wait for their answers. At most 256 at a time; each ends with its answer, its deadline
 //! or its link. Never retries: what a question does, may be done.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -32,6 +32,14 @@ struct Open {
     next: u64,
     waiting: HashMap<u64, oneshot::Sender<Response>>,
     link: Option<mpsc::Sender<Body>>,
+    /// When that was opened.
+    since: Option<Instant>,
+}
+
+impl Open {
+    fn sent_ms(&self) -> u64 {
+        self.since.map_or(0, |since| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1))
+    }
 }
 
 impl Asks {
@@ -40,6 +48,7 @@ impl Asks {
         let mut open = self.0.lock();
         open.waiting.clear();
         open.link = Some(link);
+        open.since = Some(Instant::now());
     }
 
     /// It is closed.
@@ -47,6 +56,11 @@ impl Asks {
         let mut open = self.0.lock();
         open.waiting.clear();
         open.link = None;
+    }
+
+    /// The time of this link, as the other end measures lateness by it; 0 without a link.
+    pub(super) fn sent_ms(&self) -> u64 {
+        self.0.lock().sent_ms()
     }
 
     /// Sends something that needs no answer, if there is a link with room.
@@ -66,7 +80,8 @@ impl Asks {
             }
             open.next += 1;
             let (id, deadline_ms) = (open.next, u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX));
-            let request = Body::Request(Request { id, kind: kind as u32, deadline_ms, body });
+            let sent_ms = open.sent_ms();
+            let request = Body::Request(Request { id, kind: kind as u32, deadline_ms, body, sent_ms });
             link.try_send(request).map_err(|_| silent())?;
             open.waiting.insert(id, answer_tx);
             id

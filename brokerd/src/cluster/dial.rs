@@ -21,6 +21,8 @@ use crate::router::PeerSet;
 
 /// Pauses between attempts.
 const PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(1);
+/// The longest pause while the peer is not held to be down: a link that is mended before that is used before that.
+const PAUSE_BEFORE_DOWN: Duration = Duration::from_millis(200);
 /// Questions and pulls that wait to be written.
 const OUTBOX: usize = 512;
 
@@ -45,7 +47,9 @@ pub(super) async fn keep(core: Arc<Core>, peer: Arc<Peer>) {
             core.parts.tally.add(Metric::PeerRefused, 1);
         }
         tracing::debug!(peer = %peer.name, "the link is closed: {ended}");
-        pause = if began.elapsed() > *PAUSES.end() { *PAUSES.start() } else { (pause * 2).min(*PAUSES.end()) };
+        let is_down = peer.standing.lock().down_since.is_some();
+        let longest = if is_down { *PAUSES.end() } else { PAUSE_BEFORE_DOWN };
+        pause = if began.elapsed() > *PAUSES.end() { *PAUSES.start() } else { (pause * 2).min(longest) };
         tokio::select! {
             () = gone.cancelled() => return,
             () = peer.redial.notified() => pause = *PAUSES.start(),
@@ -232,7 +236,7 @@ async fn write_control(
         tokio::select! {
             _ = probes.tick() => {
                 let id = peer.lease.lock().ask(Instant::now());
-                writer.push(core.parts.clock.now(), Body::Probe(Probe { id }))?;
+                writer.push(core.parts.clock.now(), Body::Probe(Probe { id, sent_ms: peer.asks.sent_ms() }))?;
             }
             () = peer.rows_applied.notified() => {
                 let applied = peer.remote.lock().applied();

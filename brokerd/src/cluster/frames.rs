@@ -127,19 +127,19 @@ mod tests {
     async fn frames_come_out_as_they_went_in_however_they_are_cut() {
         let mut writer = FrameWriter::new(Vec::new());
         for id in 0..3 {
-            writer.push(id, Body::Probe(Probe { id })).unwrap();
+            writer.push(id, Body::Probe(Probe { id, sent_ms: 0 })).unwrap();
         }
         writer.flush().await.unwrap();
         let bytes = writer.stream;
         for cut in 1..bytes.len() {
             let mut reader = FrameReader::new(&bytes[..cut] as &[u8]);
             while let Ok(Some(frame)) = reader.next().await {
-                assert_eq!(frame.body, Some(Body::Probe(Probe { id: frame.hlc })));
+                assert_eq!(frame.body, Some(Body::Probe(Probe { id: frame.hlc, sent_ms: 0 })));
             }
         }
         let mut reader = FrameReader::new(&bytes[..]);
         for id in 0..3 {
-            assert_eq!(reader.next().await.unwrap().unwrap().body, Some(Body::Probe(Probe { id })));
+            assert_eq!(reader.next().await.unwrap().unwrap().body, Some(Body::Probe(Probe { id, sent_ms: 0 })));
         }
         assert!(reader.next().await.unwrap().is_none());
     }

@@ -18,6 +18,7 @@ pub mod gossip;
 mod handshake;
 mod identity;
 mod inbound;
+mod late;
 mod lease;
 mod orphans;
 mod overseer;

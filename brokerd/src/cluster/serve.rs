@@ -15,6 +15,7 @@ use super::asks::IN_FLIGHT;
 use super::core::Core;
 use super::handshake::{Admitted, Reader, Writer};
 use super::inbound::{self, BadMessage, Here, Incoming};
+use super::late::Lateness;
 use super::peer::Peer;
 use super::retained;
 use super::routes::Feed;
@@ -67,20 +68,28 @@ async fn control(core: &Arc<Core>, peer: &Arc<Peer>, reader: Reader, writer: Wri
 /// A peer that asks nothing for `cluster.peer_timeout` is not there: it asks for its lease ten times a second.
 async fn read_control(core: &Arc<Core>, peer: &Arc<Peer>, mut reader: Reader, desk: &Desk) -> io::Result<()> {
     let mut answering = JoinSet::new(); // ends with the link
+    let mut lateness = Lateness::new(Instant::now());
     loop {
         let frame = tokio::time::timeout(core.parts.settings.peer_timeout, reader.next()).await??;
         let Some(frame) = frame else { return Ok(()) };
         core.hear(peer, frame.hlc);
         while answering.try_join_next().is_some() {}
         match frame.body {
-            Some(Body::Probe(probe)) => answer_probe(core, peer, probe.id, desk),
+            Some(Body::Probe(probe)) => {
+                lateness.of(probe.sent_ms, Instant::now());
+                answer_probe(core, peer, probe.id, desk);
+            }
             Some(Body::Pull(pull)) => start_feed(core, peer, &pull, desk),
             Some(Body::RowsAck(ack)) => {
                 let version = ack.version.min(core.routes.head().version);
                 core.barrier.lock().peer(peer.slot).acked(version);
                 core.barrier_moved.notify_one();
             }
-            Some(Body::Request(request)) => answer_request(core, peer, request, desk, &mut answering),
+            Some(Body::Request(mut request)) => {
+                let late = lateness.of(request.sent_ms, Instant::now());
+                request.deadline_ms = request.deadline_ms.saturating_sub(late);
+                answer_request(core, peer, request, desk, &mut answering);
+            }
             None => {} // of a later version
             Some(_) => {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "not a frame of the asking side"));
@@ -113,7 +122,8 @@ fn start_feed(core: &Core, peer: &Peer, pull: &Pull, desk: &Desk) {
 }
 
 fn answer_request(core: &Arc<Core>, peer: &Arc<Peer>, request: Request, desk: &Desk, answering: &mut JoinSet<()>) {
-    if answering.len() >= IN_FLIGHT {
+    // A claim that is carried out after its claimant has done without would oust whoever has the client id by then.
+    if request.deadline_ms == 0 || answering.len() >= IN_FLIGHT {
         let refused = Response { id: request.id, refused: true, ..Response::default() };
         desk.outbox_tx.try_send(Body::Response(refused)).ok();
         return;

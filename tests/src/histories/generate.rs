@@ -32,11 +32,36 @@ pub fn generate(seed: u64, nodes: usize, weather: Weather) -> Story {
     let mut chance = Seeded::from(seed);
     let mut scene = Scene { nodes, weather, connected: [false; CLIENTS], dead: None, hurt: 0 };
     let count = 12 + chance.below(20);
-    let mut steps: Vec<Step> = (0..3).map(|client| connect(&mut scene, &mut chance, client)).collect();
-    while steps.len() < count {
+    let mut steps = prologue(&mut Seeded::from(!seed), nodes);
+    let whole = steps.len() + count;
+    steps.extend((0..3).map(|client| connect(&mut scene, &mut chance, client)));
+    while steps.len() < whole {
         steps.push(next(&mut scene, &mut chance));
     }
     Story { nodes, steps }
+}
+
+/// What chance alone would seldom bring about: somebody looks on one node at once for what was acknowledged on another, and
+/// two nodes retain in the same moment. By two more clients, on nodes that are far from each other.
+fn prologue(chance: &mut Seeded, nodes: usize) -> Vec<Step> {
+    let (one, other) = (CLIENTS, CLIENTS + 1);
+    let here = chance.below(nodes);
+    let there = (here + 1 + chance.below(nodes - 1)) % nodes;
+    let connect = |client, node| Step::Connect { client, node, is_v5: true, is_kept: false };
+    let mut steps = vec![connect(one, here), connect(other, there), Step::Slow(here, there, 20)];
+    let topic = (*chance.pick(&TOPICS)).to_owned();
+    let publish = |client, is_retained, is_awaited| {
+        let topic = topic.clone();
+        Step::Publish { client, topic, qos: 1, is_retained, is_awaited }
+    };
+    if chance.below(2) == 0 {
+        steps.push(Step::Subscribe(other, topic.clone(), 1));
+        steps.push(publish(one, false, true));
+        steps.push(Step::Unsubscribe(other, topic.clone()));
+    } else {
+        steps.extend([publish(one, true, false), publish(other, true, false)]);
+    }
+    steps
 }
 
 fn next(scene: &mut Scene, chance: &mut Seeded) -> Step {

@@ -28,5 +28,5 @@ pub struct Abilities {
 
 impl Abilities {
     /// Of this version.
-    pub const NOW: Self = Self { sessions_follow: false };
+    pub const NOW: Self = Self { sessions_follow: true };
 }

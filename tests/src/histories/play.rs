@@ -24,9 +24,15 @@ const ANSWER: Duration = Duration::from_secs(10);
 const AGREEMENT: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Short, so that a story need not wait long for a node to be declared down; but gossip is left slow, so that on a loaded
-/// machine it does not hold a node to be dead whose links were away for a moment only.
-const SETTINGS: &[&str] = &["cluster.down_after=1s", "cluster.gossip_interval=250ms", "sys.interval=0s"];
+/// Short, so that a story need not wait long for a node to be declared down; but far from what a loaded machine takes for a
+/// handshake, and gossip is left slow, so that it does not hold a node to be dead whose links were away for a moment only.
+const SETTINGS: &[&str] = &[
+    "cluster.peer_timeout=2s",
+    "cluster.down_after=2s",
+    "cluster.claim_timeout=1s",
+    "cluster.gossip_interval=250ms",
+    "sys.interval=0s",
+];
 
 /// Nodes on which stories are played, one after another.
 #[derive(Debug)]
@@ -294,7 +300,7 @@ impl Stage<'_> {
     /// Whoever is struck or dead is down in the view of the others, or the time is up: both are good stories.
     async fn outlast(&mut self) {
         let pairs = self.struck.clone();
-        self.look(Duration::from_secs(4), |stage, views| {
+        self.look(Duration::from_secs(6), |stage, views| {
             let living = stage.living();
             let sees_down = |one: usize, other: usize| {
                 let place = living.iter().position(|node| *node == one);
@@ -313,10 +319,13 @@ impl Stage<'_> {
         self.heal();
         let settled = self.look(AGREEMENT, |stage, views| {
             let living = stage.living();
-            let is_up = |view: &View, node: &usize| {
-                view.members.get(&format!("s{node}")).is_some_and(|(state, _)| state == "up")
+            // A node whose links were just lost is listed as up until it is called down.
+            let reaches = |view: &View, name: &str| {
+                view.linked.contains(name) && view.members.get(name).is_some_and(|(state, _)| state == "up")
             };
-            let is_settled = views.iter().all(|view| living.iter().all(|node| is_up(view, node)));
+            let mut pairs =
+                views.iter().zip(&living).flat_map(|(view, at)| living.iter().map(move |node| (view, at, node)));
+            let is_settled = pairs.all(|(view, at, node)| at == node || reaches(view, &format!("s{node}")));
             is_settled
                 .then_some(())
                 .ok_or_else(|| format!("{:?}", views.iter().map(|view| &view.members).collect::<Vec<_>>()))

@@ -9,7 +9,7 @@ use proto::admin::admin_client::AdminClient;
 use proto::admin::ask_part::Part;
 use proto::admin::node_answer::Answer;
 use proto::admin::node_question::Question;
-use proto::admin::{AskRequest, ListQuestion, NodeQuestion, Nothing};
+use proto::admin::{AskRequest, ListQuestion, NodeQuestion, Nothing, RouteSum};
 use tokio::net::UnixStream;
 use tonic::transport::Channel;
 
@@ -21,7 +21,16 @@ pub(super) struct View {
     pub(super) members: BTreeMap<String, (String, u64)>,
     /// Client ids of its sessions.
     pub(super) sessions: BTreeSet<String>,
+    /// Members to which its links are open.
+    pub(super) linked: BTreeSet<String>,
+    /// Digests of what is subscribed here, and of what this node announces.
+    pub(super) own: [Sum; 2],
+    /// Of what messages are matched with for others, by name.
+    pub(super) held: BTreeMap<String, Sum>,
 }
+
+/// How many routes, and their digest.
+pub(super) type Sum = (u64, Vec<u8>);
 
 impl View {
     pub(super) async fn of(admin: &Path) -> Result<Self, String> {
@@ -38,6 +47,7 @@ impl View {
             Question::Topics(ListQuestion::default()),
             Question::Members(Nothing {}),
             Question::Clients(ListQuestion::default()),
+            Question::RouteSums(Nothing {}),
         ] {
             let question = Some(NodeQuestion { question: Some(question) });
             let request = AskRequest { question, here: true, timeout_ms: 2000, ..AskRequest::default() };
@@ -55,11 +65,20 @@ impl View {
         match answer {
             Some(Answer::Topics(topics)) => self.filters.extend(topics.rows),
             Some(Answer::Members(members)) => {
-                let rows = members.members.into_iter();
-                self.members.extend(rows.map(|member| (member.name, (member.state, member.routes))));
+                for member in members.members {
+                    if member.link.is_some_and(|link| link.is_open) {
+                        self.linked.insert(member.name.clone());
+                    }
+                    self.members.insert(member.name, (member.state, member.routes));
+                }
             }
             Some(Answer::Clients(clients)) => {
                 self.sessions.extend(clients.rows.into_iter().map(|client| client.client_id));
+            }
+            Some(Answer::RouteSums(sums)) => {
+                let sum = |sum: RouteSum| (sum.routes, sum.hash.to_vec());
+                self.own = [sums.live, sums.announced].map(|own| own.map(sum).unwrap_or_default());
+                self.held.extend(sums.held.into_iter().map(|held| (held.owner.clone(), sum(held))));
             }
             _ => {}
         }

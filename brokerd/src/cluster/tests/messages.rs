@@ -127,7 +127,7 @@ async fn a_full_queue_congests_until_it_is_half_empty() {
 }
 
 #[tokio::test]
-async fn a_peer_that_goes_down_releases_its_tickets_and_they_are_counted() {
+async fn trap_18_a_peer_that_goes_down_releases_its_tickets_and_they_are_counted() {
     let settings = |settings: &mut crate::config::Cluster| settings.down_after = Duration::from_millis(300);
     let a = Node::start_as("a", Plan { settings, ..Plan::default() }).await;
     let b = Node::start("b").await;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod groups;
+mod late;
 mod links;
 mod messages;
 mod node;

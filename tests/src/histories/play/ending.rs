@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use super::super::client::{Client, named};
 use super::super::facts::{Facts, Session};
-use super::super::promises::{Broken, Expected, Promise, Shelf, disagreement, due, of_retained, wrong};
+use super::super::promises::{Broken, Expected, Promise, Shelf, disagreement, due, of_retained, untold, wrong};
 use super::super::record::{Conn, Event, Record};
 use super::super::views::View;
 use super::{AGREEMENT, ANSWER, LOOK, Stage};
@@ -108,7 +108,7 @@ impl Stage<'_> {
             let named = views.iter().map(|view| View {
                 filters: view.filters.iter().filter(|filter| is_ours(filter)).cloned().collect(),
                 sessions: view.sessions.iter().filter(|session| session.starts_with(&id)).cloned().collect(),
-                members: view.members.clone(),
+                ..view.clone()
             });
             disagreement(&expected, &named.collect::<Vec<_>>(), &all_rows).map_or(Ok(()), Err)
         });
@@ -118,10 +118,10 @@ impl Stage<'_> {
     }
 
     /// `None` for the filters of a node with a session of which nobody knows what it was subscribed to.
-    fn expected(&self, facts: &Facts) -> Expected {
+    fn expected(&self, facts: &Facts) -> Vec<Expected> {
         let here = |node: usize| facts.sessions.iter().filter(move |one| one.node == node && one.ended.is_none());
         let filters = |node: usize| -> Option<BTreeSet<String>> {
-            let is_known = here(node).all(|session| !session.is_murky);
+            let is_known = here(node).all(|session| !session.is_murky) && untold(facts, node).is_empty();
             let live = |session: &Session| -> Vec<String> {
                 let subs = session.subs.iter().filter(|sub| sub.begun.is_some() && sub.ended.is_none());
                 subs.map(|sub| named(&self.name, &sub.filter)).collect()
@@ -129,7 +129,9 @@ impl Stage<'_> {
             is_known.then(|| here(node).flat_map(live).collect())
         };
         let ids = |node: usize| here(node).map(|session| format!("{}-c{}", self.name, session.client)).collect();
-        (0..self.sandbox.nodes.len()).map(|node| (filters(node), ids(node))).collect()
+        let stray = |node| untold(facts, node).into_iter().map(|client| format!("{}-c{client}", self.name)).collect();
+        let nodes = 0..self.sandbox.nodes.len();
+        nodes.map(|node| Expected { filters: filters(node), sessions: ids(node), stray: stray(node) }).collect()
     }
 
     async fn compare_retained(&mut self, facts: &Facts) {

@@ -1,5 +1,5 @@
-//! A message of QoS 1 or 2 whose PUBACK or PUBREC came reaches every session that was subscribed before it was sent.
-//! Excused: sessions that ended or unsubscribed since, sessions without a connection at the end, nodes that could not reach
+//! A message of QoS 1 or 2 whose PUBACK or PUBREC came reaches every session that was subscribed before it was sent,
+//! also where that unsubscribed once it had come. Excused: sessions that ended or unsubscribed before, sessions without a connection at the end, nodes that could not reach
 //! each other for long at the time.
 
 use std::collections::HashSet;
@@ -65,7 +65,8 @@ pub(super) fn had(facts: &Facts, session: &Session) -> HashSet<usize> {
 fn is_due(facts: &Facts, session: &Session, publication: &Publication) -> bool {
     let Some((at, code)) = publication.acknowledged else { return false };
     let subscribed = session.subs.iter().any(|sub| {
-        let stands = sub.begun.is_some_and(|begun| begun < publication.sent) && sub.left.is_none();
+        // Who unsubscribes after the acknowledgement had the message in its session by then.
+        let stands = sub.begun.is_some_and(|begun| begun < publication.sent) && sub.left.is_none_or(|left| left > at);
         stands && sub.qos > 0 && shared(&sub.filter).is_none() && matches(&sub.filter, &publication.topic)
     });
     code < 0x80 && publication.qos > 0 && subscribed && is_near(facts, session, publication, at)

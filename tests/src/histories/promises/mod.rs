@@ -8,8 +8,11 @@ mod owner;
 mod retained;
 mod routes;
 mod shared;
+#[cfg(test)]
+mod tests;
 mod unsuback;
 
+pub(super) use owner::untold;
 pub(super) use retained::Shelf;
 pub(super) use routes::{Expected, disagreement};
 

@@ -1,22 +1,28 @@
 //! A client id has one owner: who connects later has the id, the connection before is closed, and the later one is not;
 //! a kept session is there when its client comes back to it, and a clean start finds none. Excused: Session Present where
-//! nodes could not reach each other since the session began.
+//! nodes could not reach each other since the session began, and a connection whose successor's node died before it could
+//! reach the node of the one before.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::super::facts::Facts;
-use super::super::record::Event;
+use super::super::record::{Conn, Event};
 use super::acknowledged::ended;
 
 /// Connections that a later one of the same client should have closed, and are open.
 pub(super) fn still_open(facts: &Facts) -> Vec<String> {
     let gone: HashSet<usize> = facts.record.events.iter().filter_map(|(_, event)| ended(event)).collect();
-    let last = last(facts);
     let open = facts.session_of.keys().filter(|conn| !gone.contains(conn)).filter(|conn| {
         let conn = &facts.record.conns[**conn];
         !is_dead(facts, conn.node, conn.life)
     });
-    let stale = open.filter(|conn| last.get(&facts.record.conns[**conn].client).is_some_and(|last| last > conn));
+    let has_moved = |conn: &&usize| {
+        let client = facts.record.conns[**conn].client;
+        let later =
+            facts.session_of.keys().filter(|later| *later > *conn && facts.record.conns[**later].client == client);
+        later.into_iter().any(|later| !died_untold(facts, **conn, *later))
+    };
+    let stale = open.filter(has_moved);
     let stale = stale.map(|conn| {
         let conn = &facts.record.conns[*conn];
         format!("c{} has two connections, the older one to n{}", conn.client, conn.node)
@@ -55,12 +61,24 @@ pub(super) fn ousted(facts: &Facts) -> Vec<String> {
     found
 }
 
-fn last(facts: &Facts) -> HashMap<usize, usize> {
-    let conns = facts.record.conns.iter().enumerate();
-    conns
-        .filter(|(number, _)| facts.session_of.contains_key(number))
-        .map(|(number, conn)| (conn.client, number))
-        .collect()
+/// Clients whose session may still be on a node, since nobody is left who could tell it that it has moved.
+pub(in super::super) fn untold(facts: &Facts, node: usize) -> BTreeSet<usize> {
+    let here = facts.record.conns.iter().enumerate().filter(|(_, conn)| conn.node == node);
+    let is_untold = |(number, conn): &(usize, &Conn)| {
+        facts.session_of.keys().any(|later| {
+            *later > *number && facts.record.conns[*later].client == conn.client && died_untold(facts, *number, *later)
+        })
+    };
+    here.filter(is_untold).map(|(_, conn)| conn.client).collect()
+}
+
+/// The node of the later connection died before it could reach that of the one before.
+fn died_untold(facts: &Facts, before: usize, later: usize) -> bool {
+    let (one, other) = (&facts.record.conns[before], &facts.record.conns[later]);
+    let begun =
+        facts.record.events.iter().position(|(_, event)| *event == Event::Connecting(later)).unwrap_or_default();
+    let death = facts.deaths.iter().find(|(at, node)| *node == other.node && *at > begun);
+    death.is_some_and(|(at, _)| one.node != other.node && !facts.were_together(one.node, other.node, begun, *at))
 }
 
 /// That life of the node has ended.

@@ -184,7 +184,7 @@ async fn any_bytes_are_answered_and_change_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_grant_is_above_what_only_the_claimant_knows() {
+async fn trap_6_a_grant_is_above_what_only_the_claimant_knows() {
     let names = ["a", "b"];
     let sim = Sim::of(&names).await;
     for registrar in names {

@@ -2,7 +2,7 @@
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_registrar_that_dies_before_owners_announced_leaves_no_silent_empty_session() {
+async fn trap_5_a_registrar_that_dies_before_owners_announced_leaves_no_silent_empty_session() {
     let (names, rest) = (["a", "b", "c", "d"], ["a", "c", "d"]);
     let mut sim = Sim::of(&names).await;
     let id = id_of(&names, "b", &rest, "c");
@@ -72,7 +72,7 @@ async fn a_registrar_that_starts_anew_unnoticed_gets_everything_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn both_sides_of_a_partition_own_an_id_and_the_higher_epoch_wins_on_heal() {
+async fn trap_10_both_sides_of_a_partition_own_an_id_and_the_higher_epoch_wins_on_heal() {
     let names = ["a", "b", "c"];
     let sim = Sim::of(&names).await;
     let id = id_of(&names, "b", &["a", "b"], "b");

@@ -1,5 +1,4 @@
 # Acknowledged: once the links are whole and every node is `up` in every view, n2 acknowledges a probe to a/b that c0 on n0 never gets.
-# c0 subscribed while n2 held n0 to be down. 1 in 1 alone on the machine; from seed 34.
 nodes 3
 c0 connects to n0 v5 clean
 c1 connects to n2 v3 clean
