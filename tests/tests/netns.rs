@@ -11,7 +11,7 @@ mod weather;
 
 use tests::history::Promises;
 use tests::load::{Load, World};
-use tests::netns::{Known, Making, Town, agree};
+use tests::netns::{Known, Making, Town, agree, one_retained_set};
 use tests::seed::Seeded;
 
 /// A town under load.
@@ -47,6 +47,7 @@ impl Run {
         assert_eq!(Known::of(&self.town).await, self.known, "a node restarted");
         let refusals = self.world.refusals();
         self.load.finish(&self.world, Promises::of_one_node()).await;
+        one_retained_set(&self.town).await;
         assert!(refusals.is_empty(), "somebody was refused or dropped: {refusals:?}");
         for client in ["subscriber-0", "subscriber-1", "publisher-0", "publisher-1", "publisher-2", "publisher-5"] {
             let count = self.world.with_history(|history| {
@@ -63,5 +64,6 @@ impl Run {
         self.world.mended();
         self.world.joined();
         self.load.finish(&self.world, Promises::of_many_nodes()).await;
+        one_retained_set(&self.town).await;
     }
 }

@@ -11,8 +11,8 @@ mod town;
 use std::panic::resume_unwind;
 use std::process::{Command, Stdio};
 
-pub use links::{Street, all_pairs, between};
-pub use sights::{Known, agree, alarms, serves};
+pub use links::{Street, Way, all_pairs, between};
+pub use sights::{Known, agree, alarms, one_retained_set, serves};
 pub use town::{Making, Town};
 
 /// Runs a test whose thread is in a namespace with a bridge to so many hosts. Who is not root becomes root of a user

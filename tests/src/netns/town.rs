@@ -45,7 +45,7 @@ impl Making {
         options.network = Some(street.host(number));
         let advertise = self.dialled(number).to_string();
         options = options.set("cluster.advertise", &advertise).set("listeners.tcp.default.allow_anonymous", "true");
-        options = options.set("cluster.peer_timeout", "1s").set("cluster.down_after", "1s");
+        options = options.set("cluster.peer_timeout", "3s").set("cluster.down_after", "1s");
         self.sets.iter().fold(options, |options, (key, value)| options.set(key, value))
     }
 
