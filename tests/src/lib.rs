@@ -17,6 +17,7 @@ pub mod in_process;
 pub mod load;
 pub mod malformed;
 pub mod mosquitto;
+pub mod netns;
 pub mod node;
 pub mod npm;
 pub mod packet;

@@ -39,6 +39,8 @@ pub struct NodeOptions {
     pub sets: Vec<(String, String)>,
     /// What is mounted before it starts, for nobody else to see: see [`NodeOptions::mounting`].
     pub mounts: Option<String>,
+    /// The network namespace it runs in, as a link under `/proc`; none: the test's own.
+    pub network: Option<PathBuf>,
 }
 
 impl NodeOptions {
@@ -54,6 +56,7 @@ impl NodeOptions {
             mqtt_bind: any,
             sets: vec![],
             mounts: None,
+            network: None,
         }
     }
 
@@ -79,6 +82,11 @@ impl NodeOptions {
     }
 
     fn program(&self, directory: &Path) -> Command {
+        if let Some(network) = &self.network {
+            let mut command = Command::new("nsenter");
+            command.arg(format!("--net={}", network.display())).arg(binaries::brokerd());
+            return command;
+        }
         let Some(script) = &self.mounts else { return Command::new(binaries::brokerd()) };
         let mut command = unshare();
         command.args(["sh", "-ec", &format!("mkdir -p \"$DATA\"; {script}; exec \"$@\""), "sh"]);

@@ -154,13 +154,25 @@ const fn fault(promise: Promise, what: String) -> Broken {
 impl History {
     /// What was acknowledged and did not come.
     pub fn missing(&self) -> impl Iterator<Item = String> + '_ {
-        self.receivers.iter().flat_map(move |receiver| {
+        self.receivers.iter().enumerate().flat_map(move |(index, receiver)| {
             let had: HashSet<Message> = receiver.deliveries.iter().map(|delivery| delivery.message).collect();
             let due = self.publications.iter().filter(move |(message, published)| {
-                published.acknowledged.is_some() && !had.contains(message) && receiver.is_to_get(published)
+                let is_due =
+                    published.acknowledged.is_some() && !had.contains(message) && receiver.is_to_get(published);
+                is_due && !self.was_severed(message.publisher.into(), index, published)
             });
             due.map(|(message, published)| format!("{}: {message:?} {published:?} never came", receiver.name))
         })
+    }
+
+    /// Whether it was on its way while its publisher's node and the receiver's did not hear of each other.
+    fn was_severed(&self, publisher: usize, receiver: usize, published: &Publication) -> bool {
+        let end = published.acknowledged.unwrap_or(Moment::MAX);
+        self.homes > 0
+            && self.severances.iter().any(|one| {
+                let is_between = one.pairs.contains(&(publisher % self.homes, receiver % self.homes));
+                is_between && one.begun <= end && one.ended.is_none_or(|ended| published.sent <= ended)
+            })
     }
 
     /// Whether it was on its way when a node was killed.

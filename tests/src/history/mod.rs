@@ -5,7 +5,7 @@ mod judge;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use judge::{Broken, Promise, Promises};
@@ -118,6 +118,17 @@ pub struct Fault {
     pub mended: Option<Moment>,
 }
 
+/// Nodes did not hear of each other, for longer than peers wait for one.
+#[derive(Clone, Debug)]
+pub struct Severance {
+    /// Before it.
+    pub begun: Moment,
+    /// All hear of each other again; `None` where the run ended first.
+    pub ended: Option<Moment>,
+    /// Which, by number.
+    pub pairs: BTreeSet<(usize, usize)>,
+}
+
 /// All of it.
 #[derive(Clone, Debug, Default)]
 pub struct History {
@@ -129,6 +140,10 @@ pub struct History {
     pub connections: Vec<Connection>,
     /// What was done to the broker.
     pub faults: Vec<Fault>,
+    /// When which nodes did not hear of each other.
+    pub severances: Vec<Severance>,
+    /// Nodes that clients keep to, each to the one of its number modulo this; 0 where they choose.
+    pub homes: usize,
 }
 
 impl History {

@@ -57,6 +57,19 @@ fn an_acknowledged_message_that_never_came_is_refused_also_where_a_node_was_kill
 }
 
 #[test]
+fn what_was_under_way_between_nodes_that_did_not_hear_of_each_other_need_not_come_and_all_else_must() {
+    let mut history = history(3);
+    history.homes = 2;
+    let mut severed = |pair| {
+        let pairs = BTreeSet::from([pair]);
+        history.severances = vec![Severance { begun: at(20), ended: Some(at(29)), pairs }];
+        (broken(Promises::of_one_node(), &history).len(), history.missing().count())
+    };
+    assert_eq!(severed((1, 0)), (2, 2), "publisher 1 and receiver 0: of three messages the second is excused");
+    assert_eq!(severed((0, 1)), (3, 3), "others were severed");
+}
+
+#[test]
 fn what_was_not_acknowledged_or_came_before_the_subscription_need_not_come() {
     let mut history = history(2);
     history.publications.get_mut(&message(1)).unwrap().acknowledged = None;

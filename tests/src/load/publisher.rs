@@ -61,7 +61,7 @@ impl Publisher {
         // Nothing was said before the first CONNECT, and after a CONNACK something was kept.
         let mut expected = Some(false);
         loop {
-            let Some(address) = self.world.place(&mut chance).await else { return };
+            let Some(address) = self.world.place(usize::from(self.number), &mut chance).await else { return };
             let connect = Connect::new(self.version, &self.name);
             let connect = if self.is_persistent { connect.persistent() } else { connect };
             let client = match open(address, &connect).await {
@@ -115,6 +115,9 @@ impl Publisher {
                 Some(other) => panic!("{}: {other:?}", self.name),
             };
             client.send(&answer).await;
+            if !is_over {
+                self.world.pace().await;
+            }
         }
     }
 

@@ -70,7 +70,7 @@ impl Subscriber {
     /// Subscribed, for good.
     pub async fn ready(mut self) -> Self {
         let connect = Connect::new(self.version, &self.name).persistent();
-        let address = self.world.place(&mut self.chance).await.expect("a node");
+        let address = self.world.place(self.index, &mut self.chance).await.expect("a node");
         let (mut client, connack) = Raw::connect_with_answer(address, &connect).await;
         self.world.connected(&self.name, connack.session_present, Some(false));
         let asked = self.world.moment();
@@ -109,7 +109,7 @@ impl Subscriber {
     }
 
     async fn connect(&mut self) -> End {
-        let Some(address) = self.world.place(&mut self.chance).await else { return End::Done };
+        let Some(address) = self.world.place(self.index, &mut self.chance).await else { return End::Done };
         let connect = Connect::new(self.version, &self.name).persistent();
         let (client, is_present) = match open(address, &connect).await {
             Opened::Accepted(client, is_present) => (client, is_present),

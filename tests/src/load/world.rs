@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::history::{Connection, Fault, History, Moment};
+use crate::history::{Connection, Fault, History, Moment, Severance};
 use crate::node::Node;
 use crate::seed::Seeded;
 use crate::wait::{eventually, within};
 
 /// Before a client that was refused tries again.
 const PAUSE: Duration = Duration::from_millis(50);
+/// Between two messages of a publisher of [`World::settled`].
+const PACE: Duration = Duration::from_millis(20);
 
 /// How far the run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub struct World(Arc<Shared>);
 struct Shared {
     begun: Instant,
     places: Vec<SocketAddr>,
+    /// Each client has one place, by its number, and publishers take their time.
+    is_settled: bool,
     now: watch::Sender<Now>,
     acknowledged: watch::Sender<u64>,
     history: Mutex<History>,
@@ -54,10 +58,24 @@ impl World {
     /// With all of these nodes there.
     #[must_use]
     pub fn new(places: &[SocketAddr]) -> Self {
+        Self::of(places, false)
+    }
+
+    /// The same, where each client keeps to the node of its number and publishers send some 50 messages a second each:
+    /// for faults that a client cannot walk away from.
+    #[must_use]
+    pub fn settled(places: &[SocketAddr]) -> Self {
+        let world = Self::of(places, true);
+        world.with_history(|history| history.homes = places.len());
+        world
+    }
+
+    fn of(places: &[SocketAddr], is_settled: bool) -> Self {
         let now = Now { alive: vec![true; places.len()], kills: 0, phase: Phase::Load };
         Self(Arc::new(Shared {
             begun: Instant::now(),
             places: places.to_vec(),
+            is_settled,
             now: watch::Sender::new(now),
             acknowledged: watch::Sender::new(0),
             history: Mutex::default(),
@@ -110,12 +128,39 @@ impl World {
         });
     }
 
-    /// A node that is there; waits for one. `None` once the run is over.
-    pub(super) async fn place(&self, chance: &mut Seeded) -> Option<SocketAddr> {
+    /// A node that is there, for the client of this number; waits for one. `None` once the run is over.
+    pub(super) async fn place(&self, number: usize, chance: &mut Seeded) -> Option<SocketAddr> {
+        let home = number % self.0.places.len();
+        let is_fit = |(at, is_alive): &(usize, &bool)| **is_alive && (!self.0.is_settled || *at == home);
         let mut now = self.watch();
-        let now = now.wait_for(|now| now.phase == Phase::Done || now.alive.contains(&true)).await.expect("a run");
-        let there: Vec<_> = self.0.places.iter().zip(&now.alive).filter(|(_, is_alive)| **is_alive).collect();
-        if there.is_empty() { None } else { Some(*there[chance.below(there.len())].0) }
+        let is_time = |now: &Now| now.phase == Phase::Done || now.alive.iter().enumerate().any(|one| is_fit(&one));
+        let now = now.wait_for(is_time).await.expect("a run");
+        let there: Vec<_> = now.alive.iter().enumerate().filter(is_fit).map(|(at, _)| self.0.places[at]).collect();
+        if there.is_empty() { None } else { Some(there[chance.below(there.len())]) }
+    }
+
+    /// Between two messages of a publisher, where clients are settled.
+    pub(super) async fn pace(&self) {
+        if self.0.is_settled {
+            tokio::time::sleep(PACE).await;
+        }
+    }
+
+    /// From now until [`World::joined`] these nodes, by number, do not hear of each other.
+    pub fn severed(&self, pairs: &[(usize, usize)]) {
+        let begun = self.moment();
+        let pairs = pairs.iter().flat_map(|(one, other)| [(*one, *other), (*other, *one)]).collect();
+        self.with_history(|history| history.severances.push(Severance { begun, ended: None, pairs }));
+    }
+
+    /// All nodes hear of each other again.
+    pub fn joined(&self) {
+        let now = self.moment();
+        self.with_history(|history| {
+            history.severances.iter_mut().for_each(|one| {
+                one.ended.get_or_insert(now);
+            })
+        });
     }
 
     /// Until something changes, or it is time to try again.
