@@ -106,6 +106,7 @@ async fn take(
             }
             Err(StoreError::Fenced { stored }) => {
                 fenced = StoreError::Fenced { stored };
+                shard.borrow_mut().was_elsewhere(&negotiated.client_id);
                 claim.known = claim.known.max(Epoch(stored));
                 let elsewhere = shard.borrow().shared.elsewhere.clone();
                 let again = elsewhere.claim(claim.clone()).await.map_err(|_| fenced.clone())?;
@@ -264,6 +265,16 @@ impl Shard {
             node: (&*self.shared.node).into(),
             is_clean,
         })
+    }
+
+    /// The store knows of an epoch above all of this node's: what is here of the session is of before, and not to be gone
+    /// on with.
+    fn was_elsewhere(&mut self, client_id: &str) {
+        let slot = self.by_id.get(client_id).copied();
+        let entry = slot.and_then(|slot| self.sessions.get(slot as usize));
+        if let Some(sid) = entry.and_then(|entry| entry.sid) {
+            self.lost_to_another(sid);
+        }
     }
 
     /// Nothing was kept, or it is dropped: what this node has of the session is not in the store.
