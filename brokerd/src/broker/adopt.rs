@@ -93,6 +93,7 @@ impl Adopter {
             is_orphan && claims.heir(&head.client_id) == own
         };
         let (mut after, mut taking, mut count) = (None, JoinSet::new(), 0_u64);
+        let mut are_settled = true;
         loop {
             let page = self.store.scan_sessions(after, PAGE, false).await?;
             for head in page.items.into_iter().filter(is_ours) {
@@ -104,7 +105,7 @@ impl Adopter {
                 taking.spawn(async move { workers.adopt(head).await });
                 count += 1;
                 if taking.len() >= AT_A_TIME {
-                    taking.join_next().await;
+                    are_settled &= matches!(taking.join_next().await, Some(Ok(true)));
                 }
             }
             after = page.next;
@@ -112,14 +113,17 @@ impl Adopter {
                 break;
             }
         }
-        while taking.join_next().await.is_some() {}
+        while let Some(is_settled) = taking.join_next().await {
+            are_settled &= matches!(is_settled, Ok(true));
+        }
         let alive = pulse.names().filter(|node| !dead.contains(*node) && !pulse.is_silent(node));
         let alive = alive.chain(live.iter().map(String::as_str)).map(delaying).collect();
         let delayed = if is_patient || !dead.is_empty() { self.take_delayed(own, &alive).await? } else { 0 };
         if count > 0 || delayed > 0 {
             tracing::info!(sessions = count, delayed, "took what nodes that are gone had");
         }
-        if self.live() == *live {
+        // One that is back goes on with what it had: what is held for that waits for it.
+        if are_settled && self.live() == *live {
             dead.iter().for_each(|node| claims.set_adopted(node));
         }
         Ok(())

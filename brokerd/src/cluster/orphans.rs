@@ -10,6 +10,7 @@ use mqtt::message::SharedMessage;
 use prost::Message as _;
 use proto::peer::Forward;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::asks::Kind;
 use super::core::Core;
@@ -24,14 +25,27 @@ const FRAME: usize = 256;
 /// How long a node may take to keep them.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// By node, in order.
-pub(super) type Orphans = HashMap<Arc<str>, Vec<Outbound>>;
+/// By node.
+pub(super) type Orphans = HashMap<Arc<str>, Held>;
+
+/// What one node was to get, in order.
+pub(super) struct Held {
+    /// When the first of it was held.
+    since: Instant,
+    messages: Vec<Outbound>,
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        Self { since: Instant::now(), messages: Vec::new() }
+    }
+}
 
 impl Core {
     /// Holds what a peer was to get.
     pub(super) fn orphan(&self, node: &Arc<str>, left: Vec<Outbound>) {
         if !left.is_empty() {
-            self.orphans.lock().entry(node.clone()).or_default().extend(left);
+            self.orphans.lock().entry(node.clone()).or_default().messages.extend(left);
         }
     }
 
@@ -59,7 +73,7 @@ impl Core {
     /// Nobody has taken the sessions in time.
     pub(super) fn give_up(&self, node: &str) {
         let left = self.orphans.lock().remove(node).unwrap_or_default();
-        self.refuse(left);
+        self.refuse(left.messages);
     }
 
     /// Not kept by all it is for: whoever published it is told so.
@@ -69,30 +83,51 @@ impl Core {
         settle(&*self.parts.mailboxes, tickets.collect());
     }
 
-    /// The sessions of a node that is gone are on others: those get what it was to get.
-    pub(super) async fn rematch(&self, node: &str) {
+    /// The sessions of a node that is gone are on others: those get what it was to get. What cannot be brought now is
+    /// held on, as long as `cluster.route_grace` allows: who is told no sends it again, and that is another message then.
+    pub(super) async fn rematch(&self, node: &Arc<str>) {
         if let Some(peer) = self.peer(node).filter(|peer| self.hot.held().contains(peer.slot)) {
             self.drop_peer(&peer);
         }
-        let left = self.orphans.lock().remove(node).unwrap_or_default();
-        let mut left = left.into_iter().peekable();
+        let Some(Held { since, messages }) = self.orphans.lock().remove(node) else { return };
+        let mut left = messages.into_iter().peekable();
         while left.peek().is_some() {
+            // Who has taken some of the sessions may be gone too: they come to somebody else, or back.
+            if let Some(other) = self.other_that_is_gone(node) {
+                return self.orphan(&other, left.collect());
+            }
             let frame: Vec<Outbound> = left.by_ref().take(FRAME).collect();
-            if !self.rematch_frame(&frame).await {
+            if self.rematch_frame(&frame).await {
+                self.settle_frame(frame);
+            } else if since.elapsed() < self.parts.settings.route_grace {
+                let mut orphans = self.orphans.lock();
+                let held = orphans.entry(node.clone()).or_default();
+                let later = std::mem::take(&mut held.messages);
+                (held.since, held.messages) = (since, frame.into_iter().chain(left).chain(later).collect());
+                return;
+            } else {
                 self.refuse(frame);
-                continue;
             }
-            // Shared groups choose another member, as ever: only at QoS 2 what was sent could be a second copy.
-            let is_for_groups =
-                |outbound: &Outbound| outbound.share.as_ref().is_some_and(|share| !share.serve.is_empty());
-            let mut released = Released::default();
-            for outbound in frame {
-                let (lost, is_plain) = (released.lost, !is_for_groups(&outbound));
-                released.add(outbound, mqtt::Qos::AtLeastOnce);
-                released.lost = if is_plain { lost } else { released.lost };
-            }
-            self.give_back(released);
         }
+    }
+
+    fn other_that_is_gone(&self, node: &str) -> Option<Arc<str>> {
+        let held = self.hot.held();
+        let mut peers = self.all_peers().into_iter();
+        peers.find(|peer| held.contains(peer.slot) && *peer.name != *node).map(|peer| peer.name.clone())
+    }
+
+    /// It is where it is to be.
+    fn settle_frame(&self, frame: Vec<Outbound>) {
+        // Shared groups choose another member, as ever: only at QoS 2 what was sent could be a second copy.
+        let is_for_groups = |outbound: &Outbound| outbound.share.as_ref().is_some_and(|share| !share.serve.is_empty());
+        let mut released = Released::default();
+        for outbound in frame {
+            let (lost, is_plain) = (released.lost, !is_for_groups(&outbound));
+            released.add(outbound, mqtt::Qos::AtLeastOnce);
+            released.lost = if is_plain { lost } else { released.lost };
+        }
+        self.give_back(released);
     }
 
     async fn rematch_frame(&self, frame: &[Outbound]) -> bool {
@@ -103,6 +138,13 @@ impl Core {
         }
         let messages = inbound::encode(&plain, self.time(), |_| Vec::new());
         let body = Bytes::from(Forward { messages, ..Forward::default() }.encode_to_vec());
+        let own: Vec<SharedMessage> = plain.into_iter().map(|outbound| outbound.message).collect();
+        // Twice: a session that goes from one node to another while both are asked is found by the second wave. It knows
+        // what it has.
+        self.rematch_wave(&body, &own).await && self.rematch_wave(&body, &own).await
+    }
+
+    async fn rematch_wave(&self, body: &Bytes, own: &[SharedMessage]) -> bool {
         let held = self.hot.held();
         let mut asked = JoinSet::new();
         for peer in self.all_peers() {
@@ -111,8 +153,7 @@ impl Core {
                 asked.spawn(async move { peer.asks.ask(&peer.name, Kind::Rematch, body, PATIENCE).await });
             }
         }
-        let own = plain.into_iter().map(|outbound| outbound.message).collect();
-        let mut is_kept = self.rematch_here(own).await;
+        let mut is_kept = self.rematch_here(own.to_vec()).await;
         while let Some(answer) = asked.join_next().await {
             is_kept &= matches!(answer, Ok(Ok(answer)) if *answer == [1]);
         }

@@ -244,7 +244,7 @@ impl Cluster {
     }
 
     /// Brings what is held for the sessions of a node that is gone to those who have them now.
-    pub async fn rematch(&self, node: &str) {
+    pub async fn rematch(&self, node: &Arc<str>) {
         self.shared.core.rematch(node).await;
     }
 

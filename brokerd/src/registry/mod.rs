@@ -17,6 +17,8 @@ pub struct Claim {
     pub holder: Holder,
     /// Whether a registrar that is silent means no, and not a grant of this node's own.
     pub needs_registrar: bool,
+    /// Whether it is for a session whose node is gone: what a live node has by more than `known` is not taken.
+    pub is_orphan: bool,
     /// Whether the session is to start empty.
     pub clean_start: bool,
     /// Session expiry in seconds, as granted.

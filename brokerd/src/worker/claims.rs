@@ -68,6 +68,7 @@ impl Shard {
             client_id: negotiated.client_id.clone(),
             holder: holder_of(&identity.principal),
             needs_registrar: false,
+            is_orphan: false,
             clean_start: negotiated.clean_start,
             session_expiry: negotiated.session_expiry,
             known: known.unwrap_or_default(),

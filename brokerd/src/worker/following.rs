@@ -106,6 +106,7 @@ async fn take(
             }
             Err(StoreError::Fenced { stored }) => {
                 fenced = StoreError::Fenced { stored };
+                shard.borrow_mut().was_elsewhere(&negotiated.client_id);
                 claim.known = claim.known.max(Epoch(stored));
                 let elsewhere = shard.borrow().shared.elsewhere.clone();
                 let again = elsewhere.claim(claim.clone()).await.map_err(|_| fenced.clone())?;
@@ -139,56 +140,87 @@ pub(super) async fn known_everywhere(shard: &Handle, version: u64) {
     let _ = known.await; // a worker that stops waits for nobody
 }
 
-/// Takes a session whose owner is gone, unless its client is here or on its way.
-pub(super) async fn adopt(shard: Handle, head: SessionHead, done: oneshot::Sender<()>) {
-    let client_id: Arc<str> = (*head.client_id).into();
+/// Takes a session whose owner is gone, unless its client is here or on its way. Says whether it is not that owner's any
+/// more: one that comes back first goes on with it, and what is held for it must wait for that.
+pub(super) async fn adopt(shard: Handle, head: SessionHead, done: oneshot::Sender<bool>) {
     let store = shard.borrow().shared.store.clone();
-    if let (Some(store), Some(record)) = (store, &head.record)
-        && shard.borrow().lacks_session(&client_id)
-        && (!has_ended(record) || record.will.is_some())
-        && is_orphan_still(&store, &head).await
-    {
-        let elsewhere = shard.borrow().shared.elsewhere.clone();
-        let claim = Claim {
-            client_id: client_id.clone(),
-            holder: holder_of(&records::identity(record.principal.clone()).principal),
-            needs_registrar: false,
-            clean_start: false,
-            session_expiry: record.expiry,
-            known: Epoch(head.epoch),
-        };
-        if let Ok(grant) = elsewhere.claim(claim).await {
-            take_orphan(&shard, &store, &client_id, grant.epoch, Epoch(head.epoch)).await;
-        }
+    let is_settled = match store {
+        Some(store) => is_adopted(&shard, &store, &head).await,
+        None => true,
+    };
+    let _ = done.send(is_settled); // who asked may have stopped
+}
+
+async fn is_adopted(shard: &Handle, store: &Store, head: &SessionHead) -> bool {
+    let client_id: Arc<str> = (*head.client_id).into();
+    let Some(record) = &head.record else { return true };
+    let is_over = has_ended(record) && record.will.is_none();
+    if is_over || !shard.borrow().lacks_session(&client_id) {
+        return true;
     }
-    let _ = done.send(()); // who asked may have stopped
+    match still(store, head).await {
+        Still::Orphan => {}
+        Still::Changed => return false,
+        Still::Elsewhere => return true,
+    }
+    let elsewhere = shard.borrow().shared.elsewhere.clone();
+    let claim = Claim {
+        client_id: client_id.clone(),
+        holder: holder_of(&records::identity(record.principal.clone()).principal),
+        needs_registrar: false,
+        is_orphan: true,
+        clean_start: false,
+        session_expiry: record.expiry,
+        known: Epoch(head.epoch),
+    };
+    match elsewhere.claim(claim).await {
+        Ok(grant) => take_orphan(shard, store, &client_id, grant.epoch, Epoch(head.epoch)).await,
+        Err(_) => false, // a live node has it, and the store is to say so
+    }
 }
 
-/// Its client may have come to another node since the store was read: that one's session is not taken away.
-async fn is_orphan_still(store: &Store, head: &SessionHead) -> bool {
-    let page = store.scan_sessions(head.sid.0.checked_sub(1).map(Sid), 1, false).await;
-    let now = page.ok().and_then(|page| page.items.into_iter().next());
-    now.is_some_and(|now| now.sid == head.sid && now.epoch == head.epoch && now.node == head.node)
+/// What the store says by now of a session that was a dead node's.
+enum Still {
+    Orphan,
+    /// Its node is coming back, or the store does not answer.
+    Changed,
+    /// Its client has come to another node, and is not to be disturbed; or it has ended.
+    Elsewhere,
 }
 
-async fn take_orphan(shard: &Handle, store: &Store, client_id: &Arc<str>, epoch: Epoch, before: Epoch) {
+async fn still(store: &Store, head: &SessionHead) -> Still {
+    let Ok(page) = store.scan_sessions(head.sid.0.checked_sub(1).map(Sid), 1, false).await else {
+        return Still::Changed;
+    };
+    match page.items.into_iter().next().filter(|now| now.sid == head.sid && now.node == head.node) {
+        Some(now) if now.epoch == head.epoch => Still::Orphan,
+        Some(_) => Still::Changed,
+        None => Still::Elsewhere,
+    }
+}
+
+async fn take_orphan(shard: &Handle, store: &Store, client_id: &Arc<str>, epoch: Epoch, before: Epoch) -> bool {
     if !shard.borrow().lacks_session(client_id) {
-        return;
+        return true;
     }
     let node = shard.borrow().shared.node.clone();
     let claim =
         store::Claim { client_id: (&**client_id).into(), epoch: epoch.0, node: (&*node).into(), is_clean: false };
     let claimed = match store.claim(claim).await {
         Ok(claimed) => claimed,
-        Err(error) => return tracing::debug!(%error, client = &**client_id, "a session is not adopted"),
+        Err(error) => {
+            tracing::debug!(%error, client = &**client_id, "a session is not adopted");
+            return false;
+        }
     };
     let came = {
         let mut shard = shard.borrow_mut();
         if !shard.lacks_session(client_id) {
-            return; // its client has come meanwhile, and claims it above this
+            return true; // its client has come meanwhile, and claims it above this
         }
         if claimed.record.is_none() {
-            return shard.note(Op::DropSession { sid: claimed.sid, epoch: epoch.0 }); // it ended meanwhile
+            shard.note(Op::DropSession { sid: claimed.sid, epoch: epoch.0 }); // it ended meanwhile
+            return true;
         }
         shard.counters.inc(Metric::SessionAdopted);
         let came = shard.take_in(client_id, claimed, epoch, false);
@@ -201,6 +233,7 @@ async fn take_orphan(shard: &Handle, store: &Store, client_id: &Arc<str>, epoch:
     if let Some((.., version)) = came {
         known_everywhere(shard, version).await;
     }
+    true
 }
 
 impl Shard {
@@ -232,6 +265,16 @@ impl Shard {
             node: (&*self.shared.node).into(),
             is_clean,
         })
+    }
+
+    /// The store knows of an epoch above all of this node's: what is here of the session is of before, and not to be gone
+    /// on with.
+    fn was_elsewhere(&mut self, client_id: &str) {
+        let slot = self.by_id.get(client_id).copied();
+        let entry = slot.and_then(|slot| self.sessions.get(slot as usize));
+        if let Some(sid) = entry.and_then(|entry| entry.sid) {
+            self.lost_to_another(sid);
+        }
     }
 
     /// Nothing was kept, or it is dropped: what this node has of the session is not in the store.
@@ -301,11 +344,12 @@ impl Shard {
 }
 
 impl Workers {
-    /// Has this node take a session whose owner is gone. Completes when every node routes to it, or it is another's.
-    pub async fn adopt(&self, head: SessionHead) {
+    /// Has this node take a session whose owner is gone. Completes when every node routes to it, or it is another's; false
+    /// where it may still be that owner's.
+    pub async fn adopt(&self, head: SessionHead) -> bool {
         let worker = self.worker_of(&head.client_id);
         let (done, is_done) = oneshot::channel();
         self.boxes.of(worker).post(Mail::Adopt(Box::new(head), done));
-        let _ = is_done.await; // a worker that is gone adopts nobody
+        is_done.await.unwrap_or(false) // a worker that is gone adopts nobody
     }
 }

@@ -28,9 +28,15 @@ async fn take_one(shard: &Handle, owned: Owned, session_expiry: u32, from: Strin
         let shard = shard.borrow();
         (shard.shared.elsewhere.clone(), shard.shared.store.clone())
     };
-    let (needs_registrar, clean_start) = (true, false);
-    let claim =
-        Claim { client_id: client_id.clone(), holder, needs_registrar, clean_start, session_expiry, known: epoch };
+    let claim = Claim {
+        client_id: client_id.clone(),
+        holder,
+        needs_registrar: true,
+        is_orphan: false,
+        clean_start: false,
+        session_expiry,
+        known: epoch,
+    };
     shard.borrow_mut().pending_claims.begin(&client_id);
     let ticket = shard.borrow_mut().takeovers.claims(&client_id);
     let grant = elsewhere.claim(claim).await.ok();

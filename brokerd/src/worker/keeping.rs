@@ -47,16 +47,28 @@ pub(super) async fn ready(
             Lacks::Nothing => return Ok(None),
             Lacks::Place => return claim(shard, store, &negotiated.client_id, epoch).await.map(Some),
             Lacks::Bodies { slot, incarnation, sid, first } => {
-                let submitted = shard.borrow_mut().journal.when_submitted();
-                if let Some(submitted) = submitted {
-                    let _ = submitted.await; // the worker is there for as long as this is
-                }
-                store.flush().await?; // what is read is what was committed
-                let page = store.fetch(sid, first.saturating_sub(1), PAGE, PAGE_BYTES).await?;
-                shard.borrow_mut().load(slot, incarnation, first, page);
+                load_page(shard, store, (slot, incarnation), sid, first).await?;
             }
         }
     }
+}
+
+/// Reads what is committed: of what came just now a part may wait for other workers, and is not in the store's queue yet.
+async fn load_page(
+    shard: &Handle,
+    store: &Store,
+    (slot, incarnation): (u32, u32),
+    sid: Sid,
+    first: u64,
+) -> Result<(), StoreError> {
+    let submitted = shard.borrow_mut().journal.when_submitted();
+    if let Some(submitted) = submitted {
+        let _ = submitted.await; // the worker is there for as long as this is
+    }
+    store.flush().await?;
+    let page = store.fetch(sid, first.saturating_sub(1), PAGE, PAGE_BYTES).await?;
+    shard.borrow_mut().load(slot, incarnation, first, page);
+    Ok(())
 }
 
 /// Reads the messages of a session that is about to get its connection.
@@ -67,9 +79,7 @@ pub(super) async fn load_all(shard: &Handle, store: &Store, negotiated: &Negotia
     loop {
         let lacks = shard.borrow_mut().lacks(negotiated);
         let Lacks::Bodies { slot, incarnation, sid, first } = lacks else { return Ok(()) };
-        store.flush().await?;
-        let page = store.fetch(sid, first.saturating_sub(1), PAGE, PAGE_BYTES).await?;
-        shard.borrow_mut().load(slot, incarnation, first, page);
+        load_page(shard, store, (slot, incarnation), sid, first).await?;
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) enum Mail {
     /// Messages for sessions that came from elsewhere, of a node that is gone; whether they are kept.
     Rematch(Vec<SharedMessage>, oneshot::Sender<bool>),
     /// A session whose owner is gone falls to this node; whom to tell, and where its routes are known by then.
-    Adopt(Box<SessionHead>, oneshot::Sender<()>),
+    Adopt(Box<SessionHead>, oneshot::Sender<bool>),
     /// Another node owns a session from now on, and asks for a page of it.
     Fetch(Box<Fetch>, oneshot::Sender<Fetched>),
     /// A node that leaves has a session for this one; its expiry, whose it was, and whether it is here.

@@ -65,7 +65,7 @@ impl Shard {
     }
 
     /// A session turned out to be another node's: this one was not told, for it was cut off or stopped.
-    fn lost_to_another(&mut self, sid: Sid) {
+    pub(super) fn lost_to_another(&mut self, sid: Sid) {
         let Some(slot) = self.by_sid.get(&sid).copied() else { return };
         let Some(entry) = self.sessions.get_mut(slot as usize).filter(|entry| !entry.is_departing) else { return };
         let incarnation = entry.incarnation;

@@ -78,7 +78,7 @@ impl Outbound {
             std::mem::replace(last, id.sequence) <= id.sequence
         });
         if !is_in_order {
-            late.sort_by_key(order); // stable: what has no identity stays among itself
+            late = in_places(late, order);
             for place in late.iter_mut().filter(|place| place.is_kept()) {
                 out.changes.push(super::Change::Gone { seq: place.seq });
                 self.last_seq += 1;
@@ -103,6 +103,26 @@ impl Outbound {
         out.changes.extend(lost.iter().map(|seq| super::Change::Gone { seq: *seq }));
         lost.len()
     }
+}
+
+/// Each publisher's messages in their order, in the places that they have among those of others: who was on another node
+/// before has two names, and what it sent there stays where it is.
+fn in_places(late: Vec<Place>, order: impl Fn(&Place) -> MessageId) -> Vec<Place> {
+    let mut of_publisher: BTreeMap<(u64, u16), Vec<(u64, usize)>> = BTreeMap::new();
+    for (at, id) in late.iter().map(order).enumerate() {
+        of_publisher.entry((id.origin, id.worker)).or_default().push((id.sequence, at));
+    }
+    let mut to = vec![0; late.len()];
+    for mut members in of_publisher.into_values() {
+        let places: Vec<usize> = members.iter().map(|(_, at)| *at).collect();
+        members.sort_unstable();
+        for ((_, from), place) in members.into_iter().zip(places) {
+            to[from] = place;
+        }
+    }
+    let mut late: Vec<(usize, Place)> = to.into_iter().zip(late).collect();
+    late.sort_unstable_by_key(|(to, _)| *to);
+    late.into_iter().map(|(_, place)| place).collect()
 }
 
 #[cfg(test)]
@@ -163,5 +183,14 @@ mod tests {
         let (queue, changes) = arranged(&[(1, 7, 1), (2, 7, 3), (3, 7, 2)]);
         assert_eq!(queue, [(1, 1), (4, 2), (5, 3)]);
         assert_eq!(changes, ["gone 3", "queued 4", "gone 2", "queued 5"]);
+    }
+
+    #[test]
+    fn what_a_publisher_sent_by_another_node_before_stays_before() {
+        // Its node with the higher hash is killed after its third message; what it sends again is named by the other.
+        let (queue, changes) = arranged(&[(1, 9, 1), (2, 9, 3), (3, 9, 2), (4, 7, 1), (5, 7, 2)]);
+        assert_eq!(queue.iter().map(|(_, sequence)| *sequence).collect::<Vec<_>>(), [1, 2, 3, 1, 2]);
+        assert!(queue.is_sorted_by_key(|(name, _)| *name), "the order that is kept is that of names: {queue:?}");
+        assert_eq!(changes.len(), 8);
     }
 }

@@ -40,6 +40,7 @@ impl Claims {
                 known: claim.known.0,
                 redirected,
                 holder: claim.holder.0,
+                orphan: claim.is_orphan,
                 patience_ms: u32::try_from(patience.as_millis()).unwrap_or(u32::MAX),
             };
             match self.ask(&registrar, request::What::Claim(request), until).await {

@@ -150,7 +150,9 @@ impl Engine {
         // Below the claimant's own nobody has it any more, and the claimant has asked its own sessions before.
         let mut others = known.iter().take_while(|found| found.owner != claimant);
         let is_rival = |found: &&&Found| {
-            found.holder.is_rival_of(claim.holder) && self.view.contains(&found.owner) && !gone.contains(found)
+            let is_alive = claim.is_orphan && found.epoch > claim.known;
+            let has_it = is_alive || found.holder.is_rival_of(claim.holder);
+            has_it && self.view.contains(&found.owner) && !gone.contains(found)
         };
         if let Some(rival) = others.find(is_rival) {
             return Step::Verify((*rival).clone());

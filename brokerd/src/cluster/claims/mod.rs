@@ -251,6 +251,7 @@ impl Claims {
             session_expiry: claim.session_expiry,
             holder: Holder(claim.holder),
             needs_registrar: true,
+            is_orphan: claim.orphan,
             known: Epoch(claim.known),
         };
         match self.grant(from, &claim, patience).await {

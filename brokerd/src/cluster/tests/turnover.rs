@@ -113,6 +113,7 @@ async fn three_nodes_find_each_other_from_one_seed_and_ask_each_other() {
         client_id: "pump".into(),
         holder: Holder::default(),
         needs_registrar: false,
+        is_orphan: false,
         clean_start: false,
         session_expiry: 0,
         known: Epoch(0),

@@ -2,6 +2,7 @@
 //! Reads wait for what must come, ten seconds at most; nothing waits for time to pass.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod adopting;
 mod behind;
 mod bounds;
 mod crossing;

@@ -114,3 +114,22 @@ async fn after_a_partition_in_which_both_sides_granted_the_higher_epoch_stays() 
     assert_eq!(sim.owners(&id), [("c", later.epoch)]);
     assert_eq!(sim.claim_for("a", &id, "ann").await, Err(Refusal::Held));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_node_is_gone_is_not_taken_from_the_node_that_its_client_came_to() {
+    let mut sim = Sim::of(&NAMES).await;
+    let mut before = Vec::new();
+    for id in ids() {
+        before.push((id.clone(), sim.claim_as("c", &id, Holder::default(), Epoch(0)).await.unwrap().epoch));
+    }
+    sim.kill("c");
+    sim.all_see(&["a", "b"]);
+    sim.settled().await;
+    for (id, known) in before {
+        let came = sim.claim_as("a", &id, Holder::default(), Epoch(0)).await.unwrap();
+        assert_eq!(sim.claim_orphan("b", &id, known).await, Err(Refusal::Held), "its client is on a by now");
+        assert_eq!(sim.owners(&id), [("a", came.epoch)], "and stays there");
+        sim.end("a", &id);
+        assert!(sim.claim_orphan("b", &id, known).await.is_ok(), "whatever the registrar has heard, nobody has it");
+    }
+}

@@ -220,6 +220,20 @@ impl Sim {
         self.claim_as(name, id, Holder::of(holder), Epoch(0)).await
     }
 
+    /// For a session whose node is gone: the claim alone.
+    async fn claim_orphan(&self, name: &str, id: &str, known: Epoch) -> Result<Grant, Refusal> {
+        let claim = Claim {
+            client_id: id.into(),
+            holder: Holder::default(),
+            needs_registrar: false,
+            is_orphan: true,
+            clean_start: false,
+            session_expiry: 60,
+            known,
+        };
+        self.nodes[name].claims.claim(claim).await
+    }
+
     async fn claim_as(&self, name: &str, id: &str, holder: Holder, known: Epoch) -> Result<Grant, Refusal> {
         let node = &self.nodes[name];
         let (client_id, needs_registrar): (Arc<str>, _) = (Arc::from(id), holder != Holder::default());
@@ -227,6 +241,7 @@ impl Sim {
             client_id: client_id.clone(),
             holder,
             needs_registrar,
+            is_orphan: false,
             clean_start: false,
             session_expiry: 60,
             known,

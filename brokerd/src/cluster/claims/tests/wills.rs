@@ -40,8 +40,15 @@ impl Sim {
 
     async fn claim_clean(&self, name: &str, id: &str, clean_start: bool) {
         let (client_id, holder): (Arc<str>, _) = (id.into(), Holder::default());
-        let (needs_registrar, session_expiry, known) = (false, 60, Epoch(0));
-        let claim = Claim { client_id: client_id.clone(), holder, needs_registrar, clean_start, session_expiry, known };
+        let claim = Claim {
+            client_id: client_id.clone(),
+            holder,
+            needs_registrar: false,
+            is_orphan: false,
+            clean_start,
+            session_expiry: 60,
+            known: Epoch(0),
+        };
         let grant = self.nodes[name].claims.claim(claim).await.unwrap();
         self.nodes[name].sessions.0.lock().insert(client_id, grant.epoch);
     }
