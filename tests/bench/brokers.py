@@ -71,7 +71,8 @@ class Brokerd:
         taken = time.monotonic() - self.begun
         words = [line.split(" listening on ") for line in said.splitlines() if " listening on " in line]
         heard = {who: where.split()[0] for who, where in words}
-        self.address, self.peers = heard["mqtt tcp:default"], heard.get("cluster default")
+        self.address = heard["mqtt tcp:default"]
+        self.peers = next((where for who, where in heard.items() if who.startswith("cluster ")), None)
         return taken
 
     def bench(self, *arguments, pids=()):

@@ -86,11 +86,11 @@ class Datagrams(asyncio.DatagramProtocol):
 
     async def on(self, data, sender):
         if sender not in self.ways:
-            self.ways[sender] = self.relays.loop.create_datagram_endpoint(
-                lambda: Back(self, sender), remote_addr=self.front["to"]
-            )
-            self.ways[sender], _ = await self.ways[sender]
-        if isinstance(self.ways[sender], asyncio.DatagramTransport):
+            self.ways[sender] = None  # being opened: a datagram may be lost
+            back = lambda: Back(self, sender)  # noqa: E731
+            opened = await self.relays.loop.create_datagram_endpoint(back, remote_addr=self.front["to"])
+            self.ways[sender] = opened[0]
+        if self.ways[sender]:
             self.ways[sender].sendto(data)
 
 

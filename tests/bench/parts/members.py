@@ -1,10 +1,9 @@
 """Membership: a node that is killed, nodes that are busy, a cut, and nodes that start at the same moment."""
 
 import socket
-import subprocess
 import time
 
-from brokers import Cluster, Node, bench_command, until
+from brokers import Cluster, Node, bench, until
 from client import connected
 from parts import at_least, spread
 from relay import Relays
@@ -28,14 +27,11 @@ def alarms(scale):
         addresses = cluster.addresses()
         words = ["p2p", "--pairs", 60, "--qos", 1, "--window", 100, "--duration", f"{seconds}s"]
         turned = addresses[1:] + addresses[:1]
-        command = bench_command(*words, pids=cluster.pids(), pub_target=addresses, sub_target=turned)
-        before = [node.cpu() for node in cluster.nodes]
-        begun = time.monotonic()
-        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        cores = sum(node.cpu() - was for node, was in zip(cluster.nodes, before)) / (time.monotonic() - begun)
+        took = bench(*words, pids=cluster.pids(), pub_target=addresses, sub_target=turned)
         called_down = sum(node.metric("cluster.peer.down") for node in cluster.nodes)
         links_lost = sum(node.metric("cluster.link.lost") for node in cluster.nodes)
-    yield f"false alarms in {seconds} s at full load ({cores:.1f} cores for the nodes): called down, links lost", \
+    busy = f"{took['cpu_cores']:.1f} cores, {took['delivered_per_s']:,.0f} deliveries a second"
+    yield f"false alarms in {seconds} s at full load ({busy}): called down, links lost", \
         f"{called_down}, {links_lost}", "0"
 
 
@@ -50,8 +46,8 @@ def heal(scale):
             nodes.append(Node(f"n{number + 1}", seeds, relays.settings(number)))
             nodes[number].launch()
             # A joiner is ready when it has met the others, who dial its front.
-            until(lambda: "cluster default" in said(nodes[number]), "it has bound", pause=0.002)
-            line = next(line for line in said(nodes[number]).splitlines() if line.startswith("cluster default"))
+            until(lambda: "\ncluster " in said(nodes[number]), "it has bound", pause=0.002)
+            line = next(line for line in said(nodes[number]).splitlines() if line.startswith("cluster "))
             relays.leads_to(number, line.split(" listening on ")[1].split()[0])
             nodes[number].wait_until_ready()
         everybody = {node.name: "up" for node in nodes}
@@ -67,10 +63,10 @@ def heal(scale):
         relays.heal()
         healed = time.monotonic()
         late = connected(nodes[0].address, "late")
-        late.subscribe("cut/retained/#")
         routed, retained = None, None
         while (routed is None or retained is None) and time.monotonic() < healed + 60:
             there.publish("cut/subscribed/here", b"x")
+            late.subscribe("cut/retained/#")  # each time it is told what is retained by now
             here.poll(0.005), late.poll(0.005)
             routed = routed or (time.monotonic() - healed if here.messages else None)
             retained = retained or (time.monotonic() - healed if late.messages else None)

@@ -76,7 +76,7 @@ def filters(scale):
         owner, peer = cluster.nodes
         before = peer.resident()
         words = ["sub", "--connections", 100, "--filters", count // 100, "--batch", 100, "--wildcard", "+"]
-        command = bench_command(*words, "--listen", "1h", pids=[owner.process.pid], target=[owner.address])
+        command = bench_command(*words, "--listen", "60m", pids=[owner.process.pid], target=[owner.address])
         begun = time.monotonic()
         holder = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
