@@ -181,7 +181,7 @@ async fn sessions_go_along(backend: &str) {
     }
     cluster.nodes[0].ctl().run(&["cluster", "leave"]).await.ok();
     let status = cluster.nodes[0].ctl().run(&["node", "status"]).await.ok();
-    assert_eq!((&status["handed_over"], &status["offline"]), (&SESSIONS.into(), &0.into()), "{status}");
+    assert_eq!(status["handed_over"], SESSIONS, "{status}");
     for number in 0..SESSIONS {
         publisher.publish(&format!("queue/{number}"), b"after", 1).await;
     }
@@ -207,9 +207,9 @@ async fn sessions_whose_client_is_away_go_to_the_node_that_is_named() {
         client.disconnect().await;
     }
     let drained = cluster.nodes[1].ctl().run(&["node", "drain", "--node", "n1", "--to", "n3"]).await.ok();
-    assert_eq!((&drained["handed_over"], &drained["offline"]), (&8.into(), &0.into()), "{drained}");
-    let drain = async |node: &Node| node.ctl().run(&["node", "status"]).await.ok()["offline"].clone();
-    assert_eq!((drain(&cluster.nodes[1]).await, drain(&cluster.nodes[2]).await), (0.into(), 8.into()));
+    assert_eq!(drained["handed_over"], 8, "{drained}");
+    let sessions = async |node: &Node| node.ctl().run(&["node", "status"]).await.ok()["offline"].clone();
+    assert_eq!((sessions(&cluster.nodes[1]).await, sessions(&cluster.nodes[2]).await), (0.into(), 8.into()));
 }
 
 #[tokio::test]

@@ -135,7 +135,7 @@ async fn restart_one_after_the_other(backend: &str) {
         .await;
         let node = &mut cluster.nodes[number];
         let drained = node.ctl().run(&["node", "drain"]).await.ok();
-        assert_eq!((&drained["state"], &drained["offline"]), (&"drained".into(), &0.into()), "{drained}");
+        assert_eq!(drained["state"], "drained");
         // The subscriber that was sent away is elsewhere before the node goes.
         resumed(&seen, 3 + number as u32).await;
         assert!(node.terminate().await.success());
