@@ -107,7 +107,7 @@ impl DrainRow {
     }
 
     pub(crate) const COLUMNS: &'static [&'static str] =
-        &["NODE", "STATE", "MOVED", "WANTED", "CONNECTED", "OFFLINE", "RATE"];
+        &["NODE", "STATE", "MOVED", "WANTED", "CONNECTED", "OFFLINE", "HANDED OVER", "RATE"];
 
     pub(crate) fn cells(&self) -> Vec<String> {
         let wanted = self.wanted.map_or_else(|| "all".to_owned(), |wanted| wanted.to_string());
@@ -119,6 +119,7 @@ impl DrainRow {
             if is_off { String::new() } else { wanted },
             self.connected.to_string(),
             self.offline.to_string(),
+            self.handed_over.to_string(),
             if is_off { String::new() } else { format!("{}/s", self.rate) },
         ]
     }
@@ -145,7 +146,11 @@ pub(crate) async fn wait(session: &mut Session<'_>, api: &mut Api, node: &str) -
             _ => {}
         }
         if looks.is_multiple_of(LINES) {
-            writeln!(session.err, "{node}: {}, {} sent away, {} left", drain.state, drain.moved, drain.connected)?;
+            let (clients, sessions) = (drain.connected, drain.offline);
+            writeln!(session.err, "{node}: {}, {} sent away, {clients} left", drain.state, drain.moved)?;
+            if drain.handed_over > 0 {
+                writeln!(session.err, "{node}: {} sessions handed over, {sessions} here", drain.handed_over)?;
+            }
         }
         looks = looks.wrapping_add(1);
         tokio::time::sleep(LOOK).await;

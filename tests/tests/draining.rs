@@ -154,6 +154,65 @@ async fn a_node_that_leaves_sends_its_clients_away_for_good_and_may_join_again()
 }
 
 #[tokio::test]
+async fn sessions_in_memory_whose_client_is_away_are_on_other_nodes_when_theirs_has_left() {
+    sessions_go_along("memory").await;
+}
+
+#[tokio::test]
+async fn sessions_on_disk_whose_client_is_away_are_on_other_nodes_when_theirs_has_left() {
+    sessions_go_along("disk").await;
+}
+
+async fn sessions_go_along(backend: &str) {
+    const SESSIONS: u64 = 20;
+    let kept = |options| served(options).set("persistence.backend", backend);
+    let mut cluster = Cluster::start_with(3, kept).await;
+    for number in 0..SESSIONS {
+        let away = Connect::v5(&format!("away{number}")).persistent();
+        let mut client = Raw::connect(cluster.nodes[0].mqtt(), &away).await;
+        client.subscribe(&format!("queue/{number}"), 1).await;
+        client.disconnect().await;
+    }
+    let mut publisher = Raw::connect(cluster.nodes[1].mqtt(), &Connect::v5("publisher")).await;
+    for text in [b"first", b"later"] {
+        for number in 0..SESSIONS {
+            publisher.publish(&format!("queue/{number}"), text, 1).await;
+        }
+    }
+    cluster.nodes[0].ctl().run(&["cluster", "leave"]).await.ok();
+    let status = cluster.nodes[0].ctl().run(&["node", "status"]).await.ok();
+    assert_eq!(status["handed_over"], SESSIONS, "{status}");
+    for number in 0..SESSIONS {
+        publisher.publish(&format!("queue/{number}"), b"after", 1).await;
+    }
+    assert!(cluster.nodes[0].terminate().await.success());
+    for number in 0..SESSIONS {
+        let node = &cluster.nodes[1 + number as usize % 2];
+        let away = Connect::v5(&format!("away{number}")).persistent();
+        let (mut client, connack) = Raw::connect_with_answer(node.mqtt(), &away).await;
+        assert!(connack.session_present, "away{number} begins anew on {}", node.name());
+        for text in ["first", "later", "after"] {
+            assert_eq!(client.receive().await.text(), text, "away{number}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn sessions_whose_client_is_away_go_to_the_node_that_is_named() {
+    let cluster = Cluster::start_with(3, served).await;
+    for number in 0..8 {
+        let away = Connect::v5(&format!("away{number}")).persistent();
+        let mut client = Raw::connect(cluster.nodes[0].mqtt(), &away).await;
+        client.subscribe("any", 1).await;
+        client.disconnect().await;
+    }
+    let drained = cluster.nodes[1].ctl().run(&["node", "drain", "--node", "n1", "--to", "n3"]).await.ok();
+    assert_eq!(drained["handed_over"], 8, "{drained}");
+    let sessions = async |node: &Node| node.ctl().run(&["node", "status"]).await.ok()["offline"].clone();
+    assert_eq!((sessions(&cluster.nodes[1]).await, sessions(&cluster.nodes[2]).await), (0.into(), 8.into()));
+}
+
+#[tokio::test]
 async fn only_a_member_that_is_down_is_forgotten_by_all_and_it_may_come_back() {
     let mut cluster = Cluster::start_with(3, served).await;
     let alive = cluster.nodes[0].ctl().run(&["cluster", "force-leave", "n3"]).await;

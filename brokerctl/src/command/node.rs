@@ -101,6 +101,7 @@ pub(crate) async fn drain(
         references: moving::references(&others),
         clients: 0,
         is_for_good,
+        heirs: others.iter().map(|(name, _)| name.clone()).collect(),
     };
     let begun = moving::order(api, &node, order).await?;
     let seconds = begun.connected.div_ceil(u64::from(begun.rate.max(1)));

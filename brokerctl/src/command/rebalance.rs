@@ -162,6 +162,7 @@ async fn start(
             references: moving::references(&sights.others(from, &to)?),
             clients: own().map(|one| one.clients).sum(),
             is_for_good: false,
+            heirs: Vec::new(),
         };
         if let Err(failure) = moving::order(api, from, order).await {
             // All of it or nothing: a plan of which a part is carried out makes another imbalance.

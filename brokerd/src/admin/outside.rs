@@ -84,6 +84,7 @@ impl Outside {
             Ok(What::Status) => Ok(()),
             Ok(What::Start) => {
                 let wanted = Order::new(order.rate, order.clients, &order.references, order.is_for_good);
+                let wanted = wanted.sessions_to(&order.heirs);
                 self.drain.start(wanted).await.map_err(str::to_owned)
             }
             Ok(What::Stop) => self.drain.stop().await,

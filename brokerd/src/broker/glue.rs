@@ -12,9 +12,9 @@ use crate::access::Access;
 use crate::admin::{self, Keeping, LocalParts, NodeInfo, Nodes, Outside, ThisNode};
 use crate::cluster::{AskError, Cluster, JoinError, Member};
 use crate::config::Config;
-use crate::drain::{Drain, DrainParts};
+use crate::drain::{Drain, DrainParts, HandOver};
 use crate::listener::{Listener, Listeners, State};
-use crate::registry::Boxed;
+use crate::registry::{Boxed, Elsewhere};
 use crate::sys::{Figures, Sources, Sys};
 use crate::worker::Workers;
 
@@ -108,15 +108,40 @@ pub(super) fn keeping(base: &Foundation, cluster: Option<&Cluster>) -> Keeping {
     }
 }
 
-/// What takes this node's clients to others. Sessions without a connection stay where they are.
-pub(super) fn drain(config: &Config, base: &Foundation, listeners: &Arc<Listeners>) -> Drain {
+/// The nodes that take sessions without a connection.
+struct Peers {
+    workers: Workers,
+    cluster: Cluster,
+}
+
+impl HandOver for Peers {
+    fn others(&self) -> Vec<String> {
+        Elsewhere::others(&*self.cluster.claims())
+    }
+    fn hand_over(&self, client_id: Arc<str>, to: String) -> Boxed<'static, bool> {
+        let workers = self.workers.clone();
+        Box::pin(async move { workers.give(&client_id, &to).await })
+    }
+}
+
+/// What takes this node's clients to others, and where each node keeps its own the sessions without a connection. In a
+/// store that all share those stay: others take them once this node is gone.
+pub(super) fn drain(
+    config: &Config,
+    base: &Foundation,
+    cluster: Option<&Cluster>,
+    listeners: &Arc<Listeners>,
+) -> Drain {
+    let is_shared = base.store.as_ref().is_some_and(|store| store.caps().is_shared);
+    let peers = cluster.filter(|_| !is_shared).cloned();
+    let sessions = peers.map(|cluster| Arc::new(Peers { workers: base.workers.clone(), cluster }) as Arc<dyn HandOver>);
     Drain::new(DrainParts {
         workers: base.workers.clone(),
         listeners: listeners.clone(),
         rate: config.node.drain_rate,
         // Without `health.listen` nobody can see that it is not ready.
         wait: config.health.listen.map_or(Duration::ZERO, |_| config.node.drain_wait),
-        sessions: None,
+        sessions,
     })
 }
 

@@ -109,7 +109,7 @@ impl Broker {
         let restored = keep::restore(&base).await?;
         base.start_workers(config, cluster.as_ref(), restored).await?;
         let this_node = ThisNode::new(glue::info(&base), Arc::new(glue::local(&base, &listeners)));
-        let drain = glue::drain(config, &base, &listeners);
+        let drain = glue::drain(config, &base, cluster.as_ref(), &listeners);
         let this_node = this_node.outside(glue::outside(config, &base, cluster.as_ref(), &drain));
         let this_node = Arc::new(this_node.keeping(glue::keeping(&base, cluster.as_ref())));
         let admin = base.serve_admin(config, cluster.as_ref(), &this_node).await?;

@@ -16,10 +16,12 @@ use crate::registry::Boxed;
 use crate::worker::Workers;
 pub use order::Order;
 
-/// Gives a session without a connection to another node: called for each, after the last client has gone.
+/// Gives sessions without a connection to other nodes: after the last client has gone.
 pub trait HandOver: Send + Sync {
-    /// Whether another node has it now.
-    fn hand_over<'a>(&'a self, client_id: &'a Arc<str>) -> Boxed<'a, bool>;
+    /// The other nodes that are up.
+    fn others(&self) -> Vec<String>;
+    /// Whether that node has it now.
+    fn hand_over(&self, client_id: Arc<str>, to: String) -> Boxed<'static, bool>;
 }
 
 /// What a drain works on.
@@ -32,7 +34,8 @@ pub struct DrainParts {
     pub rate: u32,
     /// How long the node says that it is not ready before it closes anything.
     pub wait: Duration,
-    /// Who takes sessions without a connection; without one they stay, for the client to come back to.
+    /// Who takes sessions without a connection; without one they stay: there is nobody, or all nodes share a store, where
+    /// another node takes them once this one is gone.
     pub sessions: Option<Arc<dyn HandOver>>,
 }
 
@@ -141,7 +144,7 @@ impl Drain {
         *self.0.progress.lock() =
             Progress { phase: before.phase, moved, wanted: order.clients, handed_over: 0, rate, since: before.since };
         self.enter(match order.clients {
-            0 if is_draining => before.phase,
+            0 if is_draining && before.phase != Phase::Waiting => Phase::Moving,
             0 => Phase::Waiting,
             _ => Phase::Shedding,
         });

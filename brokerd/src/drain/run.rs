@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::MissedTickBehavior;
 
 use super::{Drain, Order, Phase};
@@ -14,6 +15,8 @@ const TICK: Duration = Duration::from_millis(100);
 const WATCH: Duration = Duration::from_secs(1);
 /// Sessions of one look.
 const PAGE: usize = 1000;
+/// Sessions that are on their way to other nodes.
+const AT_A_TIME: usize = 64;
 
 impl Drain {
     pub(super) async fn run(self, order: Order, is_new: bool) {
@@ -49,31 +52,49 @@ impl Drain {
                     self.enter(Phase::Off);
                     return;
                 }
-            } else if connected == 0 && self.progress().phase != Phase::Drained {
+            } else if connected == 0 && (sent > 0 || self.progress().phase != Phase::Drained) {
                 tracing::info!(moved, "all clients were sent away");
-                self.hand_sessions_over().await;
+                self.hand_sessions_over(&order).await;
                 self.enter(Phase::Drained);
                 ticks = tokio::time::interval_at(tokio::time::Instant::now() + WATCH, WATCH);
             }
         }
     }
 
-    /// Gives what is left to other nodes, at the pace at which they take it.
-    async fn hand_sessions_over(&self) {
-        let Some(to) = &self.0.parts.sessions else { return };
-        let mut from = None;
+    /// Gives what is left to other nodes, at the rate. What none takes stays: its client may come back to it.
+    async fn hand_sessions_over(&self, order: &Order) {
+        let Some(sessions) = &self.0.parts.sessions else { return };
+        let mut allowance = Allowance::new(self.progress().rate);
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut from, mut on_their_way) = (None, JoinSet::new());
         loop {
-            let (page, next) = self.0.parts.workers.clients(from, PAGE).await;
-            for client in page.into_iter().filter(|client| !client.connected) {
-                if to.hand_over(&client.client_id).await {
-                    self.0.progress.lock().handed_over += 1;
+            let (page, next) = self.0.parts.workers.offline(from, PAGE).await;
+            let mut page = page.into_iter().peekable();
+            while page.peek().is_some() {
+                ticks.tick().await;
+                let others = sessions.others();
+                for client_id in page.by_ref().take(allowance.next()) {
+                    let Some(heir) = order.heir(&client_id, &others) else { continue };
+                    if on_their_way.len() >= AT_A_TIME {
+                        self.handed_over(on_their_way.join_next().await);
+                    }
+                    on_their_way.spawn(sessions.hand_over(client_id, heir));
                 }
             }
-            match next {
-                Some(_) => from = next,
-                None => return,
+            from = next;
+            if from.is_none() {
+                break;
             }
         }
+        while let Some(done) = on_their_way.join_next().await {
+            self.handed_over(Some(done));
+        }
+        tracing::info!(handed_over = self.progress().handed_over, "sessions without a connection were handed over");
+    }
+
+    fn handed_over(&self, done: Option<Result<bool, JoinError>>) {
+        self.0.progress.lock().handed_over += u64::from(matches!(done, Some(Ok(true))));
     }
 }
 
