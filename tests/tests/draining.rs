@@ -165,7 +165,7 @@ async fn sessions_on_disk_whose_client_is_away_are_on_other_nodes_when_theirs_ha
 
 async fn sessions_go_along(backend: &str) {
     const SESSIONS: u64 = 20;
-    let kept = |options| served(options).set("persistence.backend", backend);
+    let kept = |options: NodeOptions| options.set("persistence.backend", backend);
     let mut cluster = Cluster::start_with(3, kept).await;
     for number in 0..SESSIONS {
         let away = Connect::v5(&format!("away{number}")).persistent();
@@ -199,7 +199,7 @@ async fn sessions_go_along(backend: &str) {
 
 #[tokio::test]
 async fn sessions_whose_client_is_away_go_to_the_node_that_is_named() {
-    let cluster = Cluster::start_with(3, served).await;
+    let cluster = Cluster::start(3).await;
     for number in 0..8 {
         let away = Connect::v5(&format!("away{number}")).persistent();
         let mut client = Raw::connect(cluster.nodes[0].mqtt(), &away).await;

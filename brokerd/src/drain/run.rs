@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::MissedTickBehavior;
 
-use super::{Drain, Order, Phase};
+use super::{Drain, HandOver, Order, Phase};
 use crate::worker::Places;
 
 /// Between two lots.
@@ -17,6 +17,8 @@ const WATCH: Duration = Duration::from_secs(1);
 const PAGE: usize = 1000;
 /// Sessions that are on their way to other nodes.
 const AT_A_TIME: usize = 64;
+/// Attempts at what is not taken.
+const ATTEMPTS: u32 = 5;
 
 impl Drain {
     pub(super) async fn run(self, order: Order, is_new: bool) {
@@ -61,13 +63,25 @@ impl Drain {
         }
     }
 
-    /// Gives what is left to other nodes, at the rate. What none takes stays: its client may come back to it.
+    /// Gives what is left to other nodes, at the rate. What was not taken is tried again, a few times: a node may have been
+    /// late. What none takes stays: its client may come back to it.
     async fn hand_sessions_over(&self, order: &Order) {
         let Some(sessions) = &self.0.parts.sessions else { return };
+        for _ in 0..ATTEMPTS {
+            if self.hand_over_once(&**sessions, order).await == 0 {
+                break;
+            }
+            tokio::time::sleep(WATCH).await;
+        }
+        tracing::info!(handed_over = self.progress().handed_over, "sessions without a connection were handed over");
+    }
+
+    /// Tries each session once, and answers how many were not taken.
+    async fn hand_over_once(&self, sessions: &dyn HandOver, order: &Order) -> u64 {
         let mut allowance = Allowance::new(self.progress().rate);
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut from, mut on_their_way) = (None, JoinSet::new());
+        let (mut from, mut on_their_way, mut left) = (None, JoinSet::new(), 0);
         loop {
             let (page, next) = self.0.parts.workers.offline(from, PAGE).await;
             let mut page = page.into_iter().peekable();
@@ -75,11 +89,13 @@ impl Drain {
                 ticks.tick().await;
                 let others = sessions.others();
                 for client_id in page.by_ref().take(allowance.next()) {
-                    let Some(heir) = order.heir(&client_id, &others) else { continue };
                     if on_their_way.len() >= AT_A_TIME {
-                        self.handed_over(on_their_way.join_next().await);
+                        left += self.handed_over(on_their_way.join_next().await);
                     }
-                    on_their_way.spawn(sessions.hand_over(client_id, heir));
+                    match order.heir(&client_id, &others) {
+                        Some(heir) => drop(on_their_way.spawn(sessions.hand_over(client_id, heir))),
+                        None => left += 1,
+                    }
                 }
             }
             from = next;
@@ -88,13 +104,16 @@ impl Drain {
             }
         }
         while let Some(done) = on_their_way.join_next().await {
-            self.handed_over(Some(done));
+            left += self.handed_over(Some(done));
         }
-        tracing::info!(handed_over = self.progress().handed_over, "sessions without a connection were handed over");
+        left
     }
 
-    fn handed_over(&self, done: Option<Result<bool, JoinError>>) {
-        self.0.progress.lock().handed_over += u64::from(matches!(done, Some(Ok(true))));
+    /// Counts one that was, and answers 1 for one that was not.
+    fn handed_over(&self, done: Option<Result<bool, JoinError>>) -> u64 {
+        let is_taken = matches!(done, Some(Ok(true)));
+        self.0.progress.lock().handed_over += u64::from(is_taken);
+        u64::from(!is_taken)
     }
 }
 
