@@ -170,7 +170,7 @@ fn member(name: &str, state: MemberState) -> Member {
         reason: String::new(),
         since: 0,
         link: None,
-        secrets: Vec::new(),
+        secrets: String::new(),
     }
 }
 

@@ -216,10 +216,12 @@ pub struct ForGroup {
     pub hops: u8,
 }
 
+type Told = Box<dyn FnOnce(Outcome) + Send + Sync>;
+
 /// Runs its function when dropped: shared by the deliveries of one batch, it tells that all of them were carried out
 /// (or dropped with their worker), or that one could not be kept.
 pub struct OnDelivered {
-    done: Mutex<Option<Box<dyn FnOnce(Outcome) + Send + Sync>>>,
+    done: Mutex<Option<Told>>,
     has_failed: AtomicBool,
     is_patient: bool,
 }
