@@ -245,6 +245,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        self.signal_all("CONT"); // one that is stopped would not see that its parent ends
         self.kill();
         let _ = std::fs::remove_dir_all(&self.dir);
     }
