@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use store::{Settings, Store};
+use store::{Settings, State, Store};
 use tokio::sync::Semaphore;
 
 use super::behind::{HEARS_NOTHING, SENDS_NOTHING, Slow, WELL};
@@ -16,12 +16,12 @@ const Q2: Qos = Qos::ExactlyOnce;
 const V311: Version = Version::V311;
 
 /// A node, and how it reaches the server of its sessions.
-fn node() -> (Node, Arc<AtomicU8>) {
+fn node() -> (Node, Arc<AtomicU8>, Arc<Store>) {
     let link = Arc::new(AtomicU8::new(WELL));
     let backend = Slow { inner: store::memory(), may: Arc::new(Semaphore::new(1)), link: link.clone() };
     let settings = Settings { timeout: Duration::from_millis(100), ..Settings::default() };
-    let store = Store::embedded(Arc::new(backend), settings).unwrap();
-    (Node::keeping(Arc::new(store)), link)
+    let store = Arc::new(Store::embedded(Arc::new(backend), settings).unwrap());
+    (Node::keeping(store.clone()), link, store)
 }
 
 fn kept(version: Version, id: &'static str) -> Connect {
@@ -30,7 +30,7 @@ fn kept(version: Version, id: &'static str) -> Connect {
 
 /// A QoS 2 message whose batch the server took or not: its publisher hears nothing, or why, and sends it again.
 fn comes_once(version: Version, receiver_at: u16, trouble: u8) {
-    let (node, link) = node();
+    let (node, link, _) = node();
     let receiver = node.id_on(receiver_at, "receiver");
     node.client(kept(V5, receiver)).subscribe("t", 2);
     let publisher = kept(version, node.id_on(0, "publisher"));
@@ -76,7 +76,7 @@ fn what_goes_to_another_worker_comes_once_either_way() {
 #[test]
 fn who_is_sent_a_message_while_the_server_is_away_gets_it_after_and_once() {
     for trouble in [SENDS_NOTHING, HEARS_NOTHING] {
-        let (node, link) = node();
+        let (node, link, store) = node();
         let receiver = kept(V5, node.id_on(0, "receiver"));
         let mut there = node.client(receiver.clone());
         there.subscribe("t", 2);
@@ -87,6 +87,8 @@ fn who_is_sent_a_message_while_the_server_is_away_gets_it_after_and_once() {
         let heard: Vec<String> = std::iter::from_fn(|| there.next()).collect();
         assert!(!heard.iter().any(|line| line.starts_with("PUBLISH")), "it is not known to be kept: {heard:?}");
         link.store(WELL, Ordering::Release);
+        // Until then a CONNECT that needs the store is refused.
+        node.until("the store answers again", || store.state() == State::Ok);
         let came = node.client(receiver).until_pong();
         assert_eq!(came.iter().filter(|line| line.starts_with("PUBLISH")).count(), 1, "{came:?}");
     }

@@ -122,9 +122,9 @@ async fn nothing_acknowledged_is_missing_after_the_server_was_killed_under_load(
 async fn a_server_that_is_back_is_found_though_nobody_submits_anything() {
     let mut server = Server::start();
     let store = Store::remote(backend(&server).await, SETTINGS, &Handle::current());
-    let sid = store.claim(claim("one")).await.unwrap().sid;
+    store.claim(claim("one")).await.unwrap();
     server.kill();
-    let answer = submit(&store, vec![enqueue(sid, 1)]).unwrap().await.unwrap();
+    let answer = store.claim(claim("two")).await;
     assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
     assert!(matches!(store.state(), State::Down(_)));
     server.start_again();
