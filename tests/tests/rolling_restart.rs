@@ -90,12 +90,12 @@ async fn publish(nodes: Vec<SocketAddr>, seen: Arc<Seen>) {
     }
 }
 
-/// Waits until so many CONNECTs of subscribers found their session.
+/// Waits until so many CONNECTs of subscribers found their session, or more: one that is sent away twice comes twice.
 async fn resumed(seen: &Seen, count: u32) {
     eventually(SOON, "the subscribers are where they belong", async || {
         let (now, anew) = (seen.resumed.load(Ordering::SeqCst), seen.begun_anew.load(Ordering::SeqCst));
         assert_eq!(anew, 0, "a session was lost");
-        if now == count { Ok(()) } else { Err(format!("{now} of {count}")) }
+        if now >= count { Ok(()) } else { Err(format!("{now} of {count}")) }
     })
     .await;
 }

@@ -14,7 +14,8 @@ fn rows(text: &str) -> Vec<(usize, Vec<String>)> {
         let names = line.split('`').filter(|span| span.contains(".rs::")).map(ToOwned::to_owned).collect();
         Some((number, names))
     };
-    text.lines().filter_map(row).collect()
+    let (_, traps) = text.split_once("\n## The traps").expect("a section on the traps");
+    traps.split("\n## ").next().unwrap_or_default().lines().filter_map(row).collect()
 }
 
 #[test]
