@@ -116,16 +116,7 @@ impl ThisNode {
                 let count = self.local.count().await;
                 whole(Answer::Count(wire::Count { total: count.total, connected: count.connected }))
             }
-            Question::Members(_) => {
-                let mut members = self.members();
-                if let [alone] = members.as_mut_slice()
-                    && alone.is_self
-                {
-                    alone.routes = self.local.filter_counts().0;
-                }
-                let members = members.into_iter().map(convert::member).collect();
-                whole(Answer::Members(wire::Members { members }))
-            }
+            Question::Members(_) => whole(Answer::Members(self.member_rows())),
             Question::Listeners(_) => {
                 let rows = self.local.listeners().into_iter().map(convert::listener).collect();
                 whole(Answer::Listeners(wire::Listeners { rows }))
@@ -144,14 +135,7 @@ impl ThisNode {
             }
             Question::Certificates(_) => whole(certificates(Ok(self.local.certificates()))),
             Question::ReloadTls(_) => whole(certificates(self.local.reload_certificates().await)),
-            Question::AuthReload(_) => {
-                let (numbers, error) = match self.local.reload_access().await {
-                    Ok(figures) => (figures, String::new()),
-                    Err(why) => (Vec::new(), why),
-                };
-                let numbers = Some(convert::numbers(numbers));
-                whole(Answer::AuthReloaded(wire::Reloaded { error, numbers }))
-            }
+            Question::AuthReload(_) => whole(Answer::AuthReloaded(self.reload_access().await)),
             Question::Sight(_) => whole(Answer::Sight(self.sight().await)),
             about_the_cluster @ (Question::Drain(_)
             | Question::Forget(_)
@@ -168,6 +152,24 @@ impl ThisNode {
                 None => refusal("this node keeps nothing"),
             },
         }
+    }
+
+    fn member_rows(&self) -> wire::Members {
+        let mut members = self.members();
+        if let [alone] = members.as_mut_slice()
+            && alone.is_self
+        {
+            alone.routes = self.local.filter_counts().0;
+        }
+        wire::Members { members: members.into_iter().map(convert::member).collect() }
+    }
+
+    async fn reload_access(&self) -> wire::Reloaded {
+        let (numbers, error) = match self.local.reload_access().await {
+            Ok(figures) => (figures, String::new()),
+            Err(why) => (Vec::new(), why),
+        };
+        wire::Reloaded { error, numbers: Some(convert::numbers(numbers)) }
     }
 
     /// What this node is in its own view.

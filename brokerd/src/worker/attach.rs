@@ -47,27 +47,7 @@ pub(super) async fn attach(shard: Handle, handover: Handover) {
     if is_refused {
         return refuse(&shard, transport, recipient, &ReasonCode::NotAuthorized.into()).await;
     }
-    let (shared, claim) = {
-        let shard = shard.borrow();
-        (shard.shared.clone(), shard.claim(&negotiated, &identity))
-    };
-    let ticket = {
-        let mut shard = shard.borrow_mut();
-        shard.pending_claims.begin(&client_id);
-        shard.takeovers.claims(&client_id)
-    };
-    let mut granted = shared.elsewhere.claim(claim.clone()).await;
-    shard.borrow_mut().takeovers.claimed(&client_id, ticket);
-    let place = match &mut granted {
-        Ok(grant) => settle(&shard, &negotiated, claim, grant).await,
-        Err(_) => Ok(None),
-    };
-    let entrusted = match (&granted, &place) {
-        (Ok(grant), Ok(_)) => entrust(&shard, &negotiated, &identity, grant.epoch).await,
-        _ => Epoch::default(),
-    };
-    let granted_at = granted.as_ref().ok().map(|grant| grant.epoch);
-    let superseded = shard.borrow_mut().pending_claims.end(&client_id, granted_at);
+    let Taken { granted, place, entrusted, superseded } = take(&shard, &negotiated, &identity).await;
     let Ok(grant) = granted else {
         // Another's session has the id on another node, as it may have here.
         return refuse(&shard, transport, recipient, &ReasonCode::NotAuthorized.into()).await;
@@ -106,6 +86,44 @@ pub(super) async fn attach(shard: Handle, handover: Handover) {
         given_up();
     }
     begin(shard, attached, &rest, recipient).await;
+}
+
+/// What a CONNECT has once the client id is claimed.
+struct Taken {
+    granted: Result<Grant, crate::registry::Refusal>,
+    /// In the store, of a session that begins.
+    place: Result<Option<Sid>, StoreError>,
+    /// By which epoch another node holds the will.
+    entrusted: Epoch,
+    /// The latest epoch that another node got it by meanwhile.
+    superseded: Epoch,
+}
+
+/// Claims the client id, and has the store and the holder of the will ready.
+async fn take(shard: &Handle, negotiated: &Negotiated, identity: &Identity) -> Taken {
+    let client_id = &negotiated.client_id;
+    let (shared, claim) = {
+        let shard = shard.borrow();
+        (shard.shared.clone(), shard.claim(negotiated, identity))
+    };
+    let ticket = {
+        let mut shard = shard.borrow_mut();
+        shard.pending_claims.begin(client_id);
+        shard.takeovers.claims(client_id)
+    };
+    let mut granted = shared.elsewhere.claim(claim.clone()).await;
+    shard.borrow_mut().takeovers.claimed(client_id, ticket);
+    let place = match &mut granted {
+        Ok(grant) => settle(shard, negotiated, claim, grant).await,
+        Err(_) => Ok(None),
+    };
+    let entrusted = match (&granted, &place) {
+        (Ok(grant), Ok(_)) => entrust(shard, negotiated, identity, grant.epoch).await,
+        _ => Epoch::default(),
+    };
+    let granted_at = granted.as_ref().ok().map(|grant| grant.epoch);
+    let superseded = shard.borrow_mut().pending_claims.end(client_id, granted_at);
+    Taken { granted, place, entrusted, superseded }
 }
 
 /// Has another node hold the will of a CONNECT before this is answered. Answers the epoch that it was entrusted with.
