@@ -183,8 +183,8 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
         results
     }
 
-    /// Raises the epoch of all that is this node's: whatever its process before has still under way at a server is refused
-    /// from here on. For its start, before it reads what it has.
+    /// Raises the epoch of all that is this node's. Whatever its process before has still under way at a server is refused from
+    /// here on, each batch in whole. For its start, before it reads what it has.
     async fn fence(&self, _node: &str) -> Result<(), StoreError> {
         Ok(())
     }

@@ -61,6 +61,7 @@ checks! {
     owners::only_one_of_many_claims_at_an_epoch_wins,
     owners::claims_that_go_together_are_answered_each_by_itself,
     owners::a_clean_start_gets_an_empty_session,
+    owners::what_a_process_before_had_under_way_is_refused_after_the_fence,
     owners::a_claim_that_was_never_saved_is_dropped_at_its_epoch_and_at_no_earlier_one,
     others::the_later_retained_message_stands,
     others::retained_messages_are_listed_page_by_page,

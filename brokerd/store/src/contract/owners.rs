@@ -124,3 +124,28 @@ pub(super) async fn a_claim_that_was_never_saved_is_dropped_at_its_epoch_and_at_
     settle(&store).await;
     assert_eq!(store.scan_sessions(None, 10, false).await.unwrap().items, []);
 }
+
+/// All of it or nothing: no entry comes without the rest of its batch.
+pub(super) async fn what_a_process_before_had_under_way_is_refused_after_the_fence(place: Box<dyn Place>) {
+    let before = place.open().await;
+    if before.caps().survives != Survives::Node {
+        return; // the process before has ended with all it had
+    }
+    before.fence("a").await.unwrap();
+    let (publisher, receiver) = (claim(&before, "publisher", 1).await, claim(&before, "receiver", 1).await);
+    apply(&before, &[inline(receiver, 1)]).await;
+    let after = place.open().await;
+    after.fence("a").await.unwrap();
+    let late = [inline(receiver, 2), Op::Received { sid: publisher, epoch: 1, packet_id: packet_id(5) }];
+    match before.apply(&[&late], true).await {
+        Ok(outcomes) => assert_eq!(outcomes[0].fenced, [publisher, receiver]),
+        Err(error) => assert!(matches!(error, StoreError::Unavailable(_)), "{error}"),
+    }
+    assert_eq!(seqs(&after, receiver).await, [1]);
+    let heads = after.scan_sessions(None, 10, false).await.unwrap().items;
+    assert!(heads.iter().all(|head| head.received.is_empty()));
+    // Who comes back goes on with what it finds.
+    let epoch = heads.iter().map(|head| head.epoch).max().unwrap();
+    let received = Op::Received { sid: publisher, epoch, packet_id: packet_id(5) };
+    assert_eq!(apply(&after, &[received]).await.fenced, []);
+}

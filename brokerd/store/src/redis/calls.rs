@@ -1,5 +1,5 @@
-//! Batches as calls of a script: what is of one session in a batch stays together, and what it names goes along. Never
-//! sends anything.
+//! Batches as calls of a script: what is of one session in a batch stays together, all of it where a QoS 2 PUBLISH is
+//! received, and what it names goes along. Never sends anything.
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
@@ -12,8 +12,10 @@ use crate::format;
 use crate::op::{Body, Entry, Op};
 use crate::record::Sid;
 
-/// Changes in one call: the server does nothing else meanwhile. A part that has more is a call of its own.
+/// Changes in one call: the server does nothing else meanwhile. What must not be divided is a call of its own if it has more.
 const MOST_OPS: usize = 512;
+/// A batch of more than this is divided in any case: the server takes about a million arguments, a change has three.
+const MOST_WHOLE: usize = 250_000;
 /// And bytes, about.
 const MOST_BYTES: usize = 1 << 20;
 /// Up to so many entries of a range are named one by one, and with them what is in flight without an entry.
@@ -24,6 +26,12 @@ struct Part<'a> {
     batch: usize,
     owner: Option<(Sid, u64)>,
     ops: Vec<&'a Op>,
+}
+
+impl Part<'_> {
+    fn has_received(&self) -> bool {
+        self.ops.iter().any(|op| matches!(op, Op::Received { .. }))
+    }
 }
 
 /// Parts that are carried out together.
@@ -55,10 +63,14 @@ pub(super) fn of<'a>(batches: &[&'a [Op]]) -> Vec<Call<'a>> {
             });
             parts[place].ops.push(op);
         }
-        // That a PUBLISH came is known after it is in every queue: who is cut off between has it sent again, and loses nothing.
-        parts.sort_by_key(|part| part.ops.iter().any(|op| matches!(op, Op::Received { .. })));
-        for part in parts {
-            if calls.last().is_none_or(|call| call.is_full_with(&part)) {
+        // That a PUBLISH came is kept with its places in all queues. Where that is too much it is known after them: who is cut
+        // off between has it sent again, and loses nothing.
+        let is_whole = ops.len() <= MOST_WHOLE && parts.iter().any(Part::has_received);
+        parts.sort_by_key(Part::has_received);
+        for (place, part) in parts.into_iter().enumerate() {
+            let more = if is_whole { ops.len() } else { part.ops.len() };
+            let is_divided = !is_whole || place == 0;
+            if is_divided && calls.last().is_none_or(|call| call.is_full_with(more)) {
                 calls.push(Call::default());
             }
             if let Some(call) = calls.last_mut() {
@@ -70,8 +82,8 @@ pub(super) fn of<'a>(batches: &[&'a [Op]]) -> Vec<Call<'a>> {
 }
 
 impl<'a> Call<'a> {
-    fn is_full_with(&self, part: &Part<'_>) -> bool {
-        self.ops + part.ops.len() > MOST_OPS || self.bytes > MOST_BYTES
+    fn is_full_with(&self, ops: usize) -> bool {
+        self.ops + ops > MOST_OPS || self.bytes > MOST_BYTES
     }
 
     fn add(&mut self, part: Part<'a>, bodies: &HashMap<MessageId, &'a SharedMessage, RandomState>) {
@@ -189,5 +201,41 @@ fn write(op: &Op, command: &mut Cmd, scratch: &mut Vec<u8>) {
             put("Y", &format::encode_id(delayed.id), scratch);
         }
         Op::DropDelayed(id) => put("Z", &format::encode_id(*id), b""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::Arc;
+
+    use mqtt::{Message, PacketId, Qos};
+
+    use super::*;
+
+    fn enqueue(sid: u64) -> Op {
+        let body = Body::Inline(Arc::new(Message::new("t", &[], b"x")));
+        let (qos, subscription_ids) = (Qos::ExactlyOnce, Box::default());
+        let entry = Entry { qos, retain: false, subscription_ids, shared: None, expires_at: None, body };
+        Op::Enqueue { sid: Sid(sid), epoch: 1, seq: 1, entry }
+    }
+
+    fn sizes(batches: &[&[Op]]) -> Vec<usize> {
+        of(batches).iter().map(|call| call.ops).collect()
+    }
+
+    #[test]
+    fn a_batch_is_divided_between_sessions_but_not_where_a_publish_at_qos_2_is_received() {
+        let many: Vec<Op> = (0..600).map(enqueue).collect();
+        assert_eq!(sizes(&[&many]), [512, 88]);
+        let mut received = many.clone();
+        received.insert(0, Op::Received { sid: Sid(1000), epoch: 1, packet_id: PacketId::MIN });
+        assert_eq!(sizes(&[&many[..100], &received, &many[..100]]), [100, 601, 100]);
+        let few = [received[0].clone(), received[1].clone()];
+        assert_eq!(sizes(&[&many[..511], &few]), [511, 2], "nor between two calls");
+        let more: Vec<Op> = received.iter().cloned().chain((0..MOST_WHOLE as u64).map(enqueue)).collect();
+        let divided = of(&[&more]);
+        assert!(divided.len() > 1 && divided.last().unwrap().parts.last().unwrap().has_received(), "too much: it comes last");
     }
 }

@@ -26,7 +26,7 @@ impl Server {
     pub(super) fn numbered(&self, open: &Open, script: Script) -> Cmd {
         let number = self.calls.fetch_add(1, Relaxed) + 1;
         let mut command = open.call(script, &self.prefix);
-        command.arg(&self.writer).arg(number);
+        command.arg(&self.writer).arg(number).arg(self.node.get().map_or("", |node| &**node));
         command
     }
 
@@ -107,8 +107,14 @@ impl Server {
         Ok(())
     }
 
-    /// Claims all that is the node's under the next epoch, many at a time. What another node has taken meanwhile stays its.
+    /// From here on only this process writes for the node: one step, so that a batch of the one before is in whole or not at
+    /// all. Then claims all that is the node's under the next epoch, many at a time, so that whoever was about to take it
+    /// does not. What another node has taken meanwhile stays its.
     pub(super) async fn fence_node(&self, node: &str) -> Result<(), StoreError> {
+        let mut process = redis::cmd("SET");
+        process.arg(self.key(&format!("process:{node}"))).arg(&self.writer);
+        let () = self.changes.one(&self.changes.open().await?, process).await?;
+        let _ = self.node.set(node.into()); // the same each time
         let mut after = None;
         loop {
             let page = self.session_page(after, FENCE, false).await?;

@@ -14,7 +14,7 @@ mod rows;
 mod scripts;
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -78,6 +78,8 @@ struct Server {
     /// Who this is to the server, and how many calls it has made: see `is_late` in `lua/common.lua`.
     writer: String,
     calls: AtomicU64,
+    /// Whose writer this is, once it has said so.
+    node: OnceLock<Box<str>>,
     /// The server had no memory for the last thing that needed some.
     is_full: AtomicBool,
     /// There may be rows of sessions that are gone.
@@ -99,6 +101,7 @@ pub async fn redis(settings: &RedisSettings) -> Result<Arc<dyn Backend>, StoreEr
         reads: Link::new(settings)?,
         writer: format!("{:016x}", random()),
         calls: AtomicU64::new(0),
+        node: OnceLock::new(),
         is_full: AtomicBool::new(false),
         is_untidy: AtomicBool::new(true),
         shared: AtomicU64::new(0),

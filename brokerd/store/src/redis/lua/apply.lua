@@ -1,6 +1,6 @@
--- ARGV: writer, number of the call; how many messages, then each: identity, message; then parts: session (empty for
+-- ARGV: writer, number of the call, node (empty while it has not said who it is); how many messages, then each: identity, message; then parts: session (empty for
 -- changes of none), epoch, how many changes, each of three. Answers the places of the parts that were refused.
-if is_late(ARGV[1], ARGV[2]) then return redis.error_reply('LATE a later call of this writer was carried out') end
+if is_late(ARGV[1], ARGV[2], ARGV[3]) then return redis.error_reply('LATE a later call, or a later process of this node, was carried out') end
 
 local make = {}
 -- Enqueue
@@ -65,8 +65,8 @@ function make.Y(_, id, record)
   call('ZADD', P .. 'delayed', 0, id .. record)
 end
 
-local at, last = 4 + 2 * tonumber(ARGV[3]), #ARGV
-for i = 4, at - 1, 2 do
+local at, last = 5 + 2 * tonumber(ARGV[4]), #ARGV
+for i = 5, at - 1, 2 do
   if call('HSETNX', BODIES, ARGV[i], ARGV[i + 1]) == 1 then call('HSET', REFERENCES, ARGV[i], 0) end
   loose[ARGV[i]] = true
 end

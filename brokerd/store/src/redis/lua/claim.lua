@@ -1,14 +1,14 @@
--- ARGV: writer, number of the call, client, epoch, node, 1 for a clean start. Answers 1 and the session, or 0 and the epoch
+-- ARGV: writer, number of the call, its node, client, epoch, node, 1 for a clean start. Answers 1 and the session, or 0 and the epoch
 -- to go above.
-if is_late(ARGV[1], ARGV[2]) then return redis.error_reply('LATE a later call of this writer was carried out') end
+if is_late(ARGV[1], ARGV[2], ARGV[3]) then return redis.error_reply('LATE a later call, or a later process of this node, was carried out') end
 
-local client, epoch, node = ARGV[3], ARGV[4], ARGV[5]
+local client, epoch, node = ARGV[4], ARGV[5], ARGV[6]
 local sid = call('HGET', P .. 'clients', client)
 if sid then
   local known = call('HMGET', P .. 'session:' .. sid, 'epoch', 'node')
   local is_again = known[1] == epoch and known[2] == node
   if known[1] and not is_again and not is_before(known[1], epoch) then return { 0, known[1] } end
-  if not known[1] or ARGV[6] == '1' then
+  if not known[1] or ARGV[7] == '1' then
     drop_session(sid)
     sid = false
   end

@@ -14,8 +14,10 @@ local function is_before(a, b)
   return false
 end
 
--- Whether this call was overtaken: a connection that was given up may deliver what it held when its writer has gone on.
-local function is_late(writer, number)
+-- Whether this call was overtaken: a connection that was given up may deliver what it held when its writer has gone on, or
+-- when the next process of its node has begun.
+local function is_late(writer, number, node)
+  if node ~= '' and call('GET', P .. 'process:' .. node) ~= writer then return true end
   local key = P .. 'writer:' .. writer
   if tonumber(call('GET', key) or 0) >= tonumber(number) then return true end
   call('SET', key, number, 'EX', 86400)
