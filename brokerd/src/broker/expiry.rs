@@ -66,7 +66,7 @@ mod tests {
 
     /// A session of a node that never comes back; since when (seconds ago) its client is gone.
     async fn leave(store: &Store, client_id: &str, expiry: u32, gone_for: u64) {
-        let claim = Claim { client_id: client_id.into(), epoch: 1, node: "gone".into(), is_clean: false };
+        let claim = Claim { client_id: client_id.into(), epoch: 1, node: "gone".into(), is_clean: false, held: None };
         let sid = store.claim(claim).await.unwrap().sid;
         let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
         let record = SessionRecord {

@@ -22,7 +22,7 @@ use super::quiet::Quiet;
 use super::requests::Handlers;
 use super::retained::Replica;
 use super::routes::{Head, Routes};
-use super::standing::{Sight, Standing};
+use super::standing::Standing;
 use crate::alarms::Board;
 use crate::config;
 use crate::metrics::Metric;
@@ -384,7 +384,7 @@ impl Core {
         }
         if member.generation >= known {
             let mut standing = peer.standing.lock();
-            standing.sight = if member.alive { Sight::Alive } else { Sight::Dead };
+            standing.see(member.alive);
             standing.published = Some(member.state);
             standing.address = member.address;
             standing.version.clone_from(&member.version);

@@ -65,6 +65,16 @@ impl Standing {
         }
     }
 
+    /// What gossip says of this generation. Its detector takes a member for dead until it has heard of it twice: who was never
+    /// seen alive has not died (it is down after `down_after` all the same).
+    pub(super) fn see(&mut self, is_alive: bool) {
+        if is_alive {
+            self.sight = Sight::Alive;
+        } else if self.sight == Sight::Alive {
+            self.sight = Sight::Dead;
+        }
+    }
+
     /// Down: gossip says dead and the stream is gone, or the stream is gone for `down_after` (cluster-traps 12).
     pub(super) fn is_lost(&self, now: Instant, down_after: Duration) -> bool {
         self.gone_since
@@ -124,6 +134,19 @@ mod tests {
         assert!(peer.is_lost(now, DOWN_AFTER), "gone and dead");
         peer.gone_since = None;
         assert!(!peer.is_lost(now + DOWN_AFTER * 9, DOWN_AFTER), "gossip is wrong: its streams are there");
+    }
+
+    #[test]
+    fn who_was_never_seen_alive_has_not_died() {
+        let now = Instant::now();
+        let mut peer = standing(now);
+        peer.see(false);
+        assert!(!peer.is_lost(now, DOWN_AFTER), "it is new to the detector");
+        assert!(peer.is_lost(now + DOWN_AFTER, DOWN_AFTER));
+        peer.see(true);
+        assert!(!peer.is_lost(now, DOWN_AFTER));
+        peer.see(false);
+        assert!(peer.is_lost(now, DOWN_AFTER));
     }
 
     #[test]

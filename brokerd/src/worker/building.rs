@@ -97,7 +97,7 @@ impl<'a> Building<'a> {
             Some(store) => {
                 let node = self.shard.borrow().shared.node.clone();
                 let (client_id, epoch) = ((&*self.client_id).into(), self.epoch.0);
-                let claim = Claim { client_id, epoch, node: (&*node).into(), is_clean: true };
+                let claim = Claim { client_id, epoch, node: (&*node).into(), is_clean: true, held: None };
                 let sid = store.claim(claim).await.map_err(|_| "the store gives it no place")?.sid;
                 ops.extend(received.into_iter().map(|packet_id| Op::Received { sid, epoch, packet_id }));
                 Some(sid)

@@ -106,7 +106,7 @@ async fn take(
             }
             Err(StoreError::Fenced { stored }) => {
                 fenced = StoreError::Fenced { stored };
-                shard.borrow_mut().was_elsewhere(&negotiated.client_id);
+                shard.borrow_mut().was_elsewhere(&negotiated.client_id, grant.epoch);
                 claim.known = claim.known.max(Epoch(stored));
                 let elsewhere = shard.borrow().shared.elsewhere.clone();
                 let again = elsewhere.claim(claim.clone()).await.map_err(|_| fenced.clone())?;
@@ -204,8 +204,13 @@ async fn take_orphan(shard: &Handle, store: &Store, client_id: &Arc<str>, epoch:
         return true;
     }
     let node = shard.borrow().shared.node.clone();
-    let claim =
-        store::Claim { client_id: (&**client_id).into(), epoch: epoch.0, node: (&*node).into(), is_clean: false };
+    let claim = store::Claim {
+        client_id: (&**client_id).into(),
+        epoch: epoch.0,
+        node: (&*node).into(),
+        is_clean: false,
+        held: None,
+    };
     let claimed = match store.claim(claim).await {
         Ok(claimed) => claimed,
         Err(error) => {
@@ -250,11 +255,12 @@ impl Shard {
         let slot = self.by_id.get(&negotiated.client_id).copied();
         let now = self.turn.now;
         let entry = slot.and_then(|slot| self.sessions.get_mut(slot as usize)).filter(|entry| !entry.is_departing);
-        let mut is_clean = is_clean;
+        let (mut is_clean, mut held) = (is_clean, None);
         if let Some(entry) = entry {
             if entry.epoch > epoch {
                 return Step::Stale;
             }
+            held = entry.sid.map(|_| entry.epoch.0);
             entry.epoch = epoch;
             let is_over = entry.session.expiry() == 0 || (entry.conn.is_none() && entry.session.is_over(now));
             is_clean |= entry.sid.is_some() && is_over;
@@ -264,14 +270,15 @@ impl Shard {
             epoch: epoch.0,
             node: (&*self.shared.node).into(),
             is_clean,
+            held: held.filter(|_| !is_clean),
         })
     }
 
-    /// The store knows of an epoch above all of this node's: what is here of the session is of before, and not to be gone
-    /// on with.
-    fn was_elsewhere(&mut self, client_id: &str) {
+    /// The session was another node's since it was this one's: what is here of it is of before, and not to be gone on with,
+    /// unless another CONNECT has come since that asked as of `epoch`.
+    fn was_elsewhere(&mut self, client_id: &str, epoch: Epoch) {
         let slot = self.by_id.get(client_id).copied();
-        let entry = slot.and_then(|slot| self.sessions.get(slot as usize));
+        let entry = slot.and_then(|slot| self.sessions.get(slot as usize)).filter(|entry| entry.epoch <= epoch);
         if let Some(sid) = entry.and_then(|entry| entry.sid) {
             self.lost_to_another(sid);
         }

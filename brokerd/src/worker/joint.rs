@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     async fn claim(store: &Store, client_id: &str) -> Sid {
-        let claim = Claim { client_id: client_id.into(), epoch: 1, node: "n".into(), is_clean: true };
+        let claim = Claim { client_id: client_id.into(), epoch: 1, node: "n".into(), is_clean: true, held: None };
         store.claim(claim).await.unwrap().sid
     }
 

@@ -85,7 +85,8 @@ pub(super) async fn load_all(shard: &Handle, store: &Store, negotiated: &Negotia
 
 async fn claim(shard: &Handle, store: &Store, client_id: &Arc<str>, epoch: Epoch) -> Result<Sid, StoreError> {
     let node = shard.borrow().shared.node.clone();
-    let claim = Claim { client_id: (&**client_id).into(), epoch: epoch.0, node: (&*node).into(), is_clean: true };
+    let claim =
+        Claim { client_id: (&**client_id).into(), epoch: epoch.0, node: (&*node).into(), is_clean: true, held: None };
     Ok(store.claim(claim).await?.sid)
 }
 

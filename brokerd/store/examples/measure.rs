@@ -152,6 +152,7 @@ async fn write(store: &Store, messages: u64, sessions: u64, size: u64) {
                 epoch: 1,
                 node: "a".into(),
                 is_clean: false,
+                held: None,
             })
         });
         for claimed in all(claims).await {
@@ -263,7 +264,13 @@ async fn fanout(store: &Store) {
     let mut sids = Vec::new();
     for n in 0..10_000 {
         let client_id = format!("fan-{n:08}").into();
-        sids.push(store.claim(Claim { client_id, epoch: 1, node: "a".into(), is_clean: false }).await.unwrap().sid);
+        sids.push(
+            store
+                .claim(Claim { client_id, epoch: 1, node: "a".into(), is_clean: false, held: None })
+                .await
+                .unwrap()
+                .sid,
+        );
     }
     let (begin, done) = (Instant::now(), Arc::new(AtomicU64::new(0)));
     for turn in 1..=20 {
@@ -278,7 +285,7 @@ async fn fanout(store: &Store) {
 }
 
 async fn groups(store: &Store, commit: Commit) {
-    let claim = Claim { client_id: "groups".into(), epoch: 1, node: "a".into(), is_clean: true };
+    let claim = Claim { client_id: "groups".into(), epoch: 1, node: "a".into(), is_clean: true, held: None };
     let sid = store.claim(claim).await.unwrap().sid;
     let mut seq = 0;
     for size in [1u64, 16, 64, 256, 1024] {

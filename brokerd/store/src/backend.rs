@@ -44,6 +44,22 @@ pub struct Claim {
     pub node: Box<str>,
     /// Whether what was there is dropped (Clean Start).
     pub is_clean: bool,
+    /// The highest epoch by which the claimant may have it, where it is to go on with what it has of it: refused where it was
+    /// another node's since. `None` where it goes on with what the store has.
+    pub held: Option<u64>,
+}
+
+impl Claim {
+    /// Whether this is the claim that the store has already.
+    pub(crate) fn is_again(&self, epoch: u64, node: &str) -> bool {
+        self.epoch == epoch && *self.node == *node
+    }
+
+    /// Whether it is granted over what the store has.
+    pub(crate) fn is_granted(&self, epoch: u64, node: &str) -> bool {
+        let is_held = self.held.is_none_or(|held| epoch <= held && *self.node == *node);
+        self.is_again(epoch, node) || (self.epoch > epoch && is_held)
+    }
 }
 
 /// A delivery that is not finished, without its message.
@@ -171,7 +187,7 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     async fn apply(&self, batches: &[&[Op]], is_durable: bool) -> Result<Vec<Outcome>, StoreError>;
 
     /// Makes a session the claimant's, in one step and only where the epoch is higher than the store's, or the same of
-    /// the same node.
+    /// the same node, and it is the claimant's still if it is to be [`Claim::held`].
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError>;
 
     /// The same for many sessions, each of another client: one answer each, in their order.

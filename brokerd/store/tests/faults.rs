@@ -11,7 +11,7 @@ fn settings(directory: &std::path::Path) -> DiskSettings {
 }
 
 fn claim() -> Claim {
-    Claim { client_id: "one".into(), epoch: 1, node: "a".into(), is_clean: false }
+    Claim { client_id: "one".into(), epoch: 1, node: "a".into(), is_clean: false, held: None }
 }
 
 fn enqueue(sid: Sid, seq: u64) -> Op {

@@ -70,7 +70,7 @@ fn ops(batch: u64, [drained, full, inline]: [Sid; 3]) -> Vec<Op> {
 async fn sessions(store: &Arc<dyn Backend>) -> [Sid; 3] {
     let mut sids = [Sid(0); 3];
     for (sid, name) in sids.iter_mut().zip(["drained", "full", "inline"]) {
-        let claim = Claim { client_id: name.into(), epoch: 1, node: "a".into(), is_clean: false };
+        let claim = Claim { client_id: name.into(), epoch: 1, node: "a".into(), is_clean: false, held: None };
         *sid = store.claim(&claim).await.unwrap().sid;
     }
     sids
@@ -163,7 +163,7 @@ async fn verify(directory: &Path, story: &str) -> u64 {
         let is_whole = entries.iter().all(|entry| entry.message.payload() == payload(entry.seq));
         assert!(is_whole, "{story}: a message in {name} is not what was written");
     }
-    let claim = Claim { client_id: "drained".into(), epoch: 1, node: "a".into(), is_clean: false };
+    let claim = Claim { client_id: "drained".into(), epoch: 1, node: "a".into(), is_clean: false, held: None };
     let mut received = store.claim(&claim).await.unwrap().received;
     let mut expected: Vec<PacketId> = ((last + 1).saturating_sub(OPEN).max(1)..=last).map(packet_id).collect();
     received.sort_unstable();

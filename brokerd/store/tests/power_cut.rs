@@ -19,7 +19,7 @@ fn open(directory: &Path) -> Arc<dyn Backend> {
 }
 
 async fn claim(store: &Arc<dyn Backend>) -> Sid {
-    let claim = Claim { client_id: "one".into(), epoch: 1, node: "a".into(), is_clean: false };
+    let claim = Claim { client_id: "one".into(), epoch: 1, node: "a".into(), is_clean: false, held: None };
     store.claim(&claim).await.unwrap().sid
 }
 

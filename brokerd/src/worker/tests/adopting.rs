@@ -11,7 +11,7 @@ async fn head(store: &Store) -> SessionHead {
 
 /// A session of another node, as it was and once that node has raised its epoch, as it does when it starts again.
 async fn of_a_node_that_comes_back(store: &Store) -> (SessionHead, SessionHead) {
-    let claim = |epoch| Claim { client_id: "panel".into(), epoch, node: "gone".into(), is_clean: false };
+    let claim = |epoch| Claim { client_id: "panel".into(), epoch, node: "gone".into(), is_clean: false, held: None };
     let sid = store.claim(claim(5)).await.unwrap().sid;
     let record = Box::new(SessionRecord {
         client_id: "panel".into(),

@@ -6,6 +6,7 @@ mod adopting;
 mod behind;
 mod bounds;
 mod crossing;
+mod following;
 mod groups;
 mod outage;
 mod peers;

@@ -124,7 +124,8 @@ impl Apply<'_> {
     }
 
     async fn begin(&mut self, epoch: u64, record: Box<SessionRecord>) -> Result<(), StoreError> {
-        let claim = Claim { client_id: record.client_id.clone(), epoch, node: self.node.into(), is_clean: true };
+        let claim =
+            Claim { client_id: record.client_id.clone(), epoch, node: self.node.into(), is_clean: true, held: None };
         match self.store.claim(claim).await {
             Ok(claimed) => {
                 self.applied.sids.push(claimed.sid);

@@ -55,7 +55,7 @@ async fn put(store: &Store, ops: Vec<Op>) {
 }
 
 async fn session(store: &Store, client: &str, epoch: u64, is_saved: bool) -> Sid {
-    let claim = Claim { client_id: client.into(), epoch, node: "n1".into(), is_clean: false };
+    let claim = Claim { client_id: client.into(), epoch, node: "n1".into(), is_clean: false, held: None };
     let sid = store.claim(claim).await.unwrap().sid;
     if is_saved {
         put(store, vec![Op::SaveSession { sid, epoch, record: record(client) }]).await;

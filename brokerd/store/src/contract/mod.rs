@@ -62,6 +62,8 @@ checks! {
     owners::claims_that_go_together_are_answered_each_by_itself,
     owners::a_clean_start_gets_an_empty_session,
     owners::what_a_process_before_had_under_way_is_refused_after_the_fence,
+    owners::a_claim_of_who_still_has_it_is_refused_where_another_had_it_since,
+    owners::only_its_owner_changes_a_session,
     owners::a_claim_that_was_never_saved_is_dropped_at_its_epoch_and_at_no_earlier_one,
     others::the_later_retained_message_stands,
     others::retained_messages_are_listed_page_by_page,
@@ -106,7 +108,7 @@ async fn claim(store: &Arc<dyn Backend>, client_id: &str, epoch: u64) -> Sid {
 }
 
 fn claim_of(client_id: &str, epoch: u64) -> Claim {
-    Claim { client_id: client_id.into(), epoch, node: "a".into(), is_clean: false }
+    Claim { client_id: client_id.into(), epoch, node: "a".into(), is_clean: false, held: None }
 }
 
 async fn fetch_all(store: &Arc<dyn Backend>, sid: Sid) -> Vec<Stored> {

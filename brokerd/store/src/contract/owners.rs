@@ -149,3 +149,45 @@ pub(super) async fn what_a_process_before_had_under_way_is_refused_after_the_fen
     let received = Op::Received { sid: publisher, epoch, packet_id: packet_id(5) };
     assert_eq!(apply(&after, &[received]).await.fenced, []);
 }
+
+/// Who goes on with what it has of a session has to have had it all the time.
+pub(super) async fn a_claim_of_who_still_has_it_is_refused_where_another_had_it_since(place: Box<dyn Place>) {
+    let store = place.open().await;
+    let sid = claim(&store, "one", 5).await;
+    let held = |epoch, held| Claim { held: Some(held), ..claim_of("one", epoch) };
+    assert_eq!(store.claim(&held(6, 5)).await.unwrap().sid, sid, "it is its still");
+    assert_eq!(store.claim(&held(6, 5)).await.unwrap().sid, sid, "an answer that was lost");
+    assert_eq!(store.claim(&held(8, 7)).await.unwrap().sid, sid, "a claim between has not come");
+    store.claim(&Claim { node: "b".into(), ..claim_of("one", 9) }).await.unwrap();
+    assert_eq!(store.claim(&held(10, 8)).await, Err(StoreError::Fenced { stored: 9 }));
+    let many = [held(10, 8), claim_of("two", 1)];
+    assert_eq!(store.claim_all(&many).await.remove(0), Err(StoreError::Fenced { stored: 9 }));
+    assert_eq!(claim(&store, "one", 10).await, sid, "as the store has it");
+    assert_eq!(store.claim(&held(1, 1)).await, Err(StoreError::Fenced { stored: 10 }));
+    let new = Claim { held: Some(3), ..claim_of("three", 4) };
+    assert_eq!(store.claim(&new).await.unwrap().record, None, "what has ended is nobody's");
+}
+
+/// Whatever epoch the other believes in.
+pub(super) async fn only_its_owner_changes_a_session(place: Box<dyn Place>) {
+    let ours = place.open().await;
+    if ours.caps().survives != Survives::Node {
+        return; // it is one node's
+    }
+    let theirs = place.open().await;
+    ours.fence("a").await.unwrap();
+    theirs.fence("b").await.unwrap();
+    let sid = claim(&ours, "one", 1).await;
+    apply(&ours, &[inline(sid, 1)]).await;
+    let enqueue = |epoch, seq| match inline(sid, seq) {
+        Op::Enqueue { sid, seq, entry, .. } => Op::Enqueue { sid, epoch, seq, entry },
+        op => op,
+    };
+    for epoch in [1, 2] {
+        assert_eq!(apply(&theirs, &[enqueue(epoch, 2)]).await.fenced, [sid]);
+    }
+    assert_eq!(apply(&theirs, &[Op::DropSession { sid, epoch: 2 }]).await.fenced, [sid]);
+    assert_eq!(seqs(&ours, sid).await, [1]);
+    let never_saved = Op::DropSession { sid, epoch: 1 };
+    assert_eq!(apply(&theirs, &[never_saved]).await.fenced, [], "what nobody was told of");
+}

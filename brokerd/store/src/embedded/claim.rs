@@ -45,16 +45,11 @@ impl<E: Engine> Embedded<E> {
         self.claimed(sid)
     }
 
-    /// A higher epoch wins; the same one of the same node is the same claim again.
     fn check(&self, sid: Sid, claim: &Claim, owner: Option<&Owner>) -> Result<(), StoreError> {
         let stored = owner.map_or(0, |owner| owner.epoch);
-        if claim.epoch > stored {
-            return Ok(());
-        }
         let row = self.engine.get(Table::Sessions, &keys::tagged(OWNER, sid))?;
-        let is_again = claim.epoch == stored
-            && row.and_then(|row| read::decode_owner(&row).ok()).is_some_and(|(_, node, _)| node == claim.node);
-        if is_again { Ok(()) } else { Err(StoreError::Fenced { stored }) }
+        let node = row.and_then(|row| read::decode_owner(&row).ok()).map(|(_, node, _)| node).unwrap_or_default();
+        if claim.is_granted(stored, &node) { Ok(()) } else { Err(StoreError::Fenced { stored }) }
     }
 
     fn claimed(&self, sid: Sid) -> Result<Claimed, StoreError> {

@@ -14,7 +14,7 @@ fn memory() -> Embedded<Memory> {
 }
 
 fn claim(store: &Embedded<Memory>) -> Sid {
-    let claim = Claim { client_id: "one".into(), epoch: 1, node: "a".into(), is_clean: false };
+    let claim = Claim { client_id: "one".into(), epoch: 1, node: "a".into(), is_clean: false, held: None };
     store.claim_session(&claim).unwrap().sid
 }
 

@@ -196,7 +196,8 @@ async fn a_store_that_stays_away_is_said_in_time_and_gets_what_waited_when_it_is
 #[tokio::test(start_paused = true)]
 async fn who_asks_something_while_a_batch_is_tried_again_is_answered_at_once() {
     let (store, told) = store(Settings::default(), std::iter::repeat_n(unavailable(), 1000));
-    let claim = || store.claim(Claim { client_id: "one".into(), epoch: 1, node: "a".into(), is_clean: false });
+    let claim =
+        || store.claim(Claim { client_id: "one".into(), epoch: 1, node: "a".into(), is_clean: false, held: None });
     let batch = submit(&store);
     let begin = tokio::time::Instant::now();
     assert_eq!(claim().await, Err(unavailable()), "it stood behind the batch when this failed first");
@@ -238,7 +239,7 @@ async fn a_store_that_failed_for_good_is_not_asked_again() {
     for _ in 0..3 {
         assert_eq!(submit(&store).await.unwrap(), Err(dead.clone()));
     }
-    let claim = Claim { client_id: "one".into(), epoch: 1, node: "a".into(), is_clean: false };
+    let claim = Claim { client_id: "one".into(), epoch: 1, node: "a".into(), is_clean: false, held: None };
     assert_eq!(store.claim(claim).await, Err(dead.clone()));
     assert_eq!(store.flush().await, Err(dead));
     assert_eq!((told.commits.lock().len(), store.stats().failed), (1, 4));
@@ -248,7 +249,7 @@ async fn a_store_that_failed_for_good_is_not_asked_again() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_hangs_is_down_until_it_answers() {
     let (store, _) = store(Settings { max_ops: STUCK, ..Settings::default() }, []);
-    let claim = Claim { client_id: "one".into(), epoch: 1, node: "a".into(), is_clean: false };
+    let claim = Claim { client_id: "one".into(), epoch: 1, node: "a".into(), is_clean: false, held: None };
     let asked = tokio::time::timeout(Settings::default().timeout * 2, store.claim(claim)).await;
     assert!(asked.is_err());
     assert_eq!(store.state(), State::Down("it has not answered for 10 s".into()));
@@ -257,8 +258,9 @@ async fn a_store_that_hangs_is_down_until_it_answers() {
 #[tokio::test(start_paused = true)]
 async fn claims_that_wait_go_together_but_not_two_of_one_client_nor_before_what_was_submitted_first() {
     let (store, told) = store(Settings::default(), []);
-    let claim =
-        |client: &str, epoch| store.claim(Claim { client_id: client.into(), epoch, node: "a".into(), is_clean: false });
+    let claim = |client: &str, epoch| {
+        store.claim(Claim { client_id: client.into(), epoch, node: "a".into(), is_clean: false, held: None })
+    };
     let batch = async { submit(&store).await.unwrap() };
     let (first, second, later, batch, other) =
         tokio::join!(claim("one", 1), claim("two", 1), claim("one", 2), batch, claim("three", 1));

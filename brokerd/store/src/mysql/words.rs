@@ -22,7 +22,7 @@ pub(super) fn of(statement: &Statement) -> Vec<String> {
         Statement::Text(text, values) => vec![filled(text, values)],
         Statement::Owners(sids) => {
             let sids = sids.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
-            let select = "SELECT sid, epoch FROM brokerd_session WHERE sid IN";
+            let select = "SELECT sid, epoch, node FROM brokerd_session WHERE sid IN";
             vec![format!("{select} ({sids}) ORDER BY sid FOR UPDATE")]
         }
         Statement::Clients(clients) => chunks(clients.len(), MOST_KEYS, |rows| {

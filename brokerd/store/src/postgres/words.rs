@@ -56,7 +56,8 @@ pub(super) fn of(statement: &Statement) -> Vec<Words> {
         }
         Statement::Owners(sids) => {
             let sids = Parameter::Ints(sids.iter().copied().map(Some).collect());
-            let text = "SELECT sid, epoch FROM brokerd_session WHERE sid = ANY($1::bigint[]) ORDER BY sid FOR UPDATE";
+            let text =
+                "SELECT sid, epoch, node FROM brokerd_session WHERE sid = ANY($1::bigint[]) ORDER BY sid FOR UPDATE";
             vec![Words { text: text.to_owned(), parameters: vec![sids] }]
         }
         Statement::Clients(clients) => {

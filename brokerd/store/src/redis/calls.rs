@@ -236,6 +236,9 @@ mod tests {
         assert_eq!(sizes(&[&many[..511], &few]), [511, 2], "nor between two calls");
         let more: Vec<Op> = received.iter().cloned().chain((0..MOST_WHOLE as u64).map(enqueue)).collect();
         let divided = of(&[&more]);
-        assert!(divided.len() > 1 && divided.last().unwrap().parts.last().unwrap().has_received(), "too much: it comes last");
+        assert!(
+            divided.len() > 1 && divided.last().unwrap().parts.last().unwrap().has_received(),
+            "too much: it comes last"
+        );
     }
 }

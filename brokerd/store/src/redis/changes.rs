@@ -122,7 +122,7 @@ impl Server {
             let open = self.changes.open().await?;
             for head in page.items.iter().filter(|head| *head.node == *node) {
                 let mut command = self.numbered(&open, Script::Claim);
-                command.arg(&*head.client_id).arg(rows::epoch(head.epoch + 1)).arg(node).arg(0);
+                command.arg(&*head.client_id).arg(rows::epoch(head.epoch + 1)).arg(node).arg(0).arg("");
                 pipeline.add_command(command);
             }
             if !pipeline.is_empty() {

@@ -27,7 +27,7 @@ impl Server {
         for claim in claims {
             let mut command = self.numbered(&open, Script::Claim);
             command.arg(&*claim.client_id).arg(rows::epoch(claim.epoch)).arg(&*claim.node);
-            command.arg(u8::from(claim.is_clean));
+            command.arg(u8::from(claim.is_clean)).arg(claim.held.map(rows::epoch).unwrap_or_default());
             pipeline.add_command(command);
         }
         let answers = self.changes.run(&open, &mut pipeline).await?;

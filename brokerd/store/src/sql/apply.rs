@@ -4,7 +4,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::plan::{Owners, Plan};
+use super::plan::{Owner, Owners, Plan};
 use super::server::{Fault, Server};
 use super::statement::{Statement, signed};
 use super::{Sql, rows};
@@ -23,7 +23,10 @@ impl<S: Server> Sql<S> {
             begin.push(Statement::Owners(sids));
         }
         let mut replies = lane.run(&begin).await?;
-        owners.extend(rows(&mut replies, 1).iter().map(|row| (Sid(row.int(0)), row.int(1))));
+        owners.extend(rows(&mut replies, 1).iter().map(|row| {
+            let is_ours = self.node.get().is_none_or(|node| row.text(2).is_some_and(|owner| owner == *node));
+            (Sid(row.int(0)), Owner { epoch: row.int(1), is_ours })
+        }));
         let mut plan = Plan::default();
         let outcomes = batches.iter().map(|ops| plan.add(ops, &mut owners)).collect();
         let drops_any = !plan.dropped.is_empty();

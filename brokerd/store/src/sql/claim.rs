@@ -47,6 +47,7 @@ impl<S: Server> Sql<S> {
             match lane.run(&[Statement::Begin { is_durable: true }, fence, Statement::Commit]).await {
                 Ok(_) => {
                     lane.done();
+                    let _ = self.node.set(node.into()); // the same each time
                     return Ok(());
                 }
                 Err(fault) => last = fault, // a deadlock with one of them: it has ended by that
@@ -62,8 +63,7 @@ impl<S: Server> Sql<S> {
         let mut replies = lane.run(&[Statement::Begin { is_durable: true }, find.clone()]).await?;
         let known = rows(&mut replies, 1).into_iter().next();
         let epoch = known.as_ref().map_or(0, |row| row.int(1));
-        let is_again = known.as_ref().is_some_and(|row| is_of(row, claim));
-        if known.is_some() && claim.epoch <= epoch && !is_again {
+        if known.as_ref().is_some_and(|row| !is_granted(row, claim)) {
             lane.run(&[Statement::Rollback]).await?;
             return Err(Fault::Fenced(epoch));
         }
@@ -108,7 +108,11 @@ impl<S: Server> Sql<S> {
 }
 
 pub(super) fn is_of(row: &Row, claim: &Claim) -> bool {
-    row.int(1) == claim.epoch && row.text(2).is_some_and(|node| node == claim.node)
+    claim.is_again(row.int(1), &row.text(2).unwrap_or_default())
+}
+
+pub(super) fn is_granted(row: &Row, claim: &Claim) -> bool {
+    claim.is_granted(row.int(1), &row.text(2).unwrap_or_default())
 }
 
 fn session_row(claim: &Claim, client: Vec<u8>) -> Vec<Column> {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use super::claim::{SPARE, TAKE, is_of};
+use super::claim::{SPARE, TAKE, is_granted, is_of};
 use super::lanes::Lane;
 use super::plan::hash;
 use super::server::{Fault, Server};
@@ -100,7 +100,7 @@ impl<S: Server> Sql<S> {
 fn fate(claim: &Claim, key: Key, known: Option<&Row>) -> Fate {
     let Some(row) = known else { return Fate::New(key) };
     let epoch = row.int(1);
-    if claim.epoch <= epoch && !is_of(row, claim) {
+    if !is_granted(row, claim) {
         return Fate::Fenced(epoch);
     }
     if claim.is_clean { Fate::New(key) } else { Fate::Taken(sid(row)) }

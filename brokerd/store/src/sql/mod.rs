@@ -18,6 +18,7 @@ pub(crate) mod statement;
 mod tests;
 mod write;
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub use settings::{ServerSettings, Tls};
 #[derive(Debug)]
 pub(crate) struct Sql<S: Server> {
     lanes: Lanes<S>,
+    /// Whose changes these are, once it has said so.
+    node: OnceLock<Box<str>>,
     /// How old messages are that are removed once nothing names them.
     age: Duration,
     rounds: Mutex<Rounds>,
@@ -49,6 +52,7 @@ impl<S: Server> Sql<S> {
     pub(crate) async fn open(server: S, settings: &ServerSettings) -> Result<Self, Fault> {
         let sql = Self {
             lanes: Lanes::new(server, settings.readers, settings.timeout),
+            node: OnceLock::new(),
             age: settings.age,
             rounds: Mutex::default(),
             has_garbage: AtomicBool::new(true),

@@ -12,8 +12,23 @@ use crate::format;
 use crate::op::{Body, Entry, Op, Outcome};
 use crate::record::{SessionRecord, Sid, Stamp};
 
-/// Sessions and the epochs of their owners, as locked.
-pub(super) type Owners = HashMap<Sid, u64, RandomState>;
+/// Whose a session is, as locked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Owner {
+    pub(super) epoch: u64,
+    pub(super) is_ours: bool,
+}
+
+impl Owner {
+    /// Only its owner changes a session. What nobody was told of may be dropped by others, at the epoch they saw.
+    fn allows(self, op: &Op, epoch: u64) -> bool {
+        let is_drop = matches!(op, Op::DropSession { .. });
+        (self.is_ours && self.epoch <= epoch) || (is_drop && self.epoch == epoch)
+    }
+}
+
+/// By number.
+pub(super) type Owners = HashMap<Sid, Owner, RandomState>;
 
 /// An entry as a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +100,7 @@ impl Plan {
         let mut outcome = Outcome::default();
         for op in ops {
             if let Some((sid, epoch)) = op.owner() {
-                let is_owner = owners.get(&sid).is_some_and(|stored| *stored <= epoch);
+                let is_owner = owners.get(&sid).is_some_and(|owner| owner.allows(op, epoch));
                 if !is_owner {
                     outcome.fenced.push(sid);
                     continue;

@@ -78,7 +78,7 @@ pub(crate) enum Statement {
     Commit,
     Rollback,
     Text(&'static str, Vec<Value>),
-    /// Number and epoch of sessions, which nobody may claim before the transaction ends.
+    /// Number, epoch and node of sessions, which nobody may claim before the transaction ends.
     Owners(Vec<i64>),
     /// Number, epoch, node and key of the sessions of these clients, which nobody else may write for or claim before the
     /// transaction ends.

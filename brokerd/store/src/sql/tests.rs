@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mqtt::{Message, PacketId, Qos};
 
-use super::plan::{Owners, Plan, hash};
+use super::plan::{Owner, Owners, Plan, hash};
 use super::settings::ServerSettings;
 use crate::op::{Body, Entry, Op};
 use crate::record::{Sid, Stamp};
@@ -24,7 +24,7 @@ fn ack(seq: u64) -> Op {
 }
 
 fn plan(ops: &[Op]) -> Plan {
-    let mut owners: Owners = [(SID, 3)].into_iter().collect();
+    let mut owners: Owners = [(SID, Owner { epoch: 3, is_ours: true })].into_iter().collect();
     let mut plan = Plan::default();
     assert!(plan.add(ops, &mut owners).fenced.is_empty());
     plan
@@ -52,7 +52,7 @@ fn what_comes_later_in_a_batch_wins() {
 
 #[test]
 fn a_session_that_is_dropped_takes_nothing_more() {
-    let mut owners: Owners = [(SID, 3)].into_iter().collect();
+    let mut owners: Owners = [(SID, Owner { epoch: 3, is_ours: true })].into_iter().collect();
     let mut plan = Plan::default();
     let outcome = plan.add(&[Op::DropSession { sid: SID, epoch: 3 }, enqueue(1)], &mut owners);
     assert_eq!(outcome.fenced, [SID]);

@@ -30,7 +30,7 @@ async fn backend(server: &Server) -> Arc<dyn Backend> {
 }
 
 fn claim(client_id: &str) -> Claim {
-    Claim { client_id: client_id.into(), epoch: 1, node: "a".into(), is_clean: false }
+    Claim { client_id: client_id.into(), epoch: 1, node: "a".into(), is_clean: false, held: None }
 }
 
 fn enqueue(sid: Sid, seq: u64) -> Op {

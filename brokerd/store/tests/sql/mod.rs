@@ -123,7 +123,8 @@ pub(crate) fn kill_under_load(server: &Server) {
 
 /// One entry after the other, until there is no more goal.
 async fn publish(store: Arc<Store>, side: usize, acknowledged: Arc<Vec<AtomicU64>>, goal: Arc<AtomicU64>) -> Sid {
-    let claim = Claim { client_id: format!("side-{side}").into(), epoch: 1, node: "a".into(), is_clean: false };
+    let claim =
+        Claim { client_id: format!("side-{side}").into(), epoch: 1, node: "a".into(), is_clean: false, held: None };
     let sid = store.claim(claim).await.unwrap().sid;
     for seq in 1.. {
         let (done, answer) = tokio::sync::oneshot::channel();

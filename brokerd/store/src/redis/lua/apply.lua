@@ -77,8 +77,10 @@ while at <= last do
   at = at + 3
   local is_owner = sid == ''
   if not is_owner then
-    local known = call('HGET', P .. 'session:' .. sid, 'epoch')
-    is_owner = known and not is_before(epoch, known)
+    local known = call('HMGET', P .. 'session:' .. sid, 'epoch', 'node')
+    local is_ours = ARGV[3] == '' or known[2] == ARGV[3]
+    -- Only its owner changes a session. What nobody was told of may be dropped by others, at the epoch they saw.
+    is_owner = known[1] and ((is_ours and not is_before(epoch, known[1])) or (ARGV[at] == 'D' and epoch == known[1]))
   end
   while is_owner and at < stop do
     local kind = ARGV[at]

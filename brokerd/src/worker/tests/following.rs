@@ -1,0 +1,48 @@
+//! A session in a store that all nodes share, which was another node's without this one's knowledge.
+
+use mqtt::{Message, MessageId};
+use store::{Batch, Body, Claim, Entry, Op, Settings, Store};
+
+use super::packets::*;
+use super::*;
+use crate::metrics::Metric;
+
+/// Another node takes the client's session, and queues a message for it.
+async fn elsewhere(store: &Store, text: &[u8]) {
+    let head = store.scan_sessions(None, 1, true).await.unwrap().items.remove(0);
+    let (client_id, epoch) = (head.client_id, head.epoch + 1);
+    let claim = Claim { client_id, epoch, node: "other".into(), is_clean: false, held: None };
+    let sid = store.claim(claim).await.unwrap().sid;
+    let mut message = Message::new("t", &[], text);
+    message.qos = Q1;
+    message.id = MessageId { origin: 9, worker: 0, sequence: 1 };
+    let body = Body::Inline(Arc::new(message));
+    let entry =
+        Entry { qos: Q1, retain: false, subscription_ids: Box::default(), shared: None, expires_at: None, body };
+    // The number that this node gives next.
+    let seq = head.queue.last().map_or(1, |last| last.seq + 1);
+    let ops = vec![Op::Enqueue { sid, epoch, seq, entry }];
+    assert!(store.submit(Batch { ops, done: Box::new(|_| ()) }).is_ok());
+    store.flush().await.unwrap();
+}
+
+#[test]
+fn a_session_that_was_elsewhere_meanwhile_is_gone_on_with_as_the_store_has_it() {
+    let store = Arc::new(Store::embedded(store::shared_memory(), Settings::default()).unwrap());
+    let node = Node::keeping(store.clone());
+    let kept = || Connect { client_id: "panel", ..Connect::kept(V5) };
+    let mut pump = node.id("pump");
+    let mut say = |id: u16, text: &str| {
+        pump.send(publish(V5, Q1, id, text));
+        assert!(pump.line().starts_with(&format!("PUBACK #{id}")));
+    };
+    node.client(kept()).subscribe("t", 1);
+    node.until("away", || node.count() == (2, 1));
+    say(1, "here");
+    node.runtime.block_on(elsewhere(&store, b"there"));
+    let mut panel = node.client(kept());
+    say(2, "again");
+    let came = panel.until_pong();
+    assert_eq!(node.metric(Metric::SessionFenced), 1, "what was here was not gone on with");
+    assert_eq!(came, ["PUBLISH t=here q1 #1", "PUBLISH t=there q1 #2", "PUBLISH t=again q1 #3"]);
+}
