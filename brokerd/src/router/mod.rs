@@ -275,6 +275,10 @@ pub trait Mailboxes: Send + Sync {
     fn settled(&self, worker: u16, tickets: Vec<(u64, Outcome)>);
     /// Whether this worker's letter box holds more bytes than its bound: whoever reads from elsewhere stops reading.
     fn is_full(&self, worker: u16) -> bool;
+    /// Whether the workers have what the store kept: before that nobody is subscribed.
+    fn is_open(&self) -> bool {
+        true
+    }
     /// Completes when no letter box is full.
     fn drained(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>>;
     /// Tells all workers that [`Forward::is_congested`] has become false.

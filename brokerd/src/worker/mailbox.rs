@@ -148,7 +148,7 @@ impl Boxes {
     }
 
     fn takes_all(&self) -> bool {
-        self.is_open.load(Ordering::Acquire) && !self.boxes.iter().any(Mailbox::is_full)
+        Mailboxes::is_open(self) && !self.boxes.iter().any(Mailbox::is_full)
     }
 
     /// A worker has emptied a box that was full.
@@ -172,7 +172,11 @@ impl Mailboxes for Boxes {
     }
 
     fn is_full(&self, worker: u16) -> bool {
-        !self.is_open.load(Ordering::Acquire) || self.of(worker).is_full()
+        !self.is_open() || self.of(worker).is_full()
+    }
+
+    fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Acquire)
     }
 
     fn drained(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
