@@ -21,6 +21,18 @@ const WORTH_SHARING: usize = 64;
 /// what adds to them beyond is only what has begun.
 const MOST_BEHIND: usize = 64;
 
+/// What the store has answered to a batch.
+pub(super) struct Kept {
+    pub(super) number: u64,
+    pub(super) result: Result<Outcome, StoreError>,
+    /// Who waits for it beside connections, where it is not told yet.
+    pub(super) receipts: Vec<Arc<OnDelivered>>,
+    /// Those of its joints of which something was refused.
+    pub(super) joints: Vec<Arc<Joint>>,
+    /// What of it was not noted, for an entry of it was refused.
+    pub(super) unreceived: Vec<Op>,
+}
+
 /// A batch that may have to wait.
 pub(super) struct Ready {
     pub(super) number: u64,
@@ -61,26 +73,36 @@ impl Shard {
             journal.outside.push_back((number, receipts.iter().map(Arc::downgrade).collect()));
         }
         share_bodies(&mut ops);
-        let done = self.answer_to(number, receipts, joints.clone());
+        let received = if journal.moves.is_shared { records::received(&ops) } else { Vec::new() };
+        let done = self.answer_to(number, receipts, joints.clone(), received);
         self.journal.ready.push_back(Ready { number, batch: Batch { ops, done }, joints });
         self.submit_ready();
     }
 
     /// What the store calls with its answer.
-    fn answer_to(&self, number: u64, receipts: Vec<Arc<OnDelivered>>, joints: Vec<Arc<Joint>>) -> Done {
+    fn answer_to(
+        &self,
+        number: u64,
+        receipts: Vec<Arc<OnDelivered>>,
+        mut joints: Vec<Arc<Joint>>,
+        received: Vec<Op>,
+    ) -> Done {
         let (worker, boxes) = (self.worker, self.shared.boxes.clone());
-        Box::new(move |result: Result<Outcome, StoreError>| {
-            let result = result.map(|outcome| Outcome {
-                is_full: outcome.is_full || !joints.iter().all(|joint| joint.is_kept()),
-                ..outcome
-            });
+        Box::new(move |mut result: Result<Outcome, StoreError>| {
+            let mut unreceived = Vec::new();
+            if let Ok(outcome) = &mut result {
+                outcome.is_full |= !joints.iter().all(|joint| joint.is_kept());
+                outcome.fenced.extend(joints.iter().filter_map(|joint| joint.refused()).flat_map(|one| &one.fenced));
+                unreceived = if outcome.is_unreceived { received } else { unreceived };
+            }
+            joints.retain(|joint| joint.refused().is_some());
             if !matches!(&result, Ok(outcome) if !outcome.is_full) {
                 receipts.iter().for_each(|receipt| receipt.fail());
             }
             // What the store refused because a session has moved is brought on first.
             let has_moved = matches!(&result, Ok(outcome) if !outcome.fenced.is_empty());
             let receipts = if has_moved { receipts } else { Vec::new() };
-            boxes.of(worker).post(Mail::Kept(number, result, receipts));
+            boxes.of(worker).post(Mail::Kept(Kept { number, result, receipts, joints, unreceived }));
         })
     }
 

@@ -5,14 +5,15 @@
 //! worker that did it, whose batches are not handed over before what they joined was: so nothing is removed before it is
 //! there.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-use store::{Batch, Op, Store};
+use store::{Batch, Op, Sid, Store};
 
 use super::handover::share_bodies;
 use super::mailbox::{Boxes, Mail};
+use super::records;
 
 const OPEN: u8 = 0;
 const SUBMITTED: u8 = 1;
@@ -23,8 +24,20 @@ const FAILED: u8 = 3;
 pub(super) struct Joint {
     parts: Mutex<Parts>,
     state: Arc<AtomicU8>,
+    /// What the store refused of it, where it did.
+    refused: Arc<OnceLock<Refused>>,
+    /// How many of those who have joined are not done with it.
+    at_work: AtomicUsize,
     store: Arc<Store>,
     boxes: Arc<Boxes>,
+}
+
+/// What the store refused because sessions have another owner.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) fenced: Vec<Sid>,
+    /// What was not noted for that reason, to be noted once the messages are where those sessions are.
+    pub(super) received: Vec<Op>,
 }
 
 #[derive(Default)]
@@ -40,7 +53,8 @@ impl Joint {
     /// With its first worker, who is to join too.
     pub(super) fn open(store: Arc<Store>, boxes: Arc<Boxes>) -> Arc<Self> {
         let parts = Mutex::new(Parts { missing: 1, ..Parts::default() });
-        Arc::new(Self { parts, state: Arc::new(AtomicU8::new(OPEN)), store, boxes })
+        let (state, at_work) = (Arc::new(AtomicU8::new(OPEN)), AtomicUsize::new(0));
+        Arc::new(Self { parts, state, refused: Arc::default(), at_work, store, boxes })
     }
 
     /// Another worker will join: it is sent the messages.
@@ -65,10 +79,18 @@ impl Joint {
         let Parts { mut ops, workers, .. } = std::mem::take(&mut *parts);
         drop(parts);
         share_bodies(&mut ops);
+        self.at_work.store(workers.len(), Ordering::Release);
+        let received = if self.store.caps().is_shared { records::received(&ops) } else { Vec::new() };
         // Stored before the store can answer; told to others only once the batch is in the store's queue.
-        let state = self.state.clone();
+        let (state, refused) = (self.state.clone(), self.refused.clone());
         let done = Box::new(move |result: Result<store::Outcome, store::StoreError>| {
-            let is_kept = matches!(result, Ok(outcome) if !outcome.is_full);
+            let is_kept = matches!(&result, Ok(outcome) if !outcome.is_full);
+            if let Ok(outcome) = result
+                && !outcome.fenced.is_empty()
+            {
+                let received = if outcome.is_unreceived { received } else { Vec::new() };
+                let _ = refused.set(Refused { fenced: outcome.fenced, received }); // it is answered once
+            }
             state.store(if is_kept { KEPT } else { FAILED }, Ordering::Release);
         });
         let others = workers.iter().copied().filter(|other| *other != worker).collect();
@@ -91,6 +113,17 @@ impl Joint {
         self.state.load(Ordering::Acquire) != OPEN
     }
 
+    /// What the store refused of it. To be asked when the store has answered what was submitted after it.
+    pub(super) fn refused(&self) -> Option<&Refused> {
+        self.refused.get()
+    }
+
+    /// One of those who have joined is done with it. Answers what the last one of them is to note.
+    pub(super) fn is_done(&self) -> Vec<Op> {
+        let is_last = self.at_work.fetch_sub(1, Ordering::AcqRel) == 1;
+        self.refused().filter(|_| is_last).map(|refused| refused.received.clone()).unwrap_or_default()
+    }
+
     /// Whether it is kept. To be asked when the store has answered what was submitted after it.
     pub(super) fn is_kept(&self) -> bool {
         self.state.load(Ordering::Acquire) == KEPT
@@ -107,7 +140,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use mqtt::{Message, PacketId, Qos};
-    use store::{Body, Claim, Entry, Settings, Sid};
+    use store::{Body, Claim, Entry, Settings};
 
     use super::*;
 

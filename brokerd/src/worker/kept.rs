@@ -2,18 +2,18 @@
 //! batches, or their connections end without. Never makes a batch, and never takes one back: what became of it may not be
 //! known.
 
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 
 use mqtt::ReasonCode;
 use mqtt::session::Closing;
-use store::{Outcome, State, StoreError};
+use store::{State, StoreError};
 
 use super::conn::Conn;
+use super::handover::Kept;
 use super::moving::Answer;
 use super::shard::Shard;
 use super::turn::Waiting;
 use crate::metrics::Metric;
-use crate::router::OnDelivered;
 
 impl Shard {
     /// Keeps back what connections were promised in the turn that ends, until the store has answered.
@@ -36,8 +36,9 @@ impl Shard {
     }
 
     /// The store has answered a batch. What it refused because the session is another node's is brought there first.
-    pub(super) fn kept(&mut self, number: u64, result: Result<Outcome, StoreError>, receipts: Vec<Arc<OnDelivered>>) {
+    pub(super) fn kept(&mut self, kept: Kept) {
         self.begin_turn();
+        let Kept { number, result, receipts, joints, unreceived } = kept;
         let failure = match &result {
             Ok(outcome) if outcome.is_full => Some(ReasonCode::QuotaExceeded),
             Ok(_) => None,
@@ -46,13 +47,20 @@ impl Shard {
         };
         let fenced = result.map(|outcome| outcome.fenced).unwrap_or_default();
         let relays = self.relay_fenced(number, &fenced);
-        self.journal.moves.answered(Answer { number, failure, receipts, relays });
+        self.journal.moves.answered(Answer { number, failure, receipts, relays, joints, unreceived, after: None });
         self.finish_answers();
     }
 
     /// What waited for batches leaves, or, where they are not kept, its connections end without.
     pub(super) fn finish_answers(&mut self) {
-        while let Some(Answer { number, failure, receipts, .. }) = self.journal.moves.next_answer() {
+        loop {
+            if let Some(unreceived) = self.journal.moves.unreceived() {
+                self.journal.ops.extend(unreceived);
+                self.submit();
+                let last = self.journal.last();
+                self.journal.moves.finish_after(last);
+            }
+            let Some(Answer { number, failure, receipts, .. }) = self.journal.moves.next_answer() else { return };
             if failure.is_some() {
                 receipts.iter().for_each(|receipt| receipt.fail());
             }

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::attach::Handover;
 use super::greet::Accepted;
+use super::handover::Kept;
 use super::joint::Joint;
 use super::shard::Shard;
 use crate::registry::{Fetch, Fetched, Loss, Owned};
@@ -31,8 +32,8 @@ pub(super) enum Mail {
     Settled(Vec<(u64, Outcome)>),
     /// Peers' queues and letter boxes have room again.
     Uncongested,
-    /// The store has answered the batch of this number.
-    Kept(u64, Result<store::Outcome, store::StoreError>, Vec<Arc<OnDelivered>>),
+    /// The store has answered a batch.
+    Kept(Kept),
     /// The store has taken something from its queue, which had no room.
     Room,
     /// The store does not answer, and batches wait for longer than anybody is to.

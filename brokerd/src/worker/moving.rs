@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use hashbrown::HashSet;
 use mqtt::{MessageId, ReasonCode};
-use store::Sid;
+use store::{Op, Sid};
 use tokio::sync::oneshot;
 
+use super::joint::Joint;
 use super::mailbox::Mail;
 use super::shard::Shard;
 use super::start::Workers;
@@ -55,6 +56,12 @@ pub(super) struct Answer {
     pub(super) receipts: Vec<Arc<OnDelivered>>,
     /// How many sessions' messages are on their way to where those are now.
     pub(super) relays: usize,
+    /// Joints of which something was refused, and what of the batch itself was not noted for that reason: to be done with
+    /// once nothing is on its way any more.
+    pub(super) joints: Vec<Arc<Joint>>,
+    pub(super) unreceived: Vec<Op>,
+    /// The batch that notes it now.
+    pub(super) after: Option<u64>,
 }
 
 /// A message as it was given to the store, until that has answered.
@@ -113,9 +120,25 @@ impl Moves {
         }
     }
 
+    /// What the next batch has still to note, now that what was refused of it is where it belongs.
+    pub(super) fn unreceived(&mut self) -> Option<Vec<Op>> {
+        let answer = self.answers.front_mut().filter(|answer| answer.relays == 0)?;
+        let mut ops = std::mem::take(&mut answer.unreceived);
+        answer.joints.drain(..).for_each(|joint| ops.extend(joint.is_done()));
+        Some(ops).filter(|ops| !ops.is_empty() && answer.failure.is_none())
+    }
+
+    /// What it has still to note is in this batch.
+    pub(super) fn finish_after(&mut self, batch: u64) {
+        if let Some(answer) = self.answers.front_mut() {
+            answer.after = Some(batch);
+        }
+    }
+
     /// The next batch that needs no more care. In their order.
     pub(super) fn next_answer(&mut self) -> Option<Answer> {
-        self.answers.pop_front_if(|answer| answer.relays == 0)
+        let last = self.answers.back()?.number;
+        self.answers.pop_front_if(|answer| answer.relays == 0 && answer.after.is_none_or(|batch| batch <= last))
     }
 
     pub(super) fn tell_flushed(&mut self, batch: u64) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mqtt::session::{Delivery, Kept};
 use mqtt::{Message, Time};
-use store::{Body, SessionRecord, Stored, UnixMillis};
+use store::{Body, Op, SessionRecord, Stored, UnixMillis};
 
 use super::shard;
 use crate::access::{Identity, Principal};
@@ -104,4 +104,9 @@ pub(super) fn kept(record: SessionRecord, clock: WallClock) -> (Identity, Kept) 
         last_seq: record.next_seq.saturating_sub(1),
     };
     (identity, kept)
+}
+
+/// That PUBLISHes at QoS 2 were received.
+pub(super) fn received(ops: &[Op]) -> Vec<Op> {
+    ops.iter().filter(|op| matches!(op, Op::Received { .. })).cloned().collect()
 }

@@ -326,7 +326,7 @@ impl Shard {
             Mail::Deliver(batch, done, joint) => self.delivered(batch, done, joint),
             Mail::Joined => self.submit_ready(),
             Mail::Settled(tickets) => self.settled(tickets),
-            Mail::Kept(number, result, receipts) => self.kept(number, result, receipts),
+            Mail::Kept(kept) => self.kept(kept),
             Mail::Room => self.room(),
             Mail::Late => self.late(),
             Mail::Uncongested => self.resume_paused(),

@@ -125,4 +125,13 @@ pub struct Outcome {
     pub fenced: Vec<Sid>,
     /// There is no room: none of the changes that [grow](Op::grows) the store was made.
     pub is_full: bool,
+    /// No [`Op::Received`] of the batch was made, for one of its entries was refused: who sends the PUBLISH again is not to be
+    /// told that it is known, before that entry is where it belongs.
+    pub is_unreceived: bool,
+}
+
+/// Whether a batch has a QoS 2 PUBLISH and an entry that is refused.
+pub(crate) fn is_unreceived(ops: &[Op], is_refused: impl Fn(&Op) -> bool) -> bool {
+    ops.iter().any(|op| matches!(op, Op::Received { .. }))
+        && ops.iter().any(|op| matches!(op, Op::Enqueue { .. }) && is_refused(op))
 }

@@ -64,6 +64,7 @@ checks! {
     owners::what_a_process_before_had_under_way_is_refused_after_the_fence,
     owners::a_claim_of_who_still_has_it_is_refused_where_another_had_it_since,
     owners::only_its_owner_changes_a_session,
+    owners::a_publish_is_not_received_where_an_entry_of_its_batch_is_refused,
     owners::a_claim_that_was_never_saved_is_dropped_at_its_epoch_and_at_no_earlier_one,
     others::the_later_retained_message_stands,
     others::retained_messages_are_listed_page_by_page,

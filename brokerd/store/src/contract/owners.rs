@@ -45,7 +45,7 @@ pub(super) async fn a_stale_owner_changes_nothing(place: Box<dyn Place>) {
         Op::SaveSession { sid, epoch: 1, record: Box::new(SessionRecord { expiry: 1, ..record("one") }) },
         Op::DropSession { sid, epoch: 1 },
     ];
-    assert_eq!(apply(&store, &stale).await, Outcome { fenced: vec![sid], is_full: false });
+    assert_eq!(apply(&store, &stale).await.fenced, [sid]);
     assert_eq!(seqs(&store, mine).await, [1], "what is of others in the batch is done");
     assert_eq!(seqs(&store, sid).await, [1]);
     let claimed = store.claim(&claim_of("one", 3)).await.unwrap();
@@ -190,4 +190,20 @@ pub(super) async fn only_its_owner_changes_a_session(place: Box<dyn Place>) {
     assert_eq!(seqs(&ours, sid).await, [1]);
     let never_saved = Op::DropSession { sid, epoch: 1 };
     assert_eq!(apply(&theirs, &[never_saved]).await.fenced, [], "what nobody was told of");
+}
+
+/// A PUBLISH at QoS 2 is known only where all of it is: who sends it again would be told that it is.
+pub(super) async fn a_publish_is_not_received_where_an_entry_of_its_batch_is_refused(place: Box<dyn Place>) {
+    let store = place.open().await;
+    let (publisher, here, gone) =
+        (claim(&store, "p", 1).await, claim(&store, "h", 1).await, claim(&store, "g", 2).await);
+    let received = |packet: u16| Op::Received { sid: publisher, epoch: 1, packet_id: packet_id(packet) };
+    let outcome = apply(&store, &[inline(here, 1), inline(gone, 1), received(1)]).await;
+    assert_eq!(outcome, Outcome { fenced: vec![gone], is_unreceived: true, is_full: false });
+    let outcome = apply(&store, &[inline(here, 2), received(2), Op::Ack { sid: gone, epoch: 1, seq: 9 }]).await;
+    assert_eq!(outcome, Outcome { fenced: vec![gone], ..Outcome::default() }, "nothing of it is missing anywhere");
+    assert_eq!(seqs(&store, here).await, [1, 2]);
+    let heads = store.scan_sessions(None, 10, true).await.unwrap().items;
+    let known: Vec<u16> = heads.iter().flat_map(|head| &head.received).map(|id| id.get()).collect();
+    assert_eq!(known, [2]);
 }

@@ -13,7 +13,7 @@ use super::live::Live;
 use super::{Embedded, read};
 use crate::error::StoreError;
 use crate::format;
-use crate::op::{Body, Entry, Op, Outcome};
+use crate::op::{Body, Entry, Op, Outcome, is_unreceived};
 use crate::record::{SessionRecord, Sid, Stamp};
 
 /// Up to so many entries of a range are removed without looking which are there.
@@ -62,14 +62,16 @@ impl<E: Engine> Embedded<E> {
 
 impl<E: Engine> Commit<'_, E> {
     fn add(&mut self, ops: &[Op], has_room: bool) -> Result<Outcome, StoreError> {
-        let mut outcome = Outcome::default();
+        let is_refused = |live: &Live, (sid, epoch)| live.owners.get(&sid).is_none_or(|owner| owner.epoch > epoch);
+        let is_unreceived = is_unreceived(ops, |op| op.owner().is_some_and(|owner| is_refused(self.live, owner)));
+        let mut outcome = Outcome { is_unreceived, ..Outcome::default() };
         for op in ops {
-            if let Some((sid, epoch)) = op.owner() {
-                let is_owner = self.live.owners.get(&sid).is_some_and(|owner| owner.epoch <= epoch);
-                if !is_owner {
-                    outcome.fenced.push(sid);
-                    continue;
-                }
+            if let Some(owner) = op.owner().filter(|owner| is_refused(self.live, *owner)) {
+                outcome.fenced.push(owner.0);
+                continue;
+            }
+            if is_unreceived && matches!(op, Op::Received { .. }) {
+                continue;
             }
             if !has_room && op.grows() {
                 outcome.is_full = true;

@@ -85,9 +85,14 @@ impl Server {
         outcomes: &mut [Outcome],
     ) -> Result<(), StoreError> {
         for (call, answer) in calls.iter().zip(answers) {
-            let refused: Vec<usize> = self.changes.read(answer?)?;
-            for (batch, sid) in refused.into_iter().filter_map(|place| call.part(place)) {
-                outcomes[batch].fenced.push(sid);
+            let refused: Vec<i64> = self.changes.read(answer?)?;
+            for place in refused {
+                let part = usize::try_from(place.unsigned_abs()).ok().and_then(|at| call.part(at));
+                match part {
+                    Some((batch, _)) if place < 0 => outcomes[batch].is_unreceived = true,
+                    Some((batch, sid)) => outcomes[batch].fenced.push(sid),
+                    None => {}
+                }
             }
         }
         Ok(())

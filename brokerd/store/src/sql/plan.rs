@@ -9,7 +9,7 @@ use mqtt::MessageId;
 
 use super::statement::signed;
 use crate::format;
-use crate::op::{Body, Entry, Op, Outcome};
+use crate::op::{Body, Entry, Op, Outcome, is_unreceived};
 use crate::record::{SessionRecord, Sid, Stamp};
 
 /// Whose a session is, as locked.
@@ -97,14 +97,18 @@ pub(super) struct Plan {
 impl Plan {
     /// Takes a batch in, as far as its sessions are its owners'.
     pub(super) fn add(&mut self, ops: &[Op], owners: &mut Owners) -> Outcome {
-        let mut outcome = Outcome::default();
+        let is_refused = |owners: &Owners, op: &Op, (sid, epoch): (Sid, u64)| {
+            owners.get(&sid).is_none_or(|owner| !owner.allows(op, epoch))
+        };
+        let is_unreceived = is_unreceived(ops, |op| op.owner().is_some_and(|owner| is_refused(owners, op, owner)));
+        let mut outcome = Outcome { is_unreceived, ..Outcome::default() };
         for op in ops {
-            if let Some((sid, epoch)) = op.owner() {
-                let is_owner = owners.get(&sid).is_some_and(|owner| owner.allows(op, epoch));
-                if !is_owner {
-                    outcome.fenced.push(sid);
-                    continue;
-                }
+            if let Some(owner) = op.owner().filter(|owner| is_refused(owners, op, *owner)) {
+                outcome.fenced.push(owner.0);
+                continue;
+            }
+            if is_unreceived && matches!(op, Op::Received { .. }) {
+                continue;
             }
             if let Op::DropSession { sid, .. } = op {
                 owners.remove(sid);

@@ -1,5 +1,6 @@
 -- ARGV: writer, number of the call, node (empty while it has not said who it is); how many messages, then each: identity, message; then parts: session (empty for
--- changes of none), epoch, how many changes, each of three. Answers the places of the parts that were refused.
+-- changes of none), epoch, how many changes, each of three. Answers the places of the parts that were refused, and below 0 of
+-- those of which it was not noted that a PUBLISH was received, for an entry of the call was refused.
 if is_late(ARGV[1], ARGV[2], ARGV[3]) then return redis.error_reply('LATE a later call, or a later process of this node, was carried out') end
 
 local make = {}
@@ -70,7 +71,7 @@ for i = 5, at - 1, 2 do
   if call('HSETNX', BODIES, ARGV[i], ARGV[i + 1]) == 1 then call('HSET', REFERENCES, ARGV[i], 0) end
   loose[ARGV[i]] = true
 end
-local refused, part = {}, 0
+local refused, part, has_lost = {}, 0, false
 while at <= last do
   part = part + 1
   local sid, epoch, stop = ARGV[at], ARGV[at + 1], at + 3 * (tonumber(ARGV[at + 2]) + 1)
@@ -84,11 +85,19 @@ while at <= last do
   end
   while is_owner and at < stop do
     local kind = ARGV[at]
-    make[kind](sid, ARGV[at + 1], ARGV[at + 2])
+    if kind == 'I' and has_lost then
+      refused[#refused + 1] = -part
+    else
+      make[kind](sid, ARGV[at + 1], ARGV[at + 2])
+    end
     at = at + 3
     is_owner = kind ~= 'D'
   end
   if at < stop then refused[#refused + 1] = part end
+  while at < stop do
+    has_lost = has_lost or ARGV[at] == 'E'
+    at = at + 3
+  end
   at = stop
 end
 let_go()
