@@ -320,6 +320,9 @@ impl Shard {
             }
         }
         let Claimed { sid, record, queue, received } = claimed;
+        self.submit();
+        let last = self.journal.last();
+        self.journal.moves.came(sid, last);
         let head = SessionHead {
             sid,
             client_id: (&**client_id).into(),

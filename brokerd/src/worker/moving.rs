@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use mqtt::{MessageId, ReasonCode};
 use store::{Op, Sid};
 use tokio::sync::oneshot;
@@ -79,6 +79,9 @@ pub(super) struct Moves {
     turn: Vec<Copy>,
     copies: VecDeque<(u64, Vec<Copy>)>,
     answers: VecDeque<Answer>,
+    /// Sessions that came while batches of before were not answered, and the last of those: what is refused of them says
+    /// nothing of a session that has come since.
+    came: HashMap<Sid, u64>,
     flushes: VecDeque<(u64, oneshot::Sender<()>)>,
 }
 
@@ -141,7 +144,18 @@ impl Moves {
         self.answers.pop_front_if(|answer| answer.relays == 0 && answer.after.is_none_or(|batch| batch <= last))
     }
 
+    /// A session has come; the store was given batches up to `last` before.
+    pub(super) fn came(&mut self, sid: Sid, last: u64) {
+        self.came.insert(sid, last);
+    }
+
+    /// Whether a session is here since after a batch.
+    pub(super) fn came_after(&self, sid: Sid, batch: u64) -> bool {
+        self.came.get(&sid).is_some_and(|last| *last >= batch)
+    }
+
     pub(super) fn tell_flushed(&mut self, batch: u64) {
+        self.came.retain(|_, last| *last > batch);
         while let Some((_, done)) = self.flushes.pop_front_if(|(number, _)| *number <= batch) {
             let _ = done.send(()); // who asked may have given up
         }
@@ -331,5 +345,23 @@ impl Workers {
             }
             tokio::time::sleep(LOOK).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_refused_of_a_session_before_it_came_says_nothing_of_it_now() {
+        let mut moves = Moves::new(true);
+        moves.came(Sid(1), 7);
+        assert!(moves.came_after(Sid(1), 6) && moves.came_after(Sid(1), 7));
+        assert!(!moves.came_after(Sid(1), 8), "a change of its own");
+        assert!(!moves.came_after(Sid(2), 6));
+        moves.tell_flushed(6);
+        assert!(moves.came_after(Sid(1), 7), "that one is not answered yet");
+        moves.tell_flushed(7);
+        assert!(moves.came.is_empty(), "and then nothing of before can come");
     }
 }
