@@ -55,19 +55,16 @@ async fn rounds_on(backend: Backend) {
     load.finish(&world, Promises::of_many_nodes().counting_second_copies()).await;
 }
 
-#[ignore = "not kept yet: see docs/testing.md"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_of_a_killed_node_find_everything_on_another_with_redis() {
     rounds_on(Backend::Redis).await;
 }
 
-#[ignore = "not kept yet: see docs/testing.md"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_of_a_killed_node_find_everything_on_another_with_postgres() {
     rounds_on(Backend::Postgres).await;
 }
 
-#[ignore = "not kept yet: see docs/testing.md"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_of_a_killed_node_find_everything_on_another_with_mariadb() {
     rounds_on(Backend::Mariadb).await;

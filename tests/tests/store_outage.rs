@@ -97,19 +97,16 @@ async fn outages_of(backend: Backend) {
     load.finish(&world, Promises::of_one_node().counting_second_copies()).await;
 }
 
-#[ignore = "not kept yet: see docs/testing.md"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_of_redis_is_said_and_survived() {
     outages_of(Backend::Redis).await;
 }
 
-#[ignore = "not kept yet: see docs/testing.md"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_of_postgres_is_said_and_survived() {
     outages_of(Backend::Postgres).await;
 }
 
-#[ignore = "not kept yet: see docs/testing.md"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_of_mariadb_is_said_and_survived() {
     outages_of(Backend::Mariadb).await;

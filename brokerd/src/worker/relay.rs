@@ -180,7 +180,10 @@ pub(super) async fn rematch(shard: Handle, messages: Vec<SharedMessage>, kept: o
     let unread = shard.borrow_mut().unread(&messages);
     for (slot, incarnation, sid) in unread {
         let Ok(known) = identities(&store, sid).await else { return };
-        if let Some(arrival) = shard.borrow_mut().entry(slot, incarnation).and_then(|entry| entry.arrival.as_mut()) {
+        let mut shard = shard.borrow_mut();
+        // It has left meanwhile, for a node that may have been asked before it came there: all are to be asked again.
+        let Some(entry) = shard.entry(slot, incarnation) else { return };
+        if let Some(arrival) = entry.arrival.as_mut() {
             arrival.has_read(known);
         }
     }
