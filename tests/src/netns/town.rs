@@ -46,6 +46,8 @@ impl Making {
         let advertise = self.dialled(number).to_string();
         options = options.set("cluster.advertise", &advertise).set("listeners.tcp.default.allow_anonymous", "true");
         options = options.set("cluster.peer_timeout", "3s").set("cluster.down_after", "1s");
+        // Who is away until the end is to miss nothing.
+        options = options.set("persistence.queue_depth", "1000000").set("persistence.queue_bytes", "1000000000");
         self.sets.iter().fold(options, |options, (key, value)| options.set(key, value))
     }
 

@@ -44,7 +44,7 @@ fn a_node_that_runs_a_third_of_the_time_is_slow_and_no_more() {
 }
 
 fn on_disk() -> Making {
-    Making::default().set("persistence.backend", "disk").set("persistence.queue_depth", "1000000")
+    Making::default().set("persistence.backend", "disk")
 }
 
 #[ignore = "not seen passing yet: see docs/testing.md"]
