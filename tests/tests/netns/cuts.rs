@@ -59,31 +59,26 @@ async fn retain(run: &Run, sides: &[&[usize]], round: u8) {
     }
 }
 
-#[ignore = "not seen passing yet: see docs/testing.md"]
 #[test]
 fn a_side_of_one_and_a_side_of_two_both_serve_and_are_one_again_twice() {
     partition(3, &[&[0], &[1, 2]], "partition 1|2");
 }
 
-#[ignore = "not seen passing yet: see docs/testing.md"]
 #[test]
 fn three_sides_of_one_all_serve_and_are_one_again_twice() {
     partition(3, &[&[0], &[1], &[2]], "partition 1|1|1");
 }
 
-#[ignore = "not seen passing yet: see docs/testing.md"]
 #[test]
 fn two_nodes_that_lost_each_other_find_each_other_again_twice() {
     partition(2, &[&[0], &[1]], "partition 1|1");
 }
 
-#[ignore = "not seen passing yet: see docs/testing.md"]
 #[test]
 fn sides_of_two_and_three_both_serve_and_are_one_again_twice() {
     partition(5, &[&[0, 1], &[2, 3, 4]], "partition 2|3");
 }
 
-#[ignore = "not seen passing yet: see docs/testing.md"]
 #[test]
 fn a_cut_of_one_link_of_three_leaves_everybody_served() {
     with_hosts(3, async |street| {
@@ -99,7 +94,6 @@ fn a_cut_of_one_link_of_three_leaves_everybody_served() {
     });
 }
 
-#[ignore = "not seen passing yet: see docs/testing.md"]
 #[test]
 fn a_link_that_carries_one_way_only_leaves_everybody_served() {
     with_hosts(3, async |street| {

@@ -8,7 +8,6 @@ use tests::seed::Seeded;
 
 use crate::{Run, SOME};
 
-#[ignore = "not seen passing yet: see docs/testing.md"]
 #[test]
 fn a_node_that_is_stopped_past_its_detection_goes_on_as_if_nothing_had_been() {
     with_hosts(3, async |street| {
@@ -27,7 +26,6 @@ fn a_node_that_is_stopped_past_its_detection_goes_on_as_if_nothing_had_been() {
     });
 }
 
-#[ignore = "not seen passing yet: see docs/testing.md"]
 #[test]
 fn a_node_that_runs_a_third_of_the_time_is_slow_and_no_more() {
     with_hosts(3, async |street| {
@@ -47,7 +45,6 @@ fn on_disk() -> Making {
     Making::default().set("persistence.backend", "disk")
 }
 
-#[ignore = "not seen passing yet: see docs/testing.md"]
 #[test]
 fn a_node_that_is_killed_and_started_again_has_what_was_acknowledged() {
     with_hosts(3, async |street| {
@@ -66,7 +63,6 @@ fn a_node_that_is_killed_and_started_again_has_what_was_acknowledged() {
     });
 }
 
-#[ignore = "not seen passing yet: see docs/testing.md"]
 #[test]
 fn all_nodes_killed_and_started_in_another_order_are_one_cluster_with_all_that_was_acknowledged() {
     with_hosts(3, async |street| {

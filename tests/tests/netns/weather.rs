@@ -9,7 +9,6 @@ use crate::Run;
 /// A run that is long enough for every kind of frame to be lost or late.
 const MUCH: u64 = 1000;
 
-#[ignore = "not seen passing yet: see docs/testing.md"]
 #[test]
 fn with_five_percent_of_the_packets_lost_nothing_else_is() {
     with_hosts(3, async |street| {
@@ -22,7 +21,6 @@ fn with_five_percent_of_the_packets_lost_nothing_else_is() {
     });
 }
 
-#[ignore = "not seen passing yet: see docs/testing.md"]
 #[test]
 fn with_100_ms_between_nodes_all_goes_on() {
     with_hosts(3, async |street| {
@@ -34,7 +32,6 @@ fn with_100_ms_between_nodes_all_goes_on() {
     });
 }
 
-#[ignore = "not seen passing yet: see docs/testing.md"]
 #[test]
 fn with_100_ms_and_five_percent_lost_all_goes_on() {
     with_hosts(3, async |street| {
