@@ -1,5 +1,5 @@
-//! Changes of several workers that are kept together or not at all: a QoS 2 message in the queues of all its receivers,
-//! and that it came. Never waits: whoever joins last hands them to the store.
+//! Changes of several workers that are kept together or not at all: a QoS 2 message in the queues of all its receivers and
+//! among the retained ones, and that it came. Never waits: whoever joins last hands them to the store.
 //!
 //! Only what is added goes in here. What takes it away again (sent, acknowledged, dropped) stays in the journal of the
 //! worker that did it, whose batches are not handed over before what they joined was: so nothing is removed before it is
@@ -132,7 +132,8 @@ impl Joint {
 
 /// Takes out what belongs to a joint: what is added, not what is taken away again.
 pub(super) fn split_added(ops: &mut Vec<Op>, from: usize) -> Vec<Op> {
-    ops.extract_if(from.., |op| matches!(op, Op::Enqueue { .. } | Op::Received { .. })).collect()
+    let is_added = |op: &mut Op| matches!(op, Op::Enqueue { .. } | Op::Received { .. } | Op::PutRetained { .. });
+    ops.extract_if(from.., is_added).collect()
 }
 
 #[cfg(test)]
@@ -216,8 +217,11 @@ mod tests {
     fn what_is_taken_away_stays_behind_and_so_does_what_was_there_before() {
         let sid = Sid(1);
         let ack = || Op::Ack { sid, epoch: 1, seq: 1 };
-        let mut ops = vec![enqueue(sid), ack(), enqueue(sid), ack()];
-        assert!(matches!(split_added(&mut ops, 1)[..], [Op::Enqueue { .. }]));
+        let stamp = store::Stamp { hlc: 1, node: 1 };
+        let retain = Op::PutRetained { topic: "t".into(), stamp, message: None, expires_at: None };
+        let mut ops = vec![enqueue(sid), ack(), enqueue(sid), ack(), retain];
+        // Who sends the PUBLISH again is told that it is known: all that it does is done by then.
+        assert!(matches!(split_added(&mut ops, 1)[..], [Op::Enqueue { .. }, Op::PutRetained { .. }]));
         assert!(matches!(ops[..], [Op::Enqueue { .. }, Op::Ack { .. }, Op::Ack { .. }]));
     }
 }
