@@ -40,9 +40,10 @@ impl Shard {
             });
             relayed.entries.push(encode(&copy.entry));
         }
-        for sid in fenced.iter().filter(|sid| !self.journal.moves.came_after(**sid, batch)).copied().collect::<Vec<_>>()
-        {
-            self.lost_to_another(sid);
+        for sid in fenced {
+            if !self.journal.moves.came_after(*sid, batch) {
+                self.lost_to_another(*sid);
+            }
         }
         let count = relays.len();
         for (_, relayed) in relays {

@@ -1,7 +1,9 @@
--- ARGV: writer, number of the call, node (empty while it has not said who it is); how many messages, then each: identity, message; then parts: session (empty for
--- changes of none), epoch, how many changes, each of three. Answers the places of the parts that were refused, and below 0 of
+-- ARGV: writer, number of the call, node (empty while it has not said who it is); how many messages, then each: identity,
+-- message; then parts: session (empty for changes of none), epoch, how many changes, each of three. Answers the places of the parts that were refused, and below 0 of
 -- those of which it was not noted that a PUBLISH was received, for an entry of the call was refused.
-if is_late(ARGV[1], ARGV[2], ARGV[3]) then return redis.error_reply('LATE a later call, or a later process of this node, was carried out') end
+if is_late(ARGV[1], ARGV[2], ARGV[3]) then
+  return redis.error_reply('LATE a later call, or one of a later process of this node, was carried out')
+end
 
 local make = {}
 -- Enqueue

@@ -1,7 +1,9 @@
 -- ARGV: writer, number of the call, its node, client, epoch, node, 1 for a clean start, the highest epoch by which the
 -- claimant may have it, or nothing. Answers 1 and the session, or 0 and the epoch
 -- to go above.
-if is_late(ARGV[1], ARGV[2], ARGV[3]) then return redis.error_reply('LATE a later call, or a later process of this node, was carried out') end
+if is_late(ARGV[1], ARGV[2], ARGV[3]) then
+  return redis.error_reply('LATE a later call, or one of a later process of this node, was carried out')
+end
 
 local client, epoch, node = ARGV[4], ARGV[5], ARGV[6]
 local sid = call('HGET', P .. 'clients', client)
