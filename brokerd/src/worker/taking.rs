@@ -262,10 +262,11 @@ impl Shard {
         (after.max(page.up_to), 0)
     }
 
-    /// A session that came has everything: it is as if it had been here all the time.
-    fn is_here(&mut self, slot: u32, incarnation: u32) {
+    /// A session that came has everything: it is as if it had been here all the time. Unless another node owns it by now:
+    /// that one is to ask for the names of what came.
+    pub(super) fn is_here(&mut self, slot: u32, incarnation: u32) {
         self.counters.inc(Metric::SessionFollowed);
-        let Some(entry) = self.entry(slot, incarnation) else { return };
+        let Some(entry) = self.entry(slot, incarnation).filter(|entry| !entry.is_departing) else { return };
         if entry.sid.is_none() {
             entry.session.unnumber();
         }

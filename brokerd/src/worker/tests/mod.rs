@@ -5,6 +5,7 @@
 mod adopting;
 mod behind;
 mod bounds;
+mod chased;
 mod crossing;
 mod following;
 mod groups;
