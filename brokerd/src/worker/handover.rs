@@ -44,9 +44,9 @@ pub(super) struct Ready {
 impl Shard {
     /// Makes the turn's changes a batch, and hands over what may go. The store's answer comes as mail.
     pub(super) fn submit(&mut self) {
-        let Some(store) = self.shared.store.clone() else {
+        if self.shared.store.is_none() {
             return self.journal.receipts.clear();
-        };
+        }
         for (slot, incarnation) in std::mem::take(&mut self.journal.unsaved) {
             let clock = self.shared.clock();
             let Some(entry) = self.entry(slot, incarnation) else { continue };
@@ -58,7 +58,7 @@ impl Shard {
         if !tickets.is_empty() {
             self.journal.receipts.push(receipt(&self.shared.boxes, tickets));
         }
-        self.journal.split_joint(&store, &self.shared.boxes);
+        self.journal.split_joint((self.shared.origin, self.worker));
         let journal = &mut self.journal;
         let receipts = std::mem::take(&mut journal.receipts);
         if journal.ops.is_empty() && journal.joined.is_empty() {

@@ -7,12 +7,12 @@ use std::sync::{Arc, Weak};
 use hashbrown::HashSet;
 use mqtt::message::SharedMessage;
 use mqtt::session::Change;
-use store::{Op, Stamp, Store};
+use store::{Op, Stamp};
 use tokio::sync::oneshot;
 
 use super::handover::Ready;
 use super::joint::{self, Joint};
-use super::mailbox::Boxes;
+use super::joints::Joints;
 use super::moving::Moves;
 use super::records;
 use super::shard::Shard;
@@ -31,7 +31,9 @@ pub(super) struct Journal {
     pub(super) last: u64,
     pub(super) answered: u64,
     /// Whether what this turn adds is kept with what it adds at other workers.
-    pub(super) is_joint: bool,
+    is_joint: bool,
+    /// Those of all workers; `None` where nothing is kept, or one worker has everybody.
+    joints: Option<Arc<Joints>>,
     /// The joint of this turn.
     opened: Option<Arc<Joint>>,
     /// Joints that the next batch has to come after.
@@ -61,8 +63,8 @@ pub(super) struct Journal {
 
 impl Journal {
     /// Empty; `is_shared` is whether all nodes share the store.
-    pub(super) fn new(is_shared: bool) -> Self {
-        Self { moves: Moves::new(is_shared), ..Self::default() }
+    pub(super) fn new(is_shared: bool, joints: Option<Arc<Joints>>) -> Self {
+        Self { moves: Moves::new(is_shared), joints, ..Self::default() }
     }
 
     /// Answers the number of the batch that what is written now has to wait for.
@@ -87,15 +89,26 @@ impl Journal {
 
     /// What was added since the mark is kept with a joint of another worker.
     pub(super) fn join(&mut self, joint: Arc<Joint>, worker: u16, mark: usize) {
-        joint.join(worker, joint::split_added(&mut self.ops, mark));
-        self.joined.push(joint);
+        if let Some(joints) = &self.joints {
+            joints.join(&joint, worker, joint::split_added(&mut self.ops, mark, |_| true));
+            self.joined.push(joint);
+        }
     }
 
-    /// What this turn has added is kept with what it adds at other workers.
-    pub(super) fn split_joint(&mut self, store: &Arc<Store>, boxes: &Arc<Boxes>) {
-        if self.is_joint {
-            let joint = self.opened.get_or_insert_with(|| Joint::open(store.clone(), boxes.clone()));
-            joint.add(joint::split_added(&mut self.ops, 0));
+    /// A PUBLISH at QoS 2 is routed: what the turn adds at this level is kept with what it adds at other workers. Also
+    /// where all receivers are here: the next one of its publisher may have some elsewhere, and is to come after it.
+    pub(super) const fn begin_joint(&mut self) {
+        self.is_joint = self.joints.is_some();
+    }
+
+    /// What the PUBLISHes of this turn, which have this origin and worker, have added is kept with what they add at other
+    /// workers.
+    pub(super) fn split_joint(&mut self, by: (u64, u16)) {
+        if self.is_joint
+            && let Some(joints) = &self.joints
+        {
+            let joint = self.opened.get_or_insert_with(|| joints.open());
+            joint.add(joint::split_added(&mut self.ops, 0, |id| (id.origin, id.worker) == by));
             self.joined.push(joint.clone());
         }
     }
@@ -109,8 +122,8 @@ impl Journal {
     pub(super) fn close_joint(&mut self, worker: u16) -> bool {
         self.is_joint = false;
         let joint = self.opened.take();
-        if let Some(joint) = &joint {
-            joint.join(worker, Vec::new());
+        if let (Some(joints), Some(joint)) = (&self.joints, &joint) {
+            joints.join(joint, worker, Vec::new());
         }
         joint.is_some()
     }

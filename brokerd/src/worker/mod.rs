@@ -20,6 +20,7 @@ mod handing;
 mod handover;
 mod held;
 mod joint;
+mod joints;
 mod journal;
 mod keeping;
 mod kept;

@@ -196,8 +196,8 @@ impl Shard {
         let peers = if retained_at == 0 { peers } else { peers.union(self.shared.forward.up()) };
         let is_all_here = peers.is_empty() && matches.shared.is_empty();
         let elsewhere = self.kept_elsewhere(&matches);
-        if is_all_here && elsewhere > 0 && message.qos == Qos::ExactlyOnce {
-            self.journal.is_joint = true;
+        if message.qos == Qos::ExactlyOnce {
+            self.journal.begin_joint();
         }
         let count = peers.0.count_ones() + elsewhere;
         let count = count + u32::from(self.waits_for_itself(from, count));

@@ -19,6 +19,7 @@ use super::claims::PendingClaims;
 use super::conn::Conn;
 use super::delayed::{Budget, DelayLimits, Delayed};
 use super::exclusive::Exclusives;
+use super::joints::Joints;
 use super::journal::Journal;
 use super::mailbox::Boxes;
 use super::moving::Arrival;
@@ -52,6 +53,8 @@ pub(super) struct Shared {
     pub(super) access: Access,
     /// Where sessions are kept beyond the process, if anywhere.
     pub(super) store: Option<Arc<Store>>,
+    /// What workers keep together there; `None` where there is one worker.
+    pub(super) joints: Option<Arc<Joints>>,
     /// What all workers delay.
     pub(super) delayed: Arc<Budget>,
     pub(super) settings: Settings,
@@ -193,7 +196,10 @@ impl Shard {
             timers: Timers::default(),
             delayed: Delayed::default(),
             turn: Turn::new(workers),
-            journal: Journal::new(shared.store.as_ref().is_some_and(|store| store.caps().is_shared)),
+            journal: Journal::new(
+                shared.store.as_ref().is_some_and(|store| store.caps().is_shared),
+                shared.joints.clone(),
+            ),
             out: Outputs::default(),
             read_buffer: vec![0; READ_BUFFER].into_boxed_slice(),
             partials: Rc::new(RefCell::new(Partials::new(shared.settings.max_partial_bytes / workers))),

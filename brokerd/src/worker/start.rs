@@ -18,6 +18,7 @@ use super::auto_subscribe::Automatic;
 use super::delayed::Budget;
 use super::exclusive::Exclusives;
 use super::greet::Accepted;
+use super::joints::Joints;
 use super::mailbox::{Boxes, Mail};
 use super::restore::Restored;
 use super::rewrite::Rewrite;
@@ -124,6 +125,8 @@ impl Workers {
         let settings = settings(config);
         let is_shared = parts.store.as_ref().is_some_and(|store| store.caps().is_shared);
         self.hands_over.store(is_shared, Ordering::Relaxed);
+        let are_many = self.boxes.workers() > 1;
+        let joints = parts.store.clone().filter(|_| are_many).map(|store| Joints::new(store, self.boxes.clone()));
         let shared = Arc::new(Shared {
             boxes: self.boxes.clone(),
             index: parts.index,
@@ -134,6 +137,7 @@ impl Workers {
             exclusives: self.exclusives.clone(),
             access: parts.access,
             store: parts.store,
+            joints,
             delayed: self.delayed.clone(),
             rewrite: Rewrite::new(&config.rewrite, settings.decode),
             automatic: config.auto_subscribe.iter().map(Automatic::new).collect(),

@@ -34,14 +34,13 @@ pub struct Broken {
 pub struct Promises {
     has_many_nodes: bool,
     is_once_due: bool,
-    are_resends_in_order: bool,
 }
 
 impl Promises {
     /// Of one node whose store outlives its process: no exclusions.
     #[must_use]
     pub const fn of_one_node() -> Self {
-        Self { has_many_nodes: false, is_once_due: true, are_resends_in_order: true }
+        Self { has_many_nodes: false, is_once_due: true }
     }
 
     /// Of several nodes with one store. A message that was under way when a node was killed, which is from the first PUBLISH
@@ -50,13 +49,7 @@ impl Promises {
     /// may come after what its publisher sent before the acknowledgement.
     #[must_use]
     pub const fn of_many_nodes() -> Self {
-        Self { has_many_nodes: true, is_once_due: true, are_resends_in_order: true }
-    }
-
-    /// The same, but what is sent again after a reconnect may come after what its publisher sent later.
-    #[must_use]
-    pub const fn excusing_resends(self) -> Self {
-        Self { are_resends_in_order: false, ..self }
+        Self { has_many_nodes: true, is_once_due: true }
     }
 
     /// The same, but second copies at QoS 2 are counted and printed, not refused.
@@ -136,9 +129,7 @@ impl Promises {
             let before = came.entry((publisher, &delivery.topic)).or_default();
             let overtaken_by = before.range(number..).find(|later| {
                 let later = Message { publisher, number: **later };
-                let published = history.publications.get(&delivery.message);
-                let is_late = (!self.are_resends_in_order && published.is_some_and(|one| one.is_resent))
-                    || (self.has_many_nodes && history.may_be_overtaken(delivery.message, later));
+                let is_late = self.has_many_nodes && history.may_be_overtaken(delivery.message, later);
                 !is_late && !receiver.had_no_place_for(history, delivery.message)
             });
             if let Some(later) = overtaken_by {
