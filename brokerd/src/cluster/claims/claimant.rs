@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::Claims;
 use crate::metrics::Metric;
-use crate::registry::{Claim, Epoch, Grant, Refusal};
+use crate::registry::{Claim, Epoch, Grant, Loss, Refusal};
 
 impl Claims {
     pub(super) async fn claim_here(self: Arc<Self>, mut claim: Claim) -> Result<Grant, Refusal> {
@@ -59,7 +59,13 @@ impl Claims {
         self.announce_again(&registrar);
         let mut grant = self.own_grant(claim)?;
         // It would have said who has the session: any of the others may.
-        grant.previous = self.engine.lock().others().find(|node| **node != *registrar).map(str::to_owned);
+        let others: Vec<String> = self.engine.lock().others().map(str::to_owned).collect();
+        grant.previous = others.iter().find(|node| **node != registrar).cloned();
+        self.tell_in_background(
+            others,
+            claim.client_id.clone(),
+            Loss { epoch: grant.epoch, is_clean: claim.clean_start },
+        );
         Ok(grant)
     }
 

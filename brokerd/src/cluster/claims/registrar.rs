@@ -139,6 +139,17 @@ impl Claims {
         held
     }
 
+    /// What this node took without the registrar. That one is told by an announcement, and tells the loser: but not of a
+    /// session that is over by then.
+    pub(super) fn tell_in_background(self: &Arc<Self>, losers: Vec<String>, client_id: Arc<str>, loss: Loss) {
+        let Ok(permit) = self.background.clone().try_acquire_owned() else { return };
+        let (claims, until) = (self.clone(), Instant::now() + self.timeout);
+        self.runtime.spawn(async move {
+            let _permit = permit;
+            claims.tell(&losers, &client_id, loss, until).await;
+        });
+    }
+
     /// The epoch at which the loser holds the id all the same; 0 if it let go; `None` if it did not answer.
     async fn tell_one(&self, lost: &Lost, until: Instant) -> Option<Epoch> {
         if lost.owner == self.node {

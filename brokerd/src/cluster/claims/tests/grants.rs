@@ -193,3 +193,17 @@ async fn trap_6_a_grant_is_above_what_only_the_claimant_knows() {
         assert!(sim.claim_knowing("a", &id, known).await.epoch > known, "granted by {registrar}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_loses_an_id_to_a_session_that_is_over_before_its_registrar_answers_is_told_all_the_same() {
+    let names = ["a", "b", "c"];
+    let sim = Sim::of(&names).await;
+    let id = id_of(&names, "c", &names, "c");
+    sim.claim("b", &id).await;
+    sim.cut_off("c");
+    sim.claim("a", &id).await;
+    sim.end("a", &id);
+    sim.net.cut.lock().clear();
+    sim.settled().await;
+    assert_eq!(sim.owners(&id), []);
+}
