@@ -2,16 +2,19 @@
 //! page. Never looks into a page, and never waits longer than its deadlines: a node that is silent has nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use proto::claims::{self as pb, Done, page::How, reply, request};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Claims;
 use super::moving::HAND_OVER;
 use crate::registry::{Epoch, Fetch, Fetched, Holder, MovingMessage, MovingPage, Owned};
 
 /// How long a node that is given a session may take to have it.
-const GIVING: std::time::Duration = std::time::Duration::from_secs(10);
+const GIVING: Duration = Duration::from_secs(10);
+/// Between two questions to a node whose link is closed.
+const GAP: Duration = Duration::from_millis(20);
 
 impl Claims {
     /// Asks the node that had a session for a page of it.
@@ -25,9 +28,19 @@ impl Claims {
             drained: fetch.is_drained,
             offset: u32::try_from(fetch.offset).unwrap_or(u32::MAX),
         });
-        match self.ask(&from, what, Instant::now() + patience).await {
-            Some(reply::What::Page(page)) => read(page),
-            _ => None,
+        let until = Instant::now() + patience;
+        loop {
+            match self.ask(&from, what.clone(), until).await {
+                Some(reply::What::Page(page)) => return read(page),
+                Some(_) => return None,
+                None => {}
+            }
+            // A link that was cut is open again in a moment: a session is worth the wait that a silent node gets.
+            let is_up = self.engine.lock().view().contains(&from);
+            if !is_up || Instant::now() + GAP >= until {
+                return None;
+            }
+            sleep(GAP).await;
         }
     }
 
