@@ -312,7 +312,7 @@ impl Core {
     /// Both links to a peer are open.
     pub(super) fn linked(&self, peer: &Peer) {
         let mut standing = peer.standing.lock();
-        standing.gone_since = None;
+        (standing.gone_since, standing.refused_since) = (None, None);
         self.parts.tally.add(Metric::LinkOpened, 1);
         if !peer.is_ahead.load(Ordering::Relaxed) {
             standing.trouble.clear();
@@ -330,7 +330,8 @@ impl Core {
     }
 
     /// The pair of links to a peer is closed, or could not be opened.
-    pub(super) fn unlinked(&self, peer: &Peer, trouble: String, now: Instant) {
+    /// `is_refused` is whether nobody listens at its address.
+    pub(super) fn unlinked(&self, peer: &Peer, trouble: String, is_refused: bool, now: Instant) {
         self.end_lease(peer);
         peer.asks.disconnect();
         let mut standing = peer.standing.lock();
@@ -339,6 +340,7 @@ impl Core {
             self.parts.tally.add(Metric::LinkLost, 1);
         }
         standing.trouble = trouble;
+        standing.refused_since = if is_refused { standing.refused_since.or(Some(now)) } else { None };
         drop(standing);
         self.changed.notify_one();
     }

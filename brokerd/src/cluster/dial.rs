@@ -37,12 +37,14 @@ pub(super) async fn keep(core: Arc<Core>, peer: Arc<Peer>) {
         let began = Instant::now();
         let ended = tokio::select! {
             () = gone.cancelled() => {
-                core.unlinked(&peer, String::new(), Instant::now());
+                core.unlinked(&peer, String::new(), false, Instant::now());
                 return;
             }
             ended = pair(&core, &peer) => ended,
         };
-        core.unlinked(&peer, format!("the link is closed: {ended}"), Instant::now());
+        let is_refused =
+            matches!(&ended, HandshakeError::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused);
+        core.unlinked(&peer, format!("the link is closed: {ended}"), is_refused, Instant::now());
         if matches!(&ended, HandshakeError::BadProof) {
             core.parts.tally.add(Metric::PeerRefused, 1);
         }

@@ -166,7 +166,7 @@ impl Overseer {
             return;
         }
         let Some(down_since) = standing.down_since else {
-            if standing.is_lost(now, settings.down_after) {
+            if standing.is_lost(now, settings.peer_timeout, settings.down_after) {
                 tracing::warn!(peer = %peer.name, "is down");
                 core.parts.tally.add(Metric::PeerDown, 1);
                 peer.standing.lock().down_since = Some(now);

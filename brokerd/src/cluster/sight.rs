@@ -39,7 +39,8 @@ impl Cluster {
     }
 
     /// Members that are up and down, the longest silence of one that is not down in milliseconds, changes of routes that
-    /// are known of and not applied, and messages and bytes that wait for peers: the figures of `broker stats`.
+    /// are known of and not applied, messages and bytes that wait for peers, client ids that this node is the registrar of,
+    /// and keys of all nodes in the gossip: the figures of `broker stats`.
     #[must_use]
     pub fn figures(&self) -> Vec<(&'static str, u64)> {
         let members = self.members();
@@ -52,6 +53,8 @@ impl Cluster {
         vec![
             ("cluster.members.up.count", of(MemberState::Up)),
             ("cluster.members.down.count", of(MemberState::Down)),
+            ("cluster.claims.count", self.shared.claims.rows() as u64),
+            ("cluster.gossip.keys.count", self.shared.gossip_keys.load(Ordering::Relaxed)),
             ("cluster.links.open.count", links().filter(|link| link.is_open).count() as u64),
             ("cluster.link.silence.milliseconds", u64::try_from(silence.as_millis()).unwrap_or(u64::MAX)),
             ("cluster.routes.lag", lag.unwrap_or_default()),

@@ -32,6 +32,8 @@ pub(super) struct Standing {
     pub(super) is_proven: bool,
     /// Since when this node has no pair of links to it; `None` while it has.
     pub(super) gone_since: Option<Instant>,
+    /// Since when its address refuses connections: nobody listens there; `None` after any other answer, or none.
+    pub(super) refused_since: Option<Instant>,
     pub(super) down_since: Option<Instant>,
     /// This node had all its rows once.
     pub(super) was_synced: bool,
@@ -56,6 +58,7 @@ impl Standing {
             published: None,
             is_proven: false,
             gone_since: Some(now),
+            refused_since: None,
             down_since: None,
             was_synced: false,
             newest: 0,
@@ -75,10 +78,15 @@ impl Standing {
         }
     }
 
-    /// Down: gossip says dead and the stream is gone, or the stream is gone for `down_after` (cluster-traps 12).
-    pub(super) fn is_lost(&self, now: Instant, down_after: Duration) -> bool {
-        self.gone_since
-            .is_some_and(|since| self.sight == Sight::Dead || now.saturating_duration_since(since) >= down_after)
+    /// Down: the stream is gone, and gossip says dead; or its process is gone, for its kernel has refused connections for
+    /// `refused_after`; or the stream is gone for `down_after` (cluster-traps 12).
+    pub(super) fn is_lost(&self, now: Instant, refused_after: Duration, down_after: Duration) -> bool {
+        let is_over =
+            |since: Option<Instant>, most| since.is_some_and(|since| now.saturating_duration_since(since) >= most);
+        self.gone_since.is_some()
+            && (self.sight == Sight::Dead
+                || is_over(self.refused_since, refused_after)
+                || is_over(self.gone_since, down_after))
     }
 
     /// It said that it leaves.
@@ -115,7 +123,12 @@ impl Standing {
 mod tests {
     use super::*;
 
+    const REFUSED_AFTER: Duration = Duration::from_secs(2);
     const DOWN_AFTER: Duration = Duration::from_secs(5);
+
+    fn is_lost(peer: &Standing, now: Instant) -> bool {
+        peer.is_lost(now, REFUSED_AFTER, DOWN_AFTER)
+    }
 
     fn standing(now: Instant) -> Standing {
         let mut standing = Standing::new(1, SocketAddr::from(([127, 0, 0, 1], 1)), now);
@@ -125,15 +138,20 @@ mod tests {
     }
 
     #[test]
-    fn trap_12_down_is_dead_in_gossip_and_gone_or_gone_for_long_and_nothing_less() {
+    fn trap_12_down_is_gone_and_dead_in_gossip_or_refused_or_gone_for_long_and_nothing_less() {
         let now = Instant::now();
         let mut peer = standing(now);
-        assert!(!peer.is_lost(now + DOWN_AFTER / 2, DOWN_AFTER), "gone for a moment");
-        assert!(peer.is_lost(now + DOWN_AFTER, DOWN_AFTER), "gone for long, whatever gossip says");
+        assert!(!is_lost(&peer, now + REFUSED_AFTER), "gone for a moment");
+        assert!(is_lost(&peer, now + DOWN_AFTER), "gone for long, whatever gossip says");
+        peer.refused_since = Some(now);
+        assert!(!is_lost(&peer, now + REFUSED_AFTER / 2), "it may be starting again");
+        assert!(is_lost(&peer, now + REFUSED_AFTER), "nobody listens there");
+        peer.refused_since = None;
         peer.sight = Sight::Dead;
-        assert!(peer.is_lost(now, DOWN_AFTER), "gone and dead");
+        assert!(is_lost(&peer, now), "gone and dead");
         peer.gone_since = None;
-        assert!(!peer.is_lost(now + DOWN_AFTER * 9, DOWN_AFTER), "gossip is wrong: its streams are there");
+        peer.refused_since = Some(now);
+        assert!(!is_lost(&peer, now + DOWN_AFTER * 9), "gossip is wrong: its streams are there");
     }
 
     #[test]
@@ -141,12 +159,12 @@ mod tests {
         let now = Instant::now();
         let mut peer = standing(now);
         peer.see(false);
-        assert!(!peer.is_lost(now, DOWN_AFTER), "it is new to the detector");
-        assert!(peer.is_lost(now + DOWN_AFTER, DOWN_AFTER));
+        assert!(!is_lost(&peer, now), "it is new to the detector");
+        assert!(is_lost(&peer, now + DOWN_AFTER));
         peer.see(true);
-        assert!(!peer.is_lost(now, DOWN_AFTER));
+        assert!(!is_lost(&peer, now));
         peer.see(false);
-        assert!(peer.is_lost(now, DOWN_AFTER));
+        assert!(is_lost(&peer, now));
     }
 
     #[test]

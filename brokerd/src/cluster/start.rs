@@ -4,6 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -103,6 +104,8 @@ pub(super) struct Shared {
     pub(super) bound: SocketAddr,
     pub(super) claims: Arc<Claims>,
     pub(super) metrics: Metrics,
+    /// How many keys gossip knows.
+    pub(super) gossip_keys: Arc<AtomicU64>,
     pub(super) next_generation: Arc<dyn Fn() -> u64 + Send + Sync>,
     pub(super) remember_seeds: RememberSeeds,
     pub(super) ready_tx: watch::Sender<bool>,
@@ -168,6 +171,7 @@ impl Cluster {
             bound,
             claims,
             metrics: inputs.metrics,
+            gossip_keys: Arc::default(),
             next_generation: inputs.next_generation,
             remember_seeds: inputs.remember_seeds,
             ready_tx: watch::Sender::new(false),
@@ -334,6 +338,7 @@ impl Shared {
                 version: core.parts.version.clone(),
                 counters: self.metrics.block(),
                 metrics: self.metrics.clone(),
+                keys: self.gossip_keys.clone(),
             })
             .await?,
         );

@@ -1,6 +1,7 @@
 //! The task that keeps the view of the members current and publishes heads at a bounded rate. Never waits for a peer.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chitchat::ChitchatHandle;
@@ -23,6 +24,8 @@ pub(super) struct Driver {
     pub(super) members: watch::Sender<Members>,
     pub(super) unusable: watch::Sender<member::Unusable>,
     pub(super) interval: Duration,
+    /// How many keys of all nodes are known.
+    pub(super) keys: Arc<AtomicU64>,
 }
 
 impl Driver {
@@ -56,7 +59,9 @@ impl Driver {
 
     /// Reads what chitchat knows; tells watchers only of a change.
     pub(super) async fn refresh(&mut self) {
-        let (members, unusable) = self.chitchat.with_chitchat(|chitchat| member::view(chitchat)).await;
+        let look = |chitchat: &mut chitchat::Chitchat| (member::view(chitchat), member::keys(chitchat));
+        let ((members, unusable), keys) = self.chitchat.with_chitchat(look).await;
+        self.keys.store(keys, Ordering::Relaxed);
         if *self.unusable.borrow() != unusable {
             for (name, why) in &unusable {
                 tracing::warn!(node = name, why, "a node says of itself what cannot be read: not used");

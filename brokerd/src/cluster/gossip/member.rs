@@ -134,6 +134,11 @@ pub(super) fn view(chitchat: &Chitchat) -> (BTreeMap<String, GossipMember>, Unus
     (members, unusable)
 }
 
+/// How many keys are known, of all nodes and of all their starts that are not forgotten.
+pub(super) fn keys(chitchat: &Chitchat) -> u64 {
+    chitchat.node_states().values().map(|state| state.num_key_values() as u64).sum()
+}
+
 fn read(id: &ChitchatId, state: &NodeState, alive: bool) -> Result<GossipMember, String> {
     let key = |key: &str| state.get(key).ok_or_else(|| format!("`{key}` is missing"));
     let name = id.node_id.to_string();

@@ -12,6 +12,7 @@ mod transport;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use chitchat::{ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, ProtocolVersion, spawn_chitchat};
@@ -60,6 +61,8 @@ pub struct GossipSettings {
     pub counters: Arc<Counters>,
     /// Where the search for peers gets its own blocks.
     pub metrics: Metrics,
+    /// Is told how many keys of all nodes are known.
+    pub keys: Arc<AtomicU64>,
 }
 
 /// Why gossip did not start.
@@ -88,7 +91,18 @@ impl Gossip {
     /// If the loopback sockets of the codec do not open.
     pub async fn start(settings: GossipSettings) -> Result<Self, GossipError> {
         let config = chitchat_config(&settings);
-        let GossipSettings { generation, interval, ring, socket, version, counters, metrics, protocol, .. } = settings;
+        let GossipSettings {
+            generation,
+            interval,
+            ring,
+            socket,
+            version,
+            counters,
+            metrics,
+            protocol,
+            keys: known,
+            ..
+        } = settings;
         let transport = transport::SealedTransport::new(socket, ring.clone(), counters).await.map_err(GossipError)?;
         let head = RouteHead { generation, ..RouteHead::default() };
         let keys = [
@@ -115,7 +129,7 @@ impl Gossip {
             interval,
             metrics,
         });
-        let mut gossip = Self::run(chitchat, head, (seeds, search, joined_tx), interval).await;
+        let mut gossip = Self::run(chitchat, head, (seeds, search, joined_tx), interval, known).await;
         gossip.tasks.spawn(tell_of_secrets(gossip.chitchat.clone(), ring, gossip.push.clone()));
         Ok(gossip)
     }
@@ -126,6 +140,7 @@ impl Gossip {
         head: RouteHead,
         (seeds, search, joined_tx): (watch::Sender<Vec<String>>, Search, watch::Sender<bool>),
         interval: Duration,
+        keys: Arc<AtomicU64>,
     ) -> Self {
         let (changed, push) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let notify = changed.clone();
@@ -144,6 +159,7 @@ impl Gossip {
             members: members_tx,
             unusable: unusable_tx,
             interval,
+            keys,
         };
         driver.refresh().await;
         let mut tasks = JoinSet::new();

@@ -42,6 +42,7 @@ async fn start_in(cluster: &str, name: &str, generation: u64, secret: &str, seed
         version: "1.2.3".to_owned(),
         counters: counters.clone(),
         metrics: Metrics::default(),
+        keys: Arc::default(),
     };
     let gossip = Gossip::start(settings).await.unwrap();
     Node { gossip, ring, address, counters }
@@ -355,6 +356,7 @@ async fn a_seed_that_starts_later_is_found() {
         version: "1.2.3".to_owned(),
         counters: Metrics::default().block(),
         metrics: Metrics::default(),
+        keys: Arc::default(),
     };
     let _b = Gossip::start(settings).await.unwrap();
     a.sees_alive(&["a", "b"]).await;
