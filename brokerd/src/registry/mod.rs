@@ -225,6 +225,10 @@ pub trait Owners: Send + Sync {
     fn owned(&self, cursor: u64, limit: usize) -> Boxed<'_, OwnedPage>;
     /// By which epoch and for whom an id is owned here, if it is.
     fn owned_one(&self, client_id: &Arc<str>) -> Boxed<'_, Option<(Epoch, Holder)>>;
+    /// Whether a CONNECT for the id is under way here: its session is there when it ends.
+    fn is_awaited(&self, _: &Arc<str>) -> Boxed<'_, bool> {
+        Box::pin(std::future::ready(false))
+    }
     /// Messages for a session that moved here.
     fn relayed(&self, _: Relayed) -> Boxed<'_, Reception> {
         Box::pin(std::future::ready(Reception::NotHere))

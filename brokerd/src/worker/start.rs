@@ -257,6 +257,11 @@ impl Owners for Workers {
             }
         })
     }
+    fn is_awaited(&self, client_id: &Arc<str>) -> Boxed<'_, bool> {
+        let (worker, client_id) = (self.boxes.worker_of(client_id), client_id.clone());
+        let ask = self.ask(worker, move |shard| shard.pending_claims.has(&client_id));
+        Box::pin(async { ask.await.unwrap_or(false) }) // a worker that is gone has nobody
+    }
 }
 
 /// A worker's life.

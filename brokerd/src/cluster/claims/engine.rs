@@ -135,7 +135,8 @@ impl Engine {
     /// Decides a claim, or says who is to be asked first.
     pub(super) fn begin(&mut self, claimant: &str, claim: &Claim) -> Step {
         let is_known = self.rows.get(&claim.client_id).is_some();
-        if is_known || self.is_complete() {
+        // Of a node that is gone: its client may be on its way to another, which could not ask this one.
+        if !claim.is_orphan && (is_known || self.is_complete()) {
             return self.decide(claimant, claim, &[], &[]);
         }
         Step::Ask(self.others().map(str::to_owned).collect())

@@ -289,12 +289,21 @@ impl Claims {
     /// Without an owner nothing is known.
     async fn find(&self, client_id: Arc<str>) -> (Found, bool) {
         // In this order: a claim that ends meanwhile is a session by then.
-        let is_claiming = self.engine.lock().is_claiming(&client_id);
+        let is_claiming = self.is_claiming(&client_id).await;
         let here = self.found_here(&client_id).await;
         let row = self.engine.lock().found(&client_id);
         let found = here.into_iter().chain(row).max_by_key(|found| found.epoch);
         let nothing = || Found { owner: String::new(), epoch: Epoch(0), holder: Holder::default() };
         (found.unwrap_or_else(nothing), is_claiming)
+    }
+
+    /// Whether an id is on its way to this node: it is claimed, or its session is not there yet.
+    async fn is_claiming(&self, client_id: &Arc<str>) -> bool {
+        if self.engine.lock().is_claiming(client_id) {
+            return true;
+        }
+        let Some(owners) = self.owners.get() else { return false };
+        timeout(self.timeout, owners.is_awaited(client_id)).await.unwrap_or(true)
     }
 
     /// What this node itself has of an id.

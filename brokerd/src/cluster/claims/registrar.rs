@@ -69,7 +69,14 @@ impl Claims {
         loop {
             match step {
                 Step::Decided(decided) => return Some(decided),
-                Step::Ask(peers) => found = self.look_up(&claim.client_id, peers, start + patience * 2 / 5).await,
+                Step::Ask(peers) => {
+                    let until = start + patience * 2 / 5;
+                    let is_claimed;
+                    (found, is_claimed) = self.look_up(claimant, &claim.client_id, peers, until).await;
+                    if claim.is_orphan && is_claimed {
+                        return None;
+                    }
+                }
                 Step::Verify(rival) => {
                     if self.has_it_still(&rival, &claim.client_id, start + patience * 3 / 5).await {
                         return None;
@@ -85,8 +92,7 @@ impl Claims {
     async fn has_it_still(&self, rival: &Found, client_id: &Arc<str>, until: Instant) -> bool {
         let owner = &rival.owner;
         if *owner == self.node {
-            let is_claiming = self.engine.lock().is_claiming(client_id);
-            return is_claiming || self.found_here(client_id).await.is_some();
+            return self.is_claiming(client_id).await || self.found_here(client_id).await.is_some();
         }
         let lookup = request::What::Lookup(Lookup { client_id: client_id.to_string() });
         match self.ask(owner, lookup, until).await {
@@ -95,25 +101,38 @@ impl Claims {
         }
     }
 
-    /// Asks all of `peers`, and this node's own sessions, who owns an id.
-    async fn look_up(self: &Arc<Self>, client_id: &Arc<str>, peers: Vec<String>, until: Instant) -> Vec<Found> {
+    /// Asks all of `peers`, and this node's own sessions, who owns an id; and whether one of them but the claimant claims it
+    /// at this moment.
+    async fn look_up(
+        self: &Arc<Self>,
+        claimant: &str,
+        client_id: &Arc<str>,
+        peers: Vec<String>,
+        until: Instant,
+    ) -> (Vec<Found>, bool) {
         let mut asked = JoinSet::new();
         for peer in peers {
-            let (claims, client_id) = (self.clone(), client_id.to_string());
-            let ask = async move { claims.ask(&peer, request::What::Lookup(Lookup { client_id }), until).await };
+            let (claims, client_id, is_claimant) = (self.clone(), client_id.to_string(), *peer == *claimant);
+            let ask = async move {
+                let answer = claims.ask(&peer, request::What::Lookup(Lookup { client_id }), until).await;
+                (answer, is_claimant)
+            };
             asked.spawn_on(ask, &self.runtime);
         }
+        let mut is_claimed = claimant != self.node && self.is_claiming(client_id).await;
         let mut found = Vec::new();
         found.extend(timeout_at(until, self.found_here(client_id)).await.ok().flatten());
         while let Some(answer) = asked.join_next().await {
-            let Ok(Some(reply::What::Found(FoundWire { owner, epoch, holder, .. }))) = answer else {
+            let Ok((Some(reply::What::Found(FoundWire { owner, epoch, holder, claiming })), is_claimant)) = answer
+            else {
                 continue;
             };
+            is_claimed |= claiming && !is_claimant;
             if !owner.is_empty() && self.clock.merge(epoch).is_ok() {
                 found.push(Found { owner, epoch: Epoch(epoch), holder: Holder(holder) });
             }
         }
-        found
+        (found, is_claimed)
     }
 
     /// Tells nodes that they own an id no more. Answers the highest epoch at which one of them holds it all the same.
@@ -165,7 +184,7 @@ impl Claims {
 
     fn tell_later(self: &Arc<Self>, lost: Lost) {
         let Ok(permit) = self.background.clone().try_acquire_owned() else {
-            return tracing::warn!(node = lost.owner, "too many losers to be told: it learns by its next announcement");
+            return tracing::debug!(node = lost.owner, "too many losers to be told: it learns by its next announcement");
         };
         let claims = Arc::downgrade(self);
         self.runtime.spawn(async move {

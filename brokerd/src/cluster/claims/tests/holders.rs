@@ -133,3 +133,23 @@ async fn a_session_whose_node_is_gone_is_not_taken_from_the_node_that_its_client
         assert!(sim.claim_orphan("b", &id, known).await.is_ok(), "whatever the registrar has heard, nobody has it");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_node_is_gone_is_not_taken_while_its_client_is_on_its_way_to_another_node() {
+    let mut sim = Sim::of(&NAMES).await;
+    let mut before = Vec::new();
+    for id in ids() {
+        before.push((id.clone(), sim.claim_as("c", &id, Holder::default(), Epoch(0)).await.unwrap().epoch));
+    }
+    sim.kill("c");
+    sim.all_see(&["a", "b"]);
+    sim.settled().await;
+    for (id, known) in before {
+        // Its registrar was c, and could not be asked: a has decided alone, and its session is still to come.
+        let client_id: Arc<str> = id.as_str().into();
+        sim.nodes["a"].sessions.3.lock().insert(client_id.clone());
+        assert_eq!(sim.claim_orphan("b", &id, known).await, Err(Refusal::Held), "nor is it known to the registrar");
+        sim.nodes["a"].sessions.3.lock().remove(&client_id);
+        assert!(sim.claim_orphan("b", &id, known).await.is_ok());
+    }
+}

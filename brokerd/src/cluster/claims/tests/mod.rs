@@ -19,9 +19,9 @@ use crate::registry::{OwnedPage, WillPage};
 
 const TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The sessions of a node: a claim that was granted is a session at once.
+/// The sessions of a node: a claim that was granted is a session at once. The last are ids whose sessions are still to come.
 #[derive(Default)]
-struct Sessions(Mutex<BTreeMap<Arc<str>, Epoch>>, Mutex<BTreeMap<Arc<str>, Holder>>, Wills);
+struct Sessions(Mutex<BTreeMap<Arc<str>, Epoch>>, Mutex<BTreeMap<Arc<str>, Holder>>, Wills, Mutex<BTreeSet<Arc<str>>>);
 
 /// Wills of the sessions, and what this node has sent of others.
 #[derive(Default)]
@@ -68,6 +68,9 @@ impl Owners for Sessions {
     }
     fn send_will(&self, will: LastWill) {
         self.2.sent.lock().push(will.client_id);
+    }
+    fn is_awaited(&self, client_id: &Arc<str>) -> Boxed<'_, bool> {
+        Box::pin(std::future::ready(self.3.lock().contains(client_id)))
     }
     fn owned_one(&self, client_id: &Arc<str>) -> Boxed<'_, Option<(Epoch, Holder)>> {
         let found = self.0.lock().get(client_id).map(|epoch| (*epoch, self.holder(client_id)));
