@@ -184,7 +184,10 @@ impl Claims {
 
     fn tell_later(self: &Arc<Self>, lost: Lost) {
         let Ok(permit) = self.background.clone().try_acquire_owned() else {
-            return tracing::debug!(node = lost.owner, "too many losers to be told: it learns by its next announcement");
+            return tracing::debug!(
+                node = lost.owner,
+                "too many losers to be told: it learns by its next announcement"
+            );
         };
         let claims = Arc::downgrade(self);
         self.runtime.spawn(async move {
