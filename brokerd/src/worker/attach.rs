@@ -202,7 +202,7 @@ impl Shard {
         epoch: Epoch,
         place: Option<Sid>,
     ) -> Option<(std::rc::Rc<Transport>, u32, u32)> {
-        let existing = self.by_id.get(&negotiated.client_id).copied();
+        let existing = self.slot_of(&negotiated.client_id);
         if existing.and_then(|slot| self.sessions.get(slot as usize)).is_some_and(|entry| entry.epoch > epoch) {
             self.counters.inc(Metric::SessionDiscarded);
             return None;
@@ -394,7 +394,7 @@ impl Shard {
             self.unindex(slot, filter);
         }
         self.sessions.remove(slot as usize);
-        self.by_id.remove(&client_id);
+        self.by_id.remove(&client_id, slot);
         self.offline = self.offline.saturating_sub(1);
         self.counters.inc(why);
         self.shared.elsewhere.release(&client_id, epoch);

@@ -120,7 +120,7 @@ impl<'a> Building<'a> {
         let mut shard = self.shard.borrow_mut();
         shard.begin_turn();
         let Begun { session, identity, record, sid } = self.begun?;
-        let existing = shard.by_id.get(&self.client_id).copied();
+        let existing = shard.slot_of(&self.client_id);
         let found = existing.and_then(|slot| Some((slot, shard.sessions.get(slot as usize)?)));
         if let Some((slot, entry)) = found {
             if entry.epoch > self.epoch {
@@ -130,7 +130,7 @@ impl<'a> Building<'a> {
             if entry.conn.is_some() {
                 shard.say_and_drop(slot, mqtt::ReasonCode::SessionTakenOver);
             }
-            if shard.by_id.get(&self.client_id) == Some(&slot) {
+            if shard.slot_of(&self.client_id) == Some(slot) {
                 shard.drop_moved(slot);
             }
         }

@@ -62,8 +62,8 @@ impl PendingClaims {
 impl Shard {
     /// What this node asks of the registrar.
     pub(super) fn claim(&self, negotiated: &Negotiated, identity: &Identity) -> Claim {
-        let slot = self.by_id.get(&negotiated.client_id);
-        let known = slot.and_then(|slot| self.sessions.get(*slot as usize)).map(|entry| entry.epoch);
+        let slot = self.slot_of(&negotiated.client_id);
+        let known = slot.and_then(|slot| self.sessions.get(slot as usize)).map(|entry| entry.epoch);
         Claim {
             client_id: negotiated.client_id.clone(),
             holder: holder_of(&identity.principal),

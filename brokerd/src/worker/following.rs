@@ -244,7 +244,7 @@ async fn take_orphan(shard: &Handle, store: &Store, client_id: &Arc<str>, epoch:
 impl Shard {
     /// Whether neither a session of this client is here nor one on its way.
     pub(super) fn lacks_session(&self, client_id: &str) -> bool {
-        let entry = self.by_id.get(client_id).and_then(|slot| self.sessions.get(*slot as usize));
+        let entry = self.slot_of(client_id).and_then(|slot| self.sessions.get(slot as usize));
         entry.is_none_or(|entry| entry.is_departing) && !self.pending_claims.has(client_id)
     }
 
@@ -252,7 +252,7 @@ impl Shard {
     fn begin_taking(&mut self, negotiated: &Negotiated, epoch: Epoch, is_clean: bool) -> Step {
         self.begin_turn();
         self.submit();
-        let slot = self.by_id.get(&negotiated.client_id).copied();
+        let slot = self.slot_of(&negotiated.client_id);
         let now = self.turn.now;
         let entry = slot.and_then(|slot| self.sessions.get_mut(slot as usize)).filter(|entry| !entry.is_departing);
         let (mut is_clean, mut held) = (is_clean, None);
@@ -277,7 +277,7 @@ impl Shard {
     /// The session was another node's since it was this one's: what is here of it is of before, and not to be gone on with,
     /// unless another CONNECT has come since that asked as of `epoch`.
     fn was_elsewhere(&mut self, client_id: &str, epoch: Epoch) {
-        let slot = self.by_id.get(client_id).copied();
+        let slot = self.slot_of(client_id);
         let entry = slot.and_then(|slot| self.sessions.get(slot as usize)).filter(|entry| entry.epoch <= epoch);
         if let Some(sid) = entry.and_then(|entry| entry.sid) {
             self.lost_to_another(sid);
@@ -286,7 +286,7 @@ impl Shard {
 
     /// Nothing was kept, or it is dropped: what this node has of the session is not in the store.
     fn begins_anew(&mut self, client_id: &str, sid: Sid) {
-        let Some(slot) = self.by_id.get(client_id).copied() else { return };
+        let Some(slot) = self.slot_of(client_id) else { return };
         let Some(entry) = self.sessions.get_mut(slot as usize) else { return };
         if entry.is_departing {
             return self.drop_moved(slot);
@@ -307,7 +307,7 @@ impl Shard {
         is_connecting: bool,
     ) -> Option<(u32, u32, u64)> {
         self.begin_turn();
-        if let Some(slot) = self.by_id.get(client_id).copied() {
+        if let Some(slot) = self.slot_of(client_id) {
             let entry = self.sessions.get_mut(slot as usize)?;
             if entry.sid == Some(claimed.sid) && !entry.is_departing {
                 return None;
@@ -315,7 +315,7 @@ impl Shard {
             if entry.conn.is_some() {
                 self.say_and_drop(slot, mqtt::ReasonCode::SessionTakenOver);
             }
-            if self.by_id.get(client_id) == Some(&slot) {
+            if self.slot_of(client_id) == Some(slot) {
                 self.drop_moved(slot);
             }
         }

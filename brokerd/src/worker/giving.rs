@@ -52,7 +52,7 @@ async fn take_one(shard: &Handle, owned: Owned, session_expiry: u32, from: Strin
         shard.superseded(&client_id, Loss { epoch: superseded, is_clean: false }, oneshot::channel().0);
         return false;
     }
-    let slot = shard.by_id.get(&client_id).copied();
+    let slot = shard.slot_of(&client_id);
     match slot {
         Some(slot) => shard.unload(slot),
         None => elsewhere.release(&client_id, grant.epoch),
@@ -69,7 +69,7 @@ impl Workers {
         let worker = self.boxes.worker_of(client_id);
         let id = client_id.clone();
         let offline = move |shard: &mut Shard| {
-            let slot = shard.by_id.get(&id).copied()?;
+            let slot = shard.slot_of(&id)?;
             let entry = shard.sessions.get(slot as usize)?;
             let is_free = entry.conn.is_none() && !entry.is_departing && !shard.pending_claims.has(&id);
             let holder = holder_of(&entry.identity.principal);

@@ -133,7 +133,7 @@ impl Shard {
             return Err(Fetched::Busy); // it is on its way here, and goes on from here
         }
         self.pending_claims.superseded(&fetch.client_id, fetch.epoch);
-        let slot = self.by_id.get(&fetch.client_id).copied().ok_or(Fetched::NotHere)?;
+        let slot = self.slot_of(&fetch.client_id).ok_or(Fetched::NotHere)?;
         let entry = self.sessions.get(slot as usize).filter(|entry| entry.epoch < fetch.epoch);
         let (incarnation, is_connected) =
             entry.map(|entry| (entry.incarnation, entry.conn.is_some())).ok_or(Fetched::NotHere)?;

@@ -113,7 +113,7 @@ impl Shard {
 
     fn lacks(&mut self, negotiated: &Negotiated) -> Lacks {
         self.begin_turn();
-        let existing = self.by_id.get(&negotiated.client_id).copied().filter(|_| !negotiated.clean_start);
+        let existing = self.slot_of(&negotiated.client_id).filter(|_| !negotiated.clean_start);
         let found = existing.and_then(|slot| Some((slot, self.sessions.get_mut(slot as usize)?)));
         // One that ends with its connection, or is due to end, is not resumed: a new one takes its place.
         let now = self.turn.now;

@@ -19,6 +19,7 @@ mod groups;
 mod handing;
 mod handover;
 mod held;
+mod ids;
 mod joint;
 mod joints;
 mod journal;

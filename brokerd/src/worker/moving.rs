@@ -168,7 +168,7 @@ impl Shard {
     pub(super) fn superseded(&mut self, client_id: &str, loss: Loss, done: oneshot::Sender<()>) {
         self.begin_turn();
         self.pending_claims.superseded(client_id, loss.epoch);
-        let Some(slot) = self.by_id.get(client_id).copied() else { return };
+        let Some(slot) = self.slot_of(client_id) else { return };
         let Some(entry) = self.sessions.get(slot as usize).filter(|entry| entry.epoch < loss.epoch) else { return };
         let incarnation = entry.incarnation;
         if entry.conn.is_some() {
@@ -232,7 +232,7 @@ impl Shard {
             self.unindex(slot, filter);
         }
         self.sessions.remove(slot as usize);
-        self.by_id.remove(&client_id);
+        self.by_id.remove(&client_id, slot);
         self.offline = self.offline.saturating_sub(1);
         self.counters.inc(Metric::SessionMoved);
         self.sweep_timers();
@@ -278,7 +278,7 @@ impl Shard {
 
     /// Whether a session that was handed over is gone: once nothing that came for it waits for the store any more.
     fn has_gone(&mut self, client_id: &str, epoch: Epoch, last: &mut Option<u64>) -> bool {
-        let Some(slot) = self.by_id.get(client_id).copied() else { return true };
+        let Some(slot) = self.slot_of(client_id) else { return true };
         let Some(entry) = self.sessions.get(slot as usize) else { return true };
         if entry.arrival.as_ref().is_some_and(|arrival| arrival.is_collecting) {
             return false; // it came here just now, and its owner before still brings what came there

@@ -126,7 +126,7 @@ impl Workers {
         let worker = self.boxes.worker_of(client_id);
         let client_id: Arc<str> = client_id.into();
         let question = move |shard: &mut Shard| {
-            let slot = *shard.by_id.get(&client_id)?;
+            let slot = shard.slot_of(&client_id)?;
             Some(question(shard, slot))
         };
         self.ask(worker, question).await?

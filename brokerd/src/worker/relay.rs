@@ -87,7 +87,7 @@ impl Shard {
     fn take_relayed(&mut self, relayed: &Relayed, done: Arc<OnDelivered>) -> Option<Reception> {
         self.begin_turn();
         let is_claimed = self.pending_claims.has(&relayed.client_id);
-        let slot = self.by_id.get(&relayed.client_id).copied();
+        let slot = self.slot_of(&relayed.client_id);
         let Some((slot, entry)) = slot.and_then(|slot| Some((slot, self.sessions.get(slot as usize)?))) else {
             return Some(Reception::NotHere);
         };

@@ -43,7 +43,7 @@ impl Shard {
         let record = head.record?; // else it was never saved: nobody was told of it
         let clock = self.shared.clock();
         let client_id: Arc<str> = (*head.client_id).into();
-        if self.by_id.contains_key(&client_id) {
+        if self.slot_of(&client_id).is_some() {
             return None; // after an import: whoever came meanwhile has a session
         }
         let detached_at = record.detached_at.unwrap_or(clock.wall);

@@ -47,14 +47,14 @@ impl Shard {
     /// Whether this client may have this id: its user exists, and the session that has the id, if one does, is its own.
     /// Asked before anything is done to that session.
     pub(super) fn may_have(&self, client_id: &str, identity: &Identity) -> bool {
-        let existing = self.by_id.get(client_id).and_then(|slot| self.sessions.get(*slot as usize));
+        let existing = self.slot_of(client_id).and_then(|slot| self.sessions.get(slot as usize));
         let is_own = existing.is_none_or(|entry| entry.identity.principal == identity.principal);
         is_own && self.rules.knows(&identity.principal)
     }
 
     /// A claim was granted for a client that may not have the id after all: the registrar and this node agree again.
     pub(super) fn return_claim(&mut self, client_id: &Arc<str>, epoch: Epoch) {
-        let slot = self.by_id.get(client_id).copied();
+        let slot = self.slot_of(client_id);
         match slot.and_then(|slot| self.sessions.get_mut(slot as usize)) {
             Some(entry) => entry.epoch = entry.epoch.max(epoch),
             None => self.shared.elsewhere.release(client_id, epoch),

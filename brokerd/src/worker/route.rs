@@ -138,7 +138,7 @@ impl Shard {
         }
         let message = Arc::new(message);
         let retained_at = if message.retain { self.retain(&message).unwrap_or(0) } else { 0 };
-        let own = self.by_id.get(client_id).copied(); // for No Local
+        let own = self.slot_of(client_id); // for No Local
         let under_pressure = self.turn.under_pressure;
         self.route(&message, retained_at, own, |_, _| None);
         self.turn.under_pressure = under_pressure; // a client that is gone is not read anyway

@@ -19,6 +19,7 @@ use super::claims::PendingClaims;
 use super::conn::Conn;
 use super::delayed::{Budget, DelayLimits, Delayed};
 use super::exclusive::Exclusives;
+use super::ids::Ids;
 use super::joints::Joints;
 use super::journal::Journal;
 use super::mailbox::Boxes;
@@ -144,7 +145,7 @@ pub(crate) struct Shard {
     pub(super) rules: Arc<Rules>,
     /// Each for itself on the heap: a place is small, and the memory of a session that ends is given back.
     pub(super) sessions: Slab<Box<Entry>>,
-    pub(super) by_id: HashMap<Arc<str>, u32, foldhash::fast::RandomState>,
+    pub(super) by_id: Ids,
     /// Kept sessions by their names in the store.
     pub(super) by_sid: HashMap<Sid, u32, foldhash::fast::RandomState>,
     pub(super) offline: usize,
@@ -188,7 +189,7 @@ impl Shard {
             counters,
             rules: shared.access.rules(),
             sessions: Slab::new(),
-            by_id: HashMap::default(),
+            by_id: Ids::default(),
             by_sid: HashMap::default(),
             offline: 0,
             pending_claims: PendingClaims::default(),
@@ -246,8 +247,15 @@ impl Shard {
             arrival: None,
         }));
         let slot = u32::try_from(slot).unwrap_or(u32::MAX);
-        self.by_id.insert(client_id, slot);
+        self.by_id.insert(&client_id, slot);
         slot
+    }
+
+    /// Where the session of a client id is, if there is one.
+    pub(super) fn slot_of(&self, client_id: &str) -> Option<u32> {
+        let is_its =
+            |slot: u32| self.sessions.get(slot as usize).is_some_and(|entry| **entry.session.client_id() == *client_id);
+        self.by_id.find(client_id, is_its)
     }
 
     /// The entry in a place, if it is still the one meant.

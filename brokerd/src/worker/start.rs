@@ -362,7 +362,7 @@ impl Shard {
     fn shut_down(&mut self) {
         self.begin_turn();
         self.is_stopping = true;
-        let slots: Vec<u32> = self.by_id.values().copied().collect();
+        let slots: Vec<u32> = self.by_id.slots().collect();
         for slot in slots {
             self.say_and_drop(slot, mqtt::ReasonCode::ServerShuttingDown);
             self.send_last_will(slot);

@@ -211,7 +211,7 @@ impl Shard {
     /// A session that was leaving stays, unless it was live elsewhere and is over. Answers whether there was one.
     fn come_back(&mut self, client_id: &str, came: Came) -> bool {
         let is_told = self.takeovers.is_told(client_id);
-        let Some(slot) = self.by_id.get(client_id).copied().filter(|_| !is_told || came == Came::Late) else {
+        let Some(slot) = self.slot_of(client_id).filter(|_| !is_told || came == Came::Late) else {
             return false;
         };
         let Some(entry) = self.sessions.get_mut(slot as usize).filter(|entry| entry.is_departing) else { return false };
@@ -226,7 +226,7 @@ impl Shard {
 
     /// A copy of a session that went on elsewhere, and is over.
     pub(super) fn drop_copy(&mut self, client_id: &str) {
-        let Some(slot) = self.by_id.get(client_id).copied() else { return };
+        let Some(slot) = self.slot_of(client_id) else { return };
         if self.sessions.get(slot as usize).is_some_and(|entry| entry.is_departing) {
             self.drop_moved(slot);
         }

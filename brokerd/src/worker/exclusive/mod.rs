@@ -185,7 +185,7 @@ impl Shard {
     /// Another node got a filter by a higher epoch: the subscription ends here. MQTT has no word for it.
     pub(super) fn exclusive_lost(&mut self, client_id: &str, filter: &str) {
         self.begin_turn();
-        let Some(slot) = self.by_id.get(client_id).copied() else { return };
+        let Some(slot) = self.slot_of(client_id) else { return };
         if self.shared.exclusives.is_held_by(&exclusive_key(filter), client_id) {
             return; // won again since
         }

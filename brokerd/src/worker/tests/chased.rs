@@ -20,7 +20,7 @@ fn a_session_that_leaves_before_all_of_it_has_come_is_told_with_what_came() {
         assert!(pump.line().starts_with(&format!("PUBACK #{id}")));
     }
     let whole = |shard: &mut Shard| {
-        let slot = shard.by_id["panel"];
+        let slot = shard.slot_of("panel").unwrap();
         let incarnation = shard.sessions.get(slot as usize).unwrap().incarnation;
         shard.is_here(slot, incarnation);
     };

@@ -136,7 +136,7 @@ impl Node {
     fn look<T: Send + 'static>(&self, id: &str, look: impl FnOnce(&Entry) -> T + Send + 'static) -> Option<T> {
         let owned = id.to_owned();
         self.ask(self.worker_of(id), move |shard| {
-            let slot = *shard.by_id.get(&*owned)?;
+            let slot = shard.slot_of(&owned)?;
             shard.sessions.get(slot as usize).map(|entry| look(entry))
         })
     }

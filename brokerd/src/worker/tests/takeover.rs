@@ -105,7 +105,7 @@ fn a_disconnect_counts_although_a_write_to_the_same_client_has_failed_before_it_
             runtime.block_on(workers.ask(worker, move |shard| {
                 held.wait();
                 closed.wait();
-                let slot = *shard.by_id.get("a").unwrap();
+                let slot = shard.slot_of("a").unwrap();
                 shard.step(slot, |_, _, _, out| out.wire.extend([0xD0, 0]));
                 assert!(!shard.write(slot), "the client is gone: a write must fail for this test to mean something");
             }));
