@@ -73,6 +73,7 @@ pub(super) async fn ready(
         shard.borrow_mut().has_collected(slot, incarnation);
     }
     keeping::load_all(shard, store, negotiated).await?;
+    shard.borrow_mut().has_loaded(&negotiated.client_id);
     Ok(None)
 }
 
@@ -340,6 +341,17 @@ impl Shard {
         let (after, incarnation) = (entry.session.kept().last_seq, entry.incarnation);
         self.arrived(slot, after, is_connecting);
         Some((slot, incarnation, version))
+    }
+
+    /// What a session has in its queue is loaded. A node that was killed while it collected may have left it as it came: what
+    /// was brought on behind what came by itself.
+    fn has_loaded(&mut self, client_id: &str) {
+        self.begin_turn();
+        let Some(slot) = self.slot_of(client_id) else { return };
+        let is_away = self.sessions.get(slot as usize).is_some_and(|entry| entry.conn.is_none() && !entry.is_departing);
+        if is_away {
+            self.step(slot, |session, limits, _, out| session.arrange(0, limits, out));
+        }
     }
 
     /// All that its previous owner had is here: from one publisher in its order, and once.

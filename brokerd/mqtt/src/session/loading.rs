@@ -60,8 +60,9 @@ impl Outbound {
             let id = place.body.as_ref().map(|body| body.message.id);
             id.filter(|id| id.sequence != 0)
         };
-        let earlier = self.in_flight.iter().map(|one| &one.place).chain(self.queue.iter());
-        let mut known: BTreeSet<MessageId> = earlier.filter(|place| place.seq <= after).filter_map(identity).collect();
+        let queued = self.queue.iter().filter(|place| place.seq <= after);
+        let earlier = self.in_flight.iter().map(|one| &one.place).chain(queued);
+        let mut known: BTreeSet<MessageId> = earlier.filter_map(identity).collect();
         let mut late = self.queue.extract(|place| place.seq > after);
         late.sort_by_key(|place| place.seq);
         late.retain(|place| {
