@@ -16,7 +16,9 @@ const HIGH_WATER: &str = "hlc";
 /// Since when what was deleted is not retained, and until when deletions may be forgotten.
 const RETAINED: &str = "retained";
 const SEEDS: &str = "seeds";
-/// Seeds that are remembered; the oldest goes.
+/// Where the other nodes were when this one saw them last.
+const PEERS: &str = "peers";
+/// Seeds that are remembered, of which the oldest goes; and peers.
 const MOST_SEEDS: usize = 64;
 /// A host name has at most 253 bytes; with its port.
 const LONGEST_SEED: usize = 260;
@@ -67,6 +69,7 @@ struct State {
     high_water: u64,
     retained: Option<(u64, u64)>,
     seeds: Vec<String>,
+    peers: Vec<String>,
 }
 
 impl DataDir {
@@ -85,6 +88,7 @@ impl DataDir {
             high_water: dir.read(HIGH_WATER, number)?.unwrap_or_default(),
             retained: dir.read(RETAINED, pair)?,
             seeds: dir.read(SEEDS, seeds)?.unwrap_or_default(),
+            peers: dir.read(PEERS, seeds)?.unwrap_or_default(),
         };
         *dir.state.lock() = state;
         Ok(dir)
@@ -169,11 +173,31 @@ impl DataDir {
         Ok(())
     }
 
-    /// For `brokerctl cluster leave`.
+    /// Where the other nodes were when this one saw them last.
+    pub fn peers(&self) -> Vec<String> {
+        self.state.lock().peers.clone()
+    }
+
+    /// Keeps these instead of those of before, of many the first.
     ///
     /// # Errors
     /// It could not be made durable.
-    pub fn forget_seeds(&self) -> Result<(), Error> {
+    pub fn remember_peers(&self, peers: &[String]) -> Result<(), Error> {
+        let mut state = self.state.lock();
+        let peers: Vec<String> = peers.iter().filter(|peer| is_seed(peer)).take(MOST_SEEDS).cloned().collect();
+        if state.peers != peers {
+            self.write(PEERS, &peers.iter().fold(String::new(), |text, peer| text + peer + "\n"))?;
+            state.peers = peers;
+        }
+        Ok(())
+    }
+
+    /// For `brokerctl cluster leave`: nobody is looked for at the next start but whom the configuration names.
+    ///
+    /// # Errors
+    /// It could not be made durable.
+    pub fn forget_cluster(&self) -> Result<(), Error> {
+        self.remember_peers(&[])?;
         let mut state = self.state.lock();
         self.write(SEEDS, "")?;
         state.seeds.clear();

@@ -186,6 +186,30 @@ async fn a_killed_node_is_declared_down_and_used_again_when_it_is_back() {
     assert_delivers(&cluster.nodes[2], &cluster.nodes[1], "from-it").await;
 }
 
+/// What a node keeps of where its peers are has so many lines.
+async fn knows(node: &Node, peers: usize) {
+    eventually(SOON, "the node keeps where its peers are", async || {
+        let kept = std::fs::read_to_string(node.data_dir().join("peers")).unwrap_or_default();
+        if kept.lines().count() == peers { Ok(()) } else { Err(kept) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_first_node_which_knows_no_seed_serves_again_only_as_one_of_its_cluster() {
+    let mut cluster = Cluster::start(3).await;
+    let mut subscriber = Raw::connect(cluster.nodes[1].mqtt(), &Connect::v5("subscriber")).await;
+    subscriber.subscribe("again", 1).await;
+    knows(&cluster.nodes[0], 2).await;
+    cluster.nodes[0].restart().await;
+    let mut publisher = Raw::connect(cluster.nodes[0].mqtt(), &Connect::v311("publisher")).await;
+    publisher.publish("again", b"first", 1).await;
+    assert_eq!(subscriber.receive().await.text(), "first", "what it acknowledges first is delivered");
+    cluster.wait_until_all_up().await;
+    cluster.nodes[0].ctl().run(&["cluster", "leave"]).await.ok();
+    knows(&cluster.nodes[0], 0).await;
+}
+
 #[tokio::test]
 async fn a_client_id_that_connects_elsewhere_is_taken_over() {
     let cluster = Cluster::start(3).await;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use super::{Foundation, VERSION, wall_nanos};
 use crate::cluster::{Cluster, Inputs, RetainedParts, StartError};
 use crate::config::Config;
-use crate::datadir::DataDir;
+use crate::datadir::{self, DataDir};
 
 /// Starts the cluster of a node that has a secret. `has_retained`: an earlier life of it retained what it has.
 pub(super) async fn start(config: &Config, base: &Foundation, has_retained: bool) -> Result<Cluster, StartError> {
     let mut seeds = config.cluster.seeds.clone();
     seeds.extend(base.data.seeds().into_iter().filter(|seed| !config.cluster.seeds.contains(seed)));
-    let (for_generation, for_seeds) = (base.data.clone(), base.data.clone());
+    let [for_generation, for_seeds, for_peers] = std::array::from_fn(|_| base.data.clone());
     let cluster = Cluster::start(Inputs {
         settings: config.cluster.clone(),
         node: base.name.clone(),
@@ -19,6 +19,8 @@ pub(super) async fn start(config: &Config, base: &Foundation, has_retained: bool
         next_generation: Arc::new(move || next_generation(&for_generation)),
         seeds,
         remember_seeds: Arc::new(move |seeds| remember(&for_seeds, seeds)),
+        peers: base.data.peers(),
+        remember_peers: Arc::new(move |peers| said(for_peers.remember_peers(peers))),
         started: base.started,
         clock: base.clock.clone(),
         index: base.index.clone(),
@@ -51,9 +53,14 @@ fn next_generation(data: &DataDir) -> u64 {
 }
 
 fn remember(data: &DataDir, seeds: &[String]) {
-    let kept =
-        if seeds.is_empty() { data.forget_seeds() } else { seeds.iter().try_for_each(|seed| data.remember_seed(seed)) };
+    said(match seeds {
+        [] => data.forget_cluster(),
+        seeds => seeds.iter().try_for_each(|seed| data.remember_seed(seed)),
+    });
+}
+
+fn said(kept: Result<(), datadir::Error>) {
     if let Err(error) = kept {
-        tracing::error!(%error, "the seeds are not persisted");
+        tracing::error!(%error, "where other nodes are is not persisted");
     }
 }

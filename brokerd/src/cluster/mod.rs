@@ -2,6 +2,7 @@
 //! `router::Forward` and `registry::Elsewhere`. Never touches a client's socket or session.
 
 mod accept;
+mod acquaintances;
 mod alarming;
 mod asks;
 mod barrier;
@@ -44,7 +45,7 @@ pub mod versions;
 
 pub use repair::RouteSum;
 pub use retained::RetainedParts;
-pub use start::{Cluster, Inputs, RememberSeeds, StartError};
+pub use start::{Cluster, Inputs, Remember, StartError};
 
 /// Where a member stands, as `cluster status` prints it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

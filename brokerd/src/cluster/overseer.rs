@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::MemberState;
+use super::acquaintances::Acquaintances;
 use super::claims::Claims;
 use super::core::{Core, wall_millis};
 use super::dial;
@@ -74,6 +75,7 @@ pub(super) struct Overseer {
     pub(super) began: Instant,
     /// This node has been in sync with all once: from then on what is wrong is said of the peer that it is wrong with.
     pub(super) was_complete: bool,
+    pub(super) acquaintances: Acquaintances,
 }
 
 impl Overseer {
@@ -95,6 +97,7 @@ impl Overseer {
                 view.clone_from(&live);
                 self.registry.on_view(live);
             }
+            self.acquaintances.look(&self.core.all_peers());
             self.check_ready(Instant::now());
             self.core.report_alarms(Instant::now());
             self.tell();

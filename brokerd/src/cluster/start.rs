@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{Mutex as Turn, watch};
 use tokio::task::JoinSet;
 
+use super::acquaintances::{self, Acquaintances};
 use super::asks::Kind;
 use super::claims::{ClaimSettings, Claims};
 use super::core::{Core, Parts};
@@ -32,8 +33,8 @@ use crate::router::{Forward, Index, Mailboxes};
 /// Attempts to find a port that is free for TCP and UDP.
 const BIND_ATTEMPTS: usize = 16;
 
-/// Keeps seeds over a restart.
-pub type RememberSeeds = Arc<dyn Fn(&[String]) + Send + Sync>;
+/// Keeps addresses over a restart.
+pub type Remember = Arc<dyn Fn(&[String]) + Send + Sync>;
 
 /// What a cluster is made from.
 pub struct Inputs {
@@ -48,7 +49,11 @@ pub struct Inputs {
     /// Seeds: those of the configuration and those remembered.
     pub seeds: Vec<String>,
     /// Keeps the seeds that were learned by `join`; empty after `leave`.
-    pub remember_seeds: RememberSeeds,
+    pub remember_seeds: Remember,
+    /// Where its peers were when it saw them last: they are looked for as seeds are.
+    pub peers: Vec<String>,
+    /// Keeps where its peers are. May block.
+    pub remember_peers: Remember,
     /// Zero of the clock that messages expire by.
     pub started: Instant,
     /// The node's hybrid logical clock.
@@ -107,7 +112,8 @@ pub(super) struct Shared {
     /// How many keys gossip knows.
     pub(super) gossip_keys: Arc<AtomicU64>,
     pub(super) next_generation: Arc<dyn Fn() -> u64 + Send + Sync>,
-    pub(super) remember_seeds: RememberSeeds,
+    pub(super) remember_seeds: Remember,
+    pub(super) remember_peers: Remember,
     pub(super) ready_tx: watch::Sender<bool>,
     pub(super) looked_tx: watch::Sender<u64>,
     pub(super) failed_tx: watch::Sender<Option<String>>,
@@ -174,13 +180,14 @@ impl Cluster {
             gossip_keys: Arc::default(),
             next_generation: inputs.next_generation,
             remember_seeds: inputs.remember_seeds,
+            remember_peers: inputs.remember_peers,
             ready_tx: watch::Sender::new(false),
             looked_tx: watch::Sender::new(0),
             failed_tx: watch::Sender::new(None),
             tasks: Turn::default(),
             membership: Turn::default(),
         });
-        let membership = shared.begin(socket, inputs.seeds).await?;
+        let membership = shared.begin(socket, inputs.seeds, &inputs.peers).await?;
         *shared.membership.lock().await = Some(membership);
         let mut tasks = shared.tasks.lock().await;
         tasks.spawn(accept::run(core.clone(), listener));
@@ -314,6 +321,7 @@ impl Shared {
         self: &Arc<Self>,
         socket: UdpSocket,
         seeds: Vec<String>,
+        peers: &[String],
     ) -> Result<Membership, GossipError> {
         let core = &self.core;
         let own = core.own.lock().clone();
@@ -322,14 +330,15 @@ impl Shared {
             discovery::Own { cluster: identity.cluster.clone(), node: identity.node.clone(), address: own.address };
         let discovery = discovery::by(&core.parts.settings.discovery, &found_as);
         // A node that has only itself for a seed has nobody to wait for.
-        let has_seeds = discovery.is_some() || seeds.iter().any(|seed| *seed != own.address.to_string());
+        let looked_for = [&seeds[..], peers].concat();
+        let has_seeds = discovery.is_some() || looked_for.iter().any(|seed| *seed != own.address.to_string());
         let gossip = Arc::new(
             Gossip::start(GossipSettings {
                 cluster: core.parts.identity.cluster.clone(),
                 node: core.parts.identity.node.clone(),
                 generation: own.generation,
                 advertise: own.address,
-                seeds: seeds.clone(),
+                seeds: looked_for,
                 discovery,
                 interval: core.parts.settings.gossip_interval,
                 ring: core.parts.identity.watch_ring(),
@@ -342,6 +351,7 @@ impl Shared {
             })
             .await?,
         );
+        let (acquaintances, acquainted) = Acquaintances::new();
         let overseer = Overseer {
             core: core.clone(),
             members: gossip.members(),
@@ -353,8 +363,10 @@ impl Shared {
             outlook: gossip.outlook(),
             began: Instant::now(),
             was_complete: false,
+            acquaintances,
         };
         let mut tasks = JoinSet::new();
+        tasks.spawn(acquaintances::keep(acquainted, self.remember_peers.clone()));
         tasks.spawn(overseer.run());
         let (watched, failed_tx) = (gossip.clone(), self.failed_tx.clone());
         tasks.spawn(async move {

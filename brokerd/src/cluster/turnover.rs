@@ -55,7 +55,7 @@ impl Cluster {
         let own = &self.shared.core.own;
         let floor = own.lock().generation + 1;
         own.lock().generation = generation.max(floor);
-        let begun = self.shared.begin(socket, vec![seed.to_owned()]).await.map_err(|error| error.to_string())?;
+        let begun = self.shared.begin(socket, vec![seed.to_owned()], &[]).await.map_err(|error| error.to_string())?;
         own.lock().has_left = false;
         Ok(begun)
     }

@@ -84,7 +84,7 @@ fn seeds_are_remembered_once_each_and_forgotten_on_demand() {
     drop(dir);
     let dir = DataDir::open(parent.path()).unwrap();
     assert_eq!(dir.seeds(), ["b.example.org:2", "[::1]:3", "a:1"]);
-    dir.forget_seeds().unwrap();
+    dir.forget_cluster().unwrap();
     drop(dir);
     assert_eq!(DataDir::open(parent.path()).unwrap().seeds(), [""; 0]);
 }
@@ -100,6 +100,22 @@ fn the_seeds_are_bounded_and_the_oldest_goes() {
     drop(dir);
     let seeds = DataDir::open(parent.path()).unwrap().seeds();
     assert_eq!((seeds.len(), seeds[0].clone()), (MOST_SEEDS, longest(1)));
+}
+
+#[test]
+fn peers_are_remembered_as_they_were_last_and_forgotten_with_the_seeds() {
+    let parent = parent();
+    let dir = DataDir::open(parent.path()).unwrap();
+    let many: Vec<String> = (1..=MOST_SEEDS + 1).map(|n| format!("a:{n}")).collect();
+    dir.remember_peers(&many).unwrap();
+    assert_eq!(dir.peers(), many[..MOST_SEEDS]);
+    dir.remember_peers(&["[::1]:3".into(), "no address".into(), "b:2".into()]).unwrap();
+    drop(dir);
+    let dir = DataDir::open(parent.path()).unwrap();
+    assert_eq!(dir.peers(), ["[::1]:3", "b:2"]);
+    dir.forget_cluster().unwrap();
+    drop(dir);
+    assert_eq!(DataDir::open(parent.path()).unwrap().peers(), [""; 0]);
 }
 
 #[test]
@@ -124,16 +140,17 @@ fn files_that_make_no_sense_are_set_aside_and_the_node_starts() {
         ("seeds", b"a:1\nb:"),
         ("seeds", b"\xff\xfe\n"),
         ("seeds", too_large.as_bytes()),
+        ("peers", b"a:1\nb:"),
     ] {
         std::fs::write(parent.path().join(name), text).unwrap();
         let dir = DataDir::open(parent.path()).unwrap();
-        assert_eq!((dir.high_water(), dir.seeds()), (0, vec![]), "{name}");
+        assert_eq!((dir.high_water(), dir.seeds(), dir.peers()), (0, vec![], vec![]), "{name}");
         let aside = std::fs::read(parent.path().join(format!("{name}.corrupt"))).expect("set aside");
         assert_eq!(aside, text, "{name}");
         assert!(!parent.path().join(name).exists(), "{name}");
         assert_eq!(dir.next_generation(3).unwrap(), 3);
         dir.remember_seed("a:1").unwrap();
-        dir.forget_seeds().unwrap();
+        dir.forget_cluster().unwrap();
         std::fs::remove_file(parent.path().join("generation")).unwrap();
     }
 }

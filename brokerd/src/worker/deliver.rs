@@ -55,7 +55,7 @@ impl Shard {
                 self.counters.add(Metric::DeliveryDroppedNoLocal, u64::from(from == Some(slot)));
                 continue;
             };
-            if self.is_second_copy(slot, message.id) {
+            if self.is_second_copy(slot, delivery.copy_id()) {
                 continue;
             }
             self.step(slot, |session, limits, now, out| session.deliver(delivery, limits, now, out));

@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
-use mqtt::{MessageId, ReasonCode};
+use mqtt::ReasonCode;
+use mqtt::session::CopyId;
 use store::{Op, Sid};
 use tokio::sync::oneshot;
 
@@ -33,7 +34,7 @@ const LOOK: Duration = Duration::from_millis(2);
 pub(super) struct Arrival {
     /// Queued names above this one came after it did.
     pub(super) after: u64,
-    seen: HashSet<MessageId, foldhash::fast::RandomState>,
+    seen: HashSet<CopyId, foldhash::fast::RandomState>,
     /// Whether its previous owner still brings what came there.
     pub(super) is_collecting: bool,
     /// Whether `seen` has what was queued when it came.
@@ -42,7 +43,7 @@ pub(super) struct Arrival {
 
 impl Arrival {
     /// This was queued when it came.
-    pub(super) fn has_read(&mut self, queued: Vec<MessageId>) {
+    pub(super) fn has_read(&mut self, queued: Vec<CopyId>) {
         self.is_read = true;
         self.seen.extend(queued);
     }
@@ -258,13 +259,13 @@ impl Shard {
     }
 
     /// Whether a session that came from elsewhere has this message already. To be asked once for each copy.
-    pub(super) fn is_second_copy(&mut self, slot: u32, id: MessageId) -> bool {
+    pub(super) fn is_second_copy(&mut self, slot: u32, copy: CopyId) -> bool {
         let Some(entry) = self.sessions.get_mut(slot as usize) else { return false };
-        let Some(arrival) = entry.arrival.as_mut().filter(|_| id.sequence != 0) else { return false };
+        let Some(arrival) = entry.arrival.as_mut().filter(|_| copy.0.sequence != 0) else { return false };
         if arrival.seen.len() >= MOST_SEEN {
             arrival.seen.clear(); // beyond it a copy may be taken for news: at least once
         }
-        !arrival.seen.insert(id)
+        !arrival.seen.insert(copy)
     }
 
     /// Does something after a while.

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hashbrown::HashMap;
+use mqtt::ReasonCode;
 use mqtt::message::SharedMessage;
-use mqtt::session::Delivery;
-use mqtt::{MessageId, ReasonCode};
+use mqtt::session::{CopyId, Delivery};
 use store::{Body, Sid, Store, StoreError};
 use tokio::sync::oneshot;
 
@@ -105,7 +105,7 @@ impl Shard {
             };
             // The client may have unsubscribed here since it was matched there.
             let is_wanted = self.is_subscribed(slot, delivery.message.topic());
-            if is_wanted && !self.is_second_copy(slot, delivery.message.id) {
+            if is_wanted && !self.is_second_copy(slot, delivery.copy_id()) {
                 self.step(slot, |session, limits, now, out| session.deliver(delivery, limits, now, out));
             }
         }
@@ -195,7 +195,7 @@ pub(super) async fn rematch(shard: Handle, messages: Vec<SharedMessage>, kept: o
 }
 
 /// What is queued of a session.
-async fn identities(store: &Store, sid: Sid) -> Result<Vec<MessageId>, StoreError> {
+async fn identities(store: &Store, sid: Sid) -> Result<Vec<CopyId>, StoreError> {
     const PAGE: usize = 256;
     const PAGE_BYTES: usize = 1 << 20;
     let (mut known, mut after) = (Vec::new(), 0);
@@ -203,7 +203,7 @@ async fn identities(store: &Store, sid: Sid) -> Result<Vec<MessageId>, StoreErro
         let page = store.fetch(sid, after, PAGE, PAGE_BYTES).await?;
         let Some(last) = page.last() else { return Ok(known) };
         after = last.seq;
-        known.extend(page.iter().map(|stored| stored.message.id));
+        known.extend(page.iter().map(|stored| (stored.message.id, stored.entry.shared)));
     }
 }
 

@@ -254,7 +254,7 @@ impl Shard {
             after = message.seq;
             let is_there = self.entry(slot, incarnation).is_some();
             if let Some(delivery) = delivery.filter(|_| is_there)
-                && !self.is_second_copy(slot, delivery.message.id)
+                && !self.is_second_copy(slot, delivery.copy_id())
             {
                 self.step(slot, |session, limits, now, out| session.deliver(delivery, limits, now, out));
             }

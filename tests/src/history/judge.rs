@@ -99,7 +99,9 @@ impl Promises {
             let of_kind = broken.iter().filter(|one| one.promise == *kind).take(8);
             some.extend(of_kind.map(|one| format!("{kind:?}: {}", one.what)));
         }
-        assert!(broken.is_empty(), "promises broken: {kinds:?}\nfaults: {:?}\n{}", history.faults, some.join("\n"));
+        let faults = &history.faults;
+        let came = if broken.is_empty() { String::new() } else { history.itinerary() };
+        assert!(broken.is_empty(), "promises broken: {kinds:?}\nfaults: {faults:?}\n{}\n{came}", some.join("\n"));
     }
 
     fn twice(self, history: &History, receiver: &Receiver) -> impl Iterator<Item = String> {

@@ -90,6 +90,8 @@ pub struct Delivery {
 pub struct Connection {
     /// Client identifier.
     pub client: String,
+    /// The number of the node that it came to, from 1.
+    pub node: usize,
     /// When it came.
     pub at: Moment,
     /// Session Present.
@@ -147,6 +149,17 @@ pub struct History {
 }
 
 impl History {
+    /// Which client came to which node when.
+    #[must_use]
+    pub fn itinerary(&self) -> String {
+        let mut of_client: BTreeMap<&str, String> = BTreeMap::new();
+        for Connection { client, node, at, .. } in &self.connections {
+            let line = of_client.entry(client).or_default();
+            line.push_str(&format!(" n{node} at {at:?}"));
+        }
+        of_client.into_iter().map(|(client, line)| format!("{client}:{line}\n")).collect()
+    }
+
     /// How much is in it.
     #[must_use]
     pub fn summary(&self) -> String {

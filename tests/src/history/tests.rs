@@ -185,7 +185,7 @@ fn what_was_never_subscribed_to_is_refused() {
 
 #[test]
 fn a_session_that_is_gone_or_is_there_against_its_client_s_will_is_refused() {
-    let connection = |is_present, expected| Connection { client: "c".into(), at: at(1), is_present, expected };
+    let connection = |is_present, expected| Connection { client: "c".into(), node: 1, at: at(1), is_present, expected };
     let mut history = history(0);
     history.connections = vec![connection(true, Some(true)), connection(false, Some(false)), connection(true, None)];
     assert_eq!(of_both(&history), (vec![], vec![]));

@@ -66,7 +66,7 @@ impl Publisher {
             let connect = if self.is_persistent { connect.persistent() } else { connect };
             let client = match open(address, &connect).await {
                 Opened::Accepted(client, is_present) => {
-                    self.world.connected(&self.name, is_present, expected);
+                    self.world.connected(&self.name, address, is_present, expected);
                     expected = Some(self.is_persistent);
                     client
                 }

@@ -72,7 +72,7 @@ impl Subscriber {
         let connect = Connect::new(self.version, &self.name).persistent();
         let address = self.world.place(self.index, &mut self.chance).await.expect("a node");
         let (mut client, connack) = Raw::connect_with_answer(address, &connect).await;
-        self.world.connected(&self.name, connack.session_present, Some(false));
+        self.world.connected(&self.name, address, connack.session_present, Some(false));
         let asked = self.world.moment();
         let at = self.subscribed("load/#".into(), asked);
         assert_eq!(client.subscribe("load/#", self.qos).await, self.qos);
@@ -119,7 +119,7 @@ impl Subscriber {
             }
             Opened::Lost => return End::Lost,
         };
-        self.world.connected(&self.name, is_present, Some(true));
+        self.world.connected(&self.name, address, is_present, Some(true));
         if !is_present {
             self.session += 1;
             self.received.clear();

@@ -200,8 +200,9 @@ impl World {
         self.0.refusals.lock().unwrap().clone()
     }
 
-    pub(super) fn connected(&self, client: &str, is_present: bool, expected: Option<bool>) {
-        let connection = Connection { client: client.to_owned(), at: self.moment(), is_present, expected };
+    pub(super) fn connected(&self, client: &str, to: SocketAddr, is_present: bool, expected: Option<bool>) {
+        let node = 1 + self.0.places.iter().position(|place| *place == to).expect("one of these nodes");
+        let connection = Connection { client: client.to_owned(), node, at: self.moment(), is_present, expected };
         self.with_history(|history| history.connections.push(connection));
     }
 
@@ -215,7 +216,16 @@ impl World {
         eventually(patience, "everybody has what was acknowledged", async || {
             self.pause().await;
             let some: Vec<String> = self.with_history(|history| history.missing().take(5).collect());
-            if some.is_empty() { Ok(()) } else { Err(format!("{}\nfaults {:?}", some.join("\n"), self.faults())) }
+            if some.is_empty() {
+                Ok(())
+            } else {
+                Err(format!(
+                    "{}\nfaults {:?}\n{}",
+                    some.join("\n"),
+                    self.faults(),
+                    self.with_history(|history| history.itinerary())
+                ))
+            }
         })
         .await;
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::outbound::{InFlight, Outbound};
 use super::place::Place;
 use super::queue::{Priorities, Queue};
-use super::{Delivery, KeptMessage, Outputs, Stage};
+use super::{CopyId, Delivery, KeptMessage, Outputs, Stage};
 use crate::MessageId;
 
 impl Outbound {
@@ -56,13 +56,10 @@ impl Outbound {
     /// What came by two ways: once, and for each publisher in its order. What was named out of order gets new names, for
     /// where it is kept the order is that of names.
     pub(super) fn arrange(&mut self, after: u64, priorities: &Priorities, out: &mut Outputs) {
-        let identity = |place: &Place| {
-            let id = place.body.as_ref().map(|body| body.message.id);
-            id.filter(|id| id.sequence != 0)
-        };
+        let identity = |place: &Place| place.body.as_ref().map(Delivery::copy_id).filter(|(id, _)| id.sequence != 0);
         let queued = self.queue.iter().filter(|place| place.seq <= after);
         let earlier = self.in_flight.iter().map(|one| &one.place).chain(queued);
-        let mut known: BTreeSet<MessageId> = earlier.filter_map(identity).collect();
+        let mut known: BTreeSet<CopyId> = earlier.filter_map(identity).collect();
         let mut late = self.queue.extract(|place| place.seq > after);
         late.sort_by_key(|place| place.seq);
         late.retain(|place| {
@@ -72,7 +69,7 @@ impl Outbound {
             }
             is_news
         });
-        let order = |place: &Place| identity(place).unwrap_or_default();
+        let order = |place: &Place| identity(place).map_or_else(MessageId::default, |(id, _)| id);
         let mut last: BTreeMap<(u64, u16), u64> = BTreeMap::new();
         let is_in_order = late.iter().map(order).all(|id| {
             let last = last.entry((id.origin, id.worker)).or_default();

@@ -40,7 +40,7 @@ pub use journal::Change;
 pub use keeping::{Kept, KeptMessage, Stage};
 pub use moving::Moving;
 pub use negotiate::{Negotiated, ServerLimits, negotiate};
-pub use outbound::{Delivery, QueueLimits, WhenFull};
+pub use outbound::{CopyId, Delivery, QueueLimits, WhenFull};
 pub use outputs::{Closing, Event, Outputs, Tally};
 pub use queue::Priorities;
 pub use subscriptions::{Granted, Requested};

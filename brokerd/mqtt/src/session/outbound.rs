@@ -14,7 +14,7 @@ use super::{Outputs, SessionLimits};
 use crate::codec::Recipient;
 use crate::message::SharedMessage;
 use crate::packet::AckKind;
-use crate::{PacketId, Qos, ReasonCode, Time};
+use crate::{MessageId, PacketId, Qos, ReasonCode, Time};
 
 /// Bounds of a session's queue.
 #[derive(Clone, Debug)]
@@ -53,6 +53,18 @@ pub struct Delivery {
     pub subscription_ids: Box<[u32]>,
     /// Serial of the shared subscription that it is a member's copy for.
     pub shared: Option<NonZeroU32>,
+}
+
+/// A message and the subscription that this is a copy for: a session gets one for all of its own subscriptions, and one as
+/// a member of each shared group.
+pub type CopyId = (MessageId, Option<NonZeroU32>);
+
+impl Delivery {
+    /// Where two ways bring a message, what tells a second copy from another one.
+    #[must_use]
+    pub fn copy_id(&self) -> CopyId {
+        (self.message.id, self.shared)
+    }
 }
 
 /// A message that the client has not acknowledged.

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use super::super::accept;
+use super::super::acquaintances::Acquaintances;
 use super::super::core::{Core, Parts};
 use super::super::discovery::Outlook;
 use super::super::forward::{self, Tally};
@@ -231,6 +232,7 @@ impl Node {
             outlook: Outlook::unknown(),
             began: Instant::now(),
             was_complete: false,
+            acquaintances: Acquaintances::new().0,
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(accept::run(core.clone(), listener));

@@ -49,6 +49,8 @@ async fn start(node: &str, cluster: &str, secret: &str, seeds: &[&Member]) -> Me
         next_generation: Arc::new(move || generations.fetch_add(1, Ordering::SeqCst)),
         seeds: seeds.iter().map(|seed| seed.cluster.local_addr().to_string()).collect(),
         remember_seeds: Arc::new(move |seeds| *seeds_of_node.lock() = seeds.to_vec()),
+        peers: Vec::new(),
+        remember_peers: Arc::new(|_| ()),
         started: Instant::now(),
         index: Arc::new(Index::default()),
         retained: RetainedParts {
