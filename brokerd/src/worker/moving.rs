@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::joint::Joint;
 use super::mailbox::Mail;
-use super::shard::Shard;
+use super::shard::{Entry, Shard};
 use super::start::Workers;
 use crate::metrics::Metric;
 use crate::registry::{Boxed, Epoch, Loss, exclusive_filter};
@@ -34,6 +34,8 @@ const LOOK: Duration = Duration::from_millis(2);
 pub(super) struct Arrival {
     /// Queued names above this one came after it did.
     pub(super) after: u64,
+    /// And so many subscriptions with it: only of those may others bring messages, for nobody else knew the later ones then.
+    serials: u32,
     seen: HashSet<CopyId, foldhash::fast::RandomState>,
     /// Whether its previous owner still brings what came there.
     pub(super) is_collecting: bool,
@@ -242,7 +244,8 @@ impl Shard {
     /// A session has come from elsewhere: for a while a second copy of a message is known.
     pub(super) fn arrived(&mut self, slot: u32, after: u64, is_collecting: bool) {
         let Some(entry) = self.sessions.get_mut(slot as usize) else { return };
-        let arrival = Arrival { after, seen: HashSet::default(), is_collecting, is_read: false };
+        let serials = entry.session.serials();
+        let arrival = Arrival { after, serials, seen: HashSet::default(), is_collecting, is_read: false };
         entry.arrival = Some(Box::new(arrival));
         let incarnation = entry.incarnation;
         self.later(ARRIVAL, move |shard| {
@@ -256,6 +259,11 @@ impl Shard {
     pub(super) fn came_back(&mut self, slot: u32) {
         let last = self.sessions.get(slot as usize).map(|entry| entry.session.kept().last_seq);
         self.arrived(slot, last.unwrap_or_default(), false);
+    }
+
+    /// Whether others may bring messages for a subscription of this session.
+    pub(super) fn came_along(entry: &Entry, serial: u32) -> bool {
+        entry.arrival.as_ref().is_none_or(|arrival| entry.session.is_of_first(arrival.serials, serial))
     }
 
     /// Whether a session that came from elsewhere has this message already. To be asked once for each copy.

@@ -103,8 +103,7 @@ impl Shard {
                 tracing::warn!(client = &*relayed.client_id, "an entry that another node brought cannot be read");
                 continue;
             };
-            // The client may have unsubscribed here since it was matched there.
-            let is_wanted = self.is_subscribed(slot, delivery.message.topic());
+            let is_wanted = self.was_subscribed(slot, delivery.message.topic());
             if is_wanted && !self.is_second_copy(slot, delivery.copy_id()) {
                 self.step(slot, |session, limits, now, out| session.deliver(delivery, limits, now, out));
             }
@@ -115,13 +114,15 @@ impl Shard {
 }
 
 impl Shard {
-    fn is_subscribed(&self, slot: u32, topic: &str) -> bool {
+    /// Since it was matched where the session was before, the client may have unsubscribed here, and subscribed anew.
+    fn was_subscribed(&self, slot: u32, topic: &str) -> bool {
         let matches = |filter: &str| {
             let inner = mqtt::topic::parse_share(filter).map_or(filter, |(_, inner)| inner);
             mqtt::topic::matches(inner.strip_prefix("$exclusive/").unwrap_or(inner), topic)
         };
-        let entry = self.sessions.get(slot as usize);
-        entry.is_some_and(|entry| entry.session.subscriptions().any(|granted| matches(&granted.filter)))
+        let Some(entry) = self.sessions.get(slot as usize) else { return false };
+        let mut granted = entry.session.subscriptions();
+        granted.any(|one| matches(&one.filter) && Self::came_along(entry, one.serial))
     }
 }
 
@@ -160,7 +161,7 @@ impl Shard {
             self.shared.index.matches(message.topic(), &mut matches);
             let came = |one: &Subscriber| {
                 let entry = self.sessions.get(one.session as usize).filter(|_| one.worker == self.worker);
-                entry.is_some_and(|entry| entry.arrival.is_some())
+                entry.is_some_and(|entry| entry.arrival.is_some() && Self::came_along(entry, one.serial))
             };
             matches.local.retain(came);
             matches.local.sort_unstable_by_key(|one| (one.session, one.serial));

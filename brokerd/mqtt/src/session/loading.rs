@@ -76,8 +76,9 @@ impl Outbound {
             std::mem::replace(last, id.sequence) <= id.sequence
         });
         if !is_in_order {
-            late = in_places(late, order);
-            for place in late.iter_mut().filter(|place| place.is_kept()) {
+            let first;
+            (late, first) = in_order(late, order);
+            for place in late.iter_mut().skip(first).filter(|place| place.is_kept()) {
                 out.changes.push(super::Change::Gone { seq: place.seq });
                 self.last_seq += 1;
                 place.seq = self.last_seq;
@@ -103,28 +104,28 @@ impl Outbound {
     }
 }
 
-/// Each publisher's messages in their order, in the places that they have among those of others: who was on another node
-/// before has two names, and what it sent there stays where it is.
-fn in_places(late: Vec<Place>, order: impl Fn(&Place) -> MessageId) -> Vec<Place> {
-    let mut of_publisher: BTreeMap<(u64, u16), Vec<(u64, usize)>> = BTreeMap::new();
-    for (at, id) in late.iter().map(order).enumerate() {
-        of_publisher.entry((id.origin, id.worker)).or_default().push((id.sequence, at));
-    }
-    let mut to = vec![0; late.len()];
-    for mut members in of_publisher.into_values() {
-        let places: Vec<usize> = members.iter().map(|(_, at)| *at).collect();
-        members.sort_unstable();
-        for ((_, from), place) in members.into_iter().zip(places) {
-            to[from] = place;
-        }
-    }
-    let mut late: Vec<(usize, Place)> = to.into_iter().zip(late).collect();
-    late.sort_unstable_by_key(|(to, _)| *to);
-    late.into_iter().map(|(_, place)| place).collect()
+/// Puts what came behind a later message of the same node's worker right before that one, and answers from where on they
+/// stand otherwise than before. All others stay as they are to each other: who was on another node before has messages of
+/// two names, which nothing but their places keeps in order.
+fn in_order(late: Vec<Place>, order: impl Fn(&Place) -> MessageId) -> (Vec<Place>, usize) {
+    // Of each worker, by number: the message that it stays with.
+    let mut of_worker: BTreeMap<(u64, u16), BTreeMap<u64, usize>> = BTreeMap::new();
+    let key = |(at, place): (usize, Place)| {
+        let id = order(&place);
+        let known = of_worker.entry((id.origin, id.worker)).or_default();
+        let anchor = known.range(id.sequence + 1..).next().map_or(at, |(_, anchor)| *anchor);
+        known.entry(id.sequence).or_insert(anchor);
+        ((anchor, anchor == at, id.sequence, at), place)
+    };
+    let mut keyed: Vec<_> = late.into_iter().enumerate().map(key).collect();
+    keyed.sort_unstable_by_key(|(key, _)| *key);
+    let first = keyed.iter().enumerate().position(|(to, ((.., at), _))| to != *at).unwrap_or(keyed.len());
+    (keyed.into_iter().map(|(_, place)| place).collect(), first)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
     use std::sync::Arc;
 
     use super::*;
@@ -181,6 +182,34 @@ mod tests {
         let (queue, changes) = arranged(&[(1, 7, 1), (2, 7, 3), (3, 7, 2)]);
         assert_eq!(queue, [(1, 1), (4, 2), (5, 3)]);
         assert_eq!(changes, ["gone 3", "queued 4", "gone 2", "queued 5"]);
+    }
+
+    #[test]
+    fn what_comes_late_moves_alone() {
+        // Of one worker a late message of one publisher, behind three of another publisher which went on at another node.
+        let (queue, changes) =
+            arranged(&[(1, 7, 1), (2, 9, 11), (3, 9, 12), (4, 9, 13), (5, 7, 1), (6, 9, 10), (7, 9, 9)]);
+        let sequences: Vec<u64> = queue.iter().map(|(_, sequence)| *sequence).skip(1).collect();
+        assert_eq!(sequences, [9, 10, 11, 12, 13], "and none of the three is behind what followed them");
+        assert_eq!(changes.first().map(String::as_str), Some("gone 5"), "a second copy");
+        let (queue, changes) = arranged(&[(1, 7, 1), (2, 9, 11), (3, 9, 12), (4, 9, 13), (5, 8, 1), (6, 9, 10)]);
+        assert_eq!(queue, [(1, 1), (7, 10), (8, 11), (9, 12), (10, 13), (11, 1)]);
+        assert_eq!(changes.len(), 10);
+        let (queue, changes) = arranged(&[(1, 7, 1), (2, 9, 5), (3, 9, 11), (4, 8, 2), (5, 9, 10)]);
+        assert_eq!(queue, [(1, 1), (2, 5), (6, 10), (7, 11), (8, 2)], "what stands before it keeps its name");
+        assert_eq!(changes.len(), 6);
+    }
+
+    #[test]
+    fn a_member_s_copy_is_no_second_copy_of_the_session_s_own() {
+        let mut outbound = queued(&[(2, 7, 1), (3, 7, 1), (4, 7, 1), (5, 7, 1)]);
+        let serials = [None, NonZeroU32::new(4), NonZeroU32::new(5), NonZeroU32::new(4)];
+        for (place, serial) in outbound.queue.iter_mut().zip(serials) {
+            place.body.as_mut().unwrap().shared = serial;
+        }
+        let mut out = Outputs::default();
+        outbound.arrange(1, &Priorities::default(), &mut out);
+        assert_eq!(outbound.queue.iter().map(|place| place.seq).collect::<Vec<_>>(), [2, 3, 4]);
     }
 
     #[test]

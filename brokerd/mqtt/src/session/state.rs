@@ -58,6 +58,18 @@ impl Session {
         self.subscriptions.get(serial).is_some()
     }
 
+    /// How many subscriptions it has had: serials count on.
+    #[must_use]
+    pub const fn serials(&self) -> u32 {
+        self.subscriptions.serials
+    }
+
+    /// Whether a subscription is one of the first so many.
+    #[must_use]
+    pub const fn is_of_first(&self, serials: u32, serial: u32) -> bool {
+        serial.wrapping_sub(self.subscriptions.first_serial) <= serials
+    }
+
     /// Whether so many acknowledgements or SUBACKs are owed that no more may be read from the client (3.x has no
     /// Receive Maximum, so there it is back-pressure).
     #[must_use]
