@@ -135,6 +135,9 @@ impl Broker {
             waiting(&broker);
             broker.is_not_ready("joining");
             cluster.ready().await;
+            if broker.store.as_ref().is_some_and(|store| store.caps().is_shared) {
+                cluster.await_claims().await; // of sessions that were this node's, before it was back
+            }
         }
         broker.publish_sys(sys, config.sys.interval).await;
         broker.listeners.open().await?;

@@ -63,6 +63,7 @@ pub(super) async fn keep(mut acquainted: watch::Receiver<Vec<String>>, remember:
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use MemberState::{Down, Joining, Leaving, Up};
 

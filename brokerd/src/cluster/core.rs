@@ -192,6 +192,10 @@ impl Core {
         };
         if is_new {
             let was_held = self.hot.held().contains(peer.slot);
+            if self.parts.sessions_move && peer.remote.lock().len() > 0 {
+                self.hot.with_queue(peer.slot, |queue| queue.doubt(true));
+                peer.is_returned.store(true, Ordering::Release);
+            }
             self.hot.set_held(peer.slot, false);
             self.hot.set_up(peer.slot, true);
             if was_held {
@@ -244,8 +248,9 @@ impl Core {
     /// Where all nodes share a store its sessions are there: what they are to get is held until it is met, by the rows of
     /// its older generation, which the snapshot of the newer one replaces.
     pub(super) fn renew(&self, peer: &Peer, generation: u64, address: SocketAddr, now: Instant) {
-        if self.parts.sessions_move && self.hot.up().contains(peer.slot) {
-            self.hot.set_held(peer.slot, true);
+        let is_up = self.hot.up().contains(peer.slot);
+        if self.parts.sessions_move && (is_up || peer.remote.lock().len() > 0) {
+            self.hot.set_held(peer.slot, is_up);
             self.end_lease(peer);
             peer.remote.lock().distrust();
             self.orphan_queue(peer);
@@ -303,6 +308,7 @@ impl Core {
         self.drop_peer(peer);
         self.clear_rows(peer);
         peer.fence.close_before(u64::MAX);
+        self.hot.with_queue(peer.slot, |queue| queue.doubt(false)); // the slot's next peer has its own
         self.peers.lock().remove(&peer.name);
         // A slot's next peer must not inherit what this one was told.
         *self.barrier.lock().peer(peer.slot) = super::lease::Answers::default();

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use proto::peer::{Forward, ForwardAck, Link, Members, Probe, Pull, Rows, RowsAck, frame::Body};
@@ -15,6 +16,7 @@ use super::handshake::{self, Dialed, HandshakeError, Reader, Writer};
 use super::inbound;
 use super::lease::PROBE;
 use super::peer::Peer;
+use super::queue::Acked;
 use super::routes::Head;
 use crate::metrics::Metric;
 use crate::router::PeerSet;
@@ -186,7 +188,9 @@ pub(super) fn apply(core: &Core, peer: &Peer, rows: Rows) -> io::Result<()> {
 
 fn synced(core: &Core, peer: &Peer, until: Option<Instant>) {
     let Some(until) = until else { return };
-    core.hot.set_lease(peer.slot, Some(until));
+    if !peer.is_returned.load(Ordering::Acquire) {
+        core.hot.set_lease(peer.slot, Some(until));
+    }
     let is_first = !std::mem::replace(&mut peer.standing.lock().was_synced, true);
     if is_first {
         core.changed.notify_one();
@@ -211,8 +215,10 @@ pub(super) fn lease_answered(core: &Core, peer: &Peer, answer: &proto::peer::Hea
 }
 
 fn acknowledged(core: &Core, peer: &Peer, ack: &ForwardAck) {
-    let (settled, is_relieved) = core.hot.with_queue(peer.slot, |queue| queue.acked(ack));
-    core.parts.tally.add(Metric::MessagesForwardAcked, settled.len() as u64);
+    let (acked, is_relieved) = core.hot.with_queue(peer.slot, |queue| queue.acked(ack));
+    let Acked { settled, doubted } = acked;
+    core.parts.tally.add(Metric::MessagesForwardAcked, (settled.len() + doubted.len()) as u64);
+    core.orphan(&peer.name, doubted);
     settle(&*core.parts.mailboxes, settled);
     if is_relieved {
         core.parts.mailboxes.uncongested();

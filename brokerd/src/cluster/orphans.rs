@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,10 +13,12 @@ use proto::peer::Forward;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::MemberState;
 use super::asks::Kind;
 use super::core::Core;
 use super::forward::settle;
 use super::inbound;
+use super::peer::Peer;
 use super::queue::Released;
 use crate::metrics::Metric;
 use crate::router::{Outbound, Outcome, PeerSlot};
@@ -62,8 +65,8 @@ impl Core {
     pub(super) fn orphaned(&self) -> Vec<Arc<str>> {
         let held = self.hot.held();
         let peers = self.all_peers();
-        let mut names: Vec<Arc<str>> =
-            peers.iter().filter(|peer| held.contains(peer.slot)).map(|peer| peer.name.clone()).collect();
+        let is_open = |peer: &&Arc<Peer>| held.contains(peer.slot) || peer.is_returned.load(Ordering::Acquire);
+        let mut names: Vec<Arc<str>> = peers.iter().filter(is_open).map(|peer| peer.name.clone()).collect();
         names.extend(self.orphans.lock().keys().cloned());
         names.sort_unstable();
         names.dedup();
@@ -89,7 +92,12 @@ impl Core {
         if let Some(peer) = self.peer(node).filter(|peer| self.hot.held().contains(peer.slot)) {
             self.drop_peer(&peer);
         }
-        let Some(Held { since, messages }) = self.orphans.lock().remove(node) else { return };
+        let returned = self.returned(node);
+        let held = self.orphans.lock().remove(node);
+        if held.is_none() && returned.is_none() {
+            return;
+        }
+        let Held { since, messages } = held.unwrap_or_default();
         let mut left = messages.into_iter().peekable();
         while left.peek().is_some() {
             // Who has taken some of the sessions may be gone too: they come to somebody else, or back.
@@ -109,6 +117,38 @@ impl Core {
                 self.refuse(frame);
             }
         }
+        if let Some(peer) = returned {
+            self.settle_down(&peer).await;
+        }
+    }
+
+    /// A peer that came back and serves.
+    fn returned(&self, node: &str) -> Option<Arc<Peer>> {
+        let is_returned = |peer: &Arc<Peer>| {
+            peer.is_returned.load(Ordering::Acquire) && peer.standing.lock().state(&peer.name) == MemberState::Up
+        };
+        self.peer(node).filter(is_returned)
+    }
+
+    /// A peer that came back serves: of the sessions that it had before, those that others took while it was away are known
+    /// everywhere once no CONNECT is under way any more that was then. From there on it gets what is for it.
+    async fn settle_down(&self, peer: &Peer) {
+        if !self.rematch_wave(&Bytes::new(), &[]).await {
+            return; // tried again at the next look
+        }
+        // What was matched before those were known goes the same way as all before.
+        let owners = self.handlers.read().claims.upgrade().and_then(|claims| claims.owners());
+        if let Some(owners) = owners {
+            owners.end_turns().await;
+        }
+        self.hot.with_queue(peer.slot, |queue| queue.doubt(false));
+        peer.is_returned.store(false, Ordering::Release);
+    }
+
+    /// Completes when no CONNECT is under way anywhere that is now, or a node does not say so in time: what is published here
+    /// from then on finds whatever session that node goes on with.
+    pub(super) async fn await_claims(&self) {
+        self.rematch_wave(&Bytes::new(), &[]).await;
     }
 
     fn other_that_is_gone(&self, node: &str) -> Option<Arc<str>> {

@@ -49,6 +49,9 @@ pub(super) struct Peer {
     pub(super) has_new_link: AtomicBool,
     /// A task dials it.
     pub(super) is_dialed: AtomicBool,
+    /// It is a new process where all nodes share a store: sessions of the one before may be on their way to other nodes,
+    /// which nobody routes to yet. Until none are it is flooded, and what it takes is brought to those too.
+    pub(super) is_returned: AtomicBool,
     /// Ends the dialing task: the member left or is forgotten.
     pub(super) gone: CancellationToken,
 }
@@ -73,6 +76,7 @@ impl Peer {
             is_compared: AtomicBool::new(false),
             has_new_link: AtomicBool::new(false),
             is_dialed: AtomicBool::new(false),
+            is_returned: AtomicBool::new(false),
             gone: CancellationToken::new(),
         }
     }

@@ -44,11 +44,35 @@ pub(super) struct Queue {
     number: u64,
     /// After a reconnect: frames above this number go again first.
     resend_after: Option<u64>,
+    /// Up to this number, what the peer has taken may be for sessions that are elsewhere by now.
+    doubted: u64,
+}
+
+/// What an acknowledgement has freed.
+#[derive(Debug, Default)]
+pub(super) struct Acked {
+    /// Whom to tell.
+    pub(super) settled: Vec<(Ticket, Outcome)>,
+    /// What others may still have to get.
+    pub(super) doubted: Vec<Outbound>,
 }
 
 impl Queue {
     pub(super) const fn new(bound: usize) -> Self {
-        Self { bound, waiting: VecDeque::new(), sent: VecDeque::new(), bytes: 0, number: 0, resend_after: None }
+        Self {
+            bound,
+            waiting: VecDeque::new(),
+            sent: VecDeque::new(),
+            bytes: 0,
+            number: 0,
+            resend_after: None,
+            doubted: 0,
+        }
+    }
+
+    /// From here on what the peer takes may be for sessions that are elsewhere, too; or not any more from here on.
+    pub(super) fn doubt(&mut self, is_doubted: bool) {
+        self.doubted = if is_doubted { u64::MAX } else { self.mark() };
     }
 
     /// Whether publishers must not be read.
@@ -106,7 +130,7 @@ impl Queue {
             let place = self.sent.partition_point(|sent| sent.number <= after);
             if let Some(sent) = self.sent.range(place..).find(|sent| !sent.is_done) {
                 self.resend_after = Some(sent.number);
-                return Some(batch(sent.number, &sent.messages));
+                return Some(self.batch(sent.number, &sent.messages));
             }
             self.resend_after = None;
         }
@@ -122,7 +146,7 @@ impl Queue {
             return None;
         }
         self.number += 1;
-        let frame = batch(self.number, &messages);
+        let frame = self.batch(self.number, &messages);
         if frame.ack {
             self.sent.push_back(Sent { number: self.number, messages, bytes, is_done: false });
         } else {
@@ -136,20 +160,26 @@ impl Queue {
         self.resend_after = Some(received);
     }
 
-    /// Frees what was carried out or refused, and answers whom to tell.
-    pub(super) fn acked(&mut self, ack: &ForwardAck) -> Vec<(Ticket, Outcome)> {
-        let mut settled = Vec::new();
+    fn batch(&self, number: u64, messages: &[Outbound]) -> Batch {
+        let is_awaited =
+            |one: &Outbound| one.ticket.is_some() || (number <= self.doubted && one.message.qos > Qos::AtMostOnce);
+        Batch { number, ack: messages.iter().any(is_awaited), messages: messages.to_vec() }
+    }
+
+    /// Frees what was carried out or refused.
+    pub(super) fn acked(&mut self, ack: &ForwardAck) -> Acked {
+        let (mut acked, doubted) = (Acked::default(), self.doubted);
         let upper = self.sent.partition_point(|sent| sent.number <= ack.up_to);
         for sent in self.sent.range_mut(..upper) {
-            self.bytes -= finish(sent, &ack.refused, &mut settled);
+            self.bytes -= finish(sent, &ack.refused, doubted, &mut acked);
         }
         for number in &ack.also {
             if let Ok(place) = self.sent.binary_search_by_key(number, |sent| sent.number) {
-                self.bytes -= finish(&mut self.sent[place], &ack.refused, &mut settled);
+                self.bytes -= finish(&mut self.sent[place], &ack.refused, doubted, &mut acked);
             }
         }
         while self.sent.pop_front_if(|sent| sent.is_done).is_some() {}
-        settled
+        acked
     }
 
     /// Everything that is not acknowledged, in order, because the peer is gone; QoS 0 goes with it.
@@ -204,20 +234,19 @@ fn cost(outbound: &Outbound) -> usize {
     outbound.message.heap_size() + ENTRY + outbound.share.as_ref().map_or(0, |_| SHARE)
 }
 
-fn batch(number: u64, messages: &[Outbound]) -> Batch {
-    let ack = messages.iter().any(|outbound| outbound.ticket.is_some());
-    Batch { number, ack, messages: messages.to_vec() }
-}
-
 /// Settles a frame once; the bytes that it frees.
-fn finish(sent: &mut Sent, refused: &[ForwardRefused], settled: &mut Vec<(Ticket, Outcome)>) -> usize {
+fn finish(sent: &mut Sent, refused: &[ForwardRefused], doubted: u64, acked: &mut Acked) -> usize {
     if std::mem::replace(&mut sent.is_done, true) {
         return 0;
     }
-    for (index, outbound) in std::mem::take(&mut sent.messages).into_iter().enumerate() {
-        let Some(ticket) = outbound.ticket else { continue };
+    for (index, mut outbound) in std::mem::take(&mut sent.messages).into_iter().enumerate() {
         let is_refused = refused.iter().any(|refused| refused.number == sent.number && refused.index as usize == index);
-        settled.push((ticket, if is_refused { Outcome::Full } else { Outcome::Done }));
+        let is_whole = outbound.share.take().is_some_and(|share| share.only_groups);
+        if sent.number <= doubted && outbound.message.qos > Qos::AtMostOnce && !is_refused && !is_whole {
+            acked.doubted.push(outbound); // what it was to do for shared groups is done
+        } else if let Some(ticket) = outbound.ticket {
+            acked.settled.push((ticket, if is_refused { Outcome::Full } else { Outcome::Done }));
+        }
     }
     sent.bytes
 }
@@ -259,7 +288,7 @@ mod tests {
         let frame = queue.next().unwrap();
         assert_eq!((frame.number, frame.ack, frame.messages.len()), (1, true, 21));
         assert!(queue.is_above(), "what is not acknowledged counts");
-        assert_eq!(queue.acked(&up_to(1)).len(), 21);
+        assert_eq!(queue.acked(&up_to(1)).settled.len(), 21);
         assert!(queue.is_below_half());
         assert_eq!(queue.bytes, 0);
     }
@@ -281,27 +310,51 @@ mod tests {
         queue.resume(1);
         let numbers: Vec<u64> = std::iter::from_fn(|| queue.next()).map(|frame| frame.number).collect();
         assert_eq!(numbers, [2, 3, 4]);
-        assert_eq!(queue.acked(&up_to(4)), [done(1), done(2), done(3), done(4)]);
+        assert_eq!(queue.acked(&up_to(4)).settled, [done(1), done(2), done(3), done(4)]);
     }
 
     #[test]
     fn a_frame_is_settled_once_however_often_it_is_acknowledged() {
         let mut queue = three_frames();
         let also = ForwardAck { also: vec![2, 2, 77], ..ForwardAck::default() };
-        assert_eq!(queue.acked(&also), [done(2)]);
-        assert_eq!(queue.acked(&also), []);
+        assert_eq!(queue.acked(&also).settled, [done(2)]);
+        assert_eq!(queue.acked(&also).settled, []);
         queue.resume(0);
         let numbers: Vec<u64> = std::iter::from_fn(|| queue.next()).map(|frame| frame.number).collect();
         assert_eq!(numbers, [1, 3]);
-        assert_eq!(queue.acked(&up_to(3)), [done(1), done(3)]);
+        assert_eq!(queue.acked(&up_to(3)).settled, [done(1), done(3)]);
         assert_eq!(queue.bytes, 0);
+    }
+
+    #[test]
+    fn while_it_is_doubted_what_was_taken_is_settled_by_who_brings_it_on() {
+        let mut queue = Queue::new(10_000);
+        queue.doubt(true);
+        let silent = Outbound { ticket: None, ..outbound(2, Qos::AtLeastOnce) };
+        queue.push(&mut vec![outbound(1, Qos::AtLeastOnce), silent]);
+        let frame = queue.next().unwrap();
+        let refused = vec![ForwardRefused { number: frame.number, index: 0, ..ForwardRefused::default() }];
+        let acked = queue.acked(&ForwardAck { up_to: frame.number, refused, ..ForwardAck::default() });
+        assert_eq!(acked.settled, [(Ticket { worker: 0, token: 1 }, Outcome::Full)], "it could not be kept there");
+        assert_eq!(acked.doubted.len(), 1);
+        queue.push(&mut vec![outbound(3, Qos::ExactlyOnce)]);
+        queue.doubt(false);
+        queue.push(&mut vec![outbound(4, Qos::AtLeastOnce)]);
+        let first = queue.next().unwrap().number;
+        let acked = queue.acked(&up_to(first));
+        assert!(acked.settled.is_empty() && acked.doubted.len() == 2, "one frame: {acked:?}");
+        queue.push(&mut vec![Outbound { ticket: None, ..outbound(5, Qos::AtLeastOnce) }]);
+        assert!(!queue.next().unwrap().ack, "nobody waits for it any more");
+        queue.push(&mut vec![outbound(6, Qos::AtLeastOnce)]);
+        let last = queue.next().unwrap().number;
+        assert_eq!(queue.acked(&up_to(last)).settled, [done(6)]);
     }
 
     #[test]
     fn a_refused_message_is_told_as_full() {
         let mut queue = three_frames();
         let refused = vec![ForwardRefused { number: 1, index: 0, why: 1 }];
-        let settled = queue.acked(&ForwardAck { up_to: 1, refused, ..ForwardAck::default() });
+        let settled = queue.acked(&ForwardAck { up_to: 1, refused, ..ForwardAck::default() }).settled;
         assert_eq!(settled, [(Ticket { worker: 0, token: 1 }, Outcome::Full)]);
     }
 

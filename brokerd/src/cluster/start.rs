@@ -259,6 +259,12 @@ impl Cluster {
         self.shared.core.rematch(node).await;
     }
 
+    /// Where all nodes share a store: completes when what is published here from then on finds every session that is on its
+    /// way to another node now, or a node does not say so in time.
+    pub async fn await_claims(&self) {
+        self.shared.core.await_claims().await;
+    }
+
     /// Exchanges the secrets for those of these settings. Gossip is sealed by the new one at once; links that were proven
     /// by one that is not used, or not accepted, any more are closed and opened anew. Answers their ids.
     ///
