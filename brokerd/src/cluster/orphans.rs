@@ -141,6 +141,11 @@ impl Core {
         if let Some(owners) = owners {
             owners.end_turns().await;
         }
+        self.trust(peer);
+    }
+
+    /// What a peer takes from now on is for it alone.
+    pub(super) fn trust(&self, peer: &Peer) {
         self.hot.with_queue(peer.slot, |queue| queue.doubt(false));
         peer.is_returned.store(false, Ordering::Release);
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use mqtt::Qos;
 
+use super::super::MemberState;
 use super::node::{Node, Plan, connect};
 use crate::router::{Forward, Outbound, Outcome, Ticket};
 
@@ -38,6 +39,31 @@ async fn a_message_that_nobody_there_wants_is_acknowledged_and_delivered_to_nobo
     a.forward(&b, "x", 1..2);
     a.until("it is acknowledged", || a.settled() == [(1, Outcome::Done)]).await;
     assert!(b.post.delivered.lock().is_empty());
+}
+
+#[tokio::test]
+async fn a_peer_that_came_back_is_flooded_and_what_it_takes_is_not_settled_until_its_old_sessions_are_somewhere() {
+    let a = Node::start_as("a", Plan { sessions_move: true, ..Plan::default() }).await;
+    let b = Node::start("b").await;
+    connect(&[&a, &b]).await;
+    b.subscribe("x", 1);
+    a.until("it has the row", || a.peer(&b).remote.lock().len() == 1).await;
+    drop(b);
+    let b = Node::start_as("b", Plan { generation: 2, ..Plan::default() }).await;
+    a.sees(&[a.sight(), b.sight()]);
+    b.sees(&[a.sight(), b.sight()]);
+    let is_up = || a.peer(&b).standing.lock().state("b") == MemberState::Up;
+    a.until("it is up, and has no rows", || is_up() && a.peer(&b).remote.lock().len() == 0).await;
+    a.forward(&b, "x", 1..3);
+    a.until("they are held for others", || a.core.orphaned().len() == 1 && a.count("messages.forward.acked") == 2)
+        .await;
+    assert_eq!((a.settled(), a.floods(&b)), (vec![], true), "a session that nobody is known to have would miss them");
+    a.core.trust(&a.peer(&b));
+    a.until("it is in sync", || a.is_synced(&b)).await;
+    a.forward(&b, "x", 3..4);
+    a.until("it is settled", || a.settled() == [(3, Outcome::Done)]).await;
+    a.core.give_up("b");
+    assert_eq!(a.settled()[1..], [(1, Outcome::Full), (2, Outcome::Full)], "nobody has brought them on");
 }
 
 #[tokio::test]

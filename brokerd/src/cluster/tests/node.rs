@@ -141,6 +141,8 @@ pub(super) struct Plan {
     pub(super) has_seeds: bool,
     pub(super) settings: fn(&mut config::Cluster),
     pub(super) max_retained: usize,
+    /// Whether all nodes share a store.
+    pub(super) sessions_move: bool,
     pub(super) tombstone_ttl: Duration,
     /// What an earlier life of it kept, and when that ended.
     pub(super) earlier: Option<(Arc<Retained>, u64)>,
@@ -155,6 +157,7 @@ impl Default for Plan {
             has_seeds: false,
             settings: |_| (),
             max_retained: usize::MAX,
+            sessions_move: false,
             tombstone_ttl: Duration::from_secs(3600),
             earlier: None,
         }
@@ -197,7 +200,7 @@ impl Node {
         let mut settings = settings(plan.cluster, plan.secret);
         (plan.settings)(&mut settings);
         let parts = Parts {
-            sessions_move: false,
+            sessions_move: plan.sessions_move,
             alarms: Arc::default(),
             identity: Identity::new(name, plan.cluster, Ring::derive(plan.secret, [], plan.cluster)).unwrap(),
             clock: Arc::new(Clock::new(0, settings.max_clock_skew)),
