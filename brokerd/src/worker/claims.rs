@@ -1,6 +1,6 @@
 //! Claims of client ids: what is asked, and for whom; never what is granted. Another node may get an id after ours was
 //! granted and before its session is here to be told: that news is kept until then. Holds no more ids than there are
-//! CONNECTs under way.
+//! CONNECTs and adoptions under way.
 
 use std::sync::Arc;
 

@@ -14,7 +14,7 @@ use super::start::Workers;
 use super::turn::Waiting;
 use super::{attach, keeping, records};
 use crate::metrics::Metric;
-use crate::registry::{Claim, Epoch, Grant};
+use crate::registry::{Claim, Epoch, Grant, Loss};
 
 /// How often the registrar is asked to go above what the store has.
 const ATTEMPTS: usize = 4;
@@ -174,10 +174,19 @@ async fn is_adopted(shard: &Handle, store: &Store, head: &SessionHead) -> bool {
         session_expiry: record.expiry,
         known: Epoch(head.epoch),
     };
-    match elsewhere.claim(claim).await {
-        Ok(grant) => take_orphan(shard, store, &client_id, grant.epoch, Epoch(head.epoch)).await,
-        Err(_) => false, // a live node has it, and the store is to say so
+    shard.borrow_mut().adopting.begin(&client_id);
+    let granted = elsewhere.claim(claim).await.ok().map(|grant| grant.epoch);
+    let is_settled = match granted {
+        Some(epoch) => take_orphan(shard, store, &client_id, epoch, Epoch(head.epoch)).await,
+        None => false, // a live node has it, and the store is to say so
+    };
+    let mut shard = shard.borrow_mut();
+    let superseded = shard.adopting.end(&client_id, granted);
+    if granted.is_some_and(|epoch| superseded > epoch) {
+        // Its client came to another node before there was anything here that could be told.
+        shard.superseded(&client_id, Loss { epoch: superseded, is_clean: false }, oneshot::channel().0);
     }
+    is_settled
 }
 
 /// What the store says by now of a session that was a dead node's.

@@ -171,6 +171,7 @@ impl Shard {
     pub(super) fn superseded(&mut self, client_id: &str, loss: Loss, done: oneshot::Sender<()>) {
         self.begin_turn();
         self.pending_claims.superseded(client_id, loss.epoch);
+        self.adopting.superseded(client_id, loss.epoch);
         let Some(slot) = self.slot_of(client_id) else { return };
         let Some(entry) = self.sessions.get(slot as usize).filter(|entry| entry.epoch < loss.epoch) else { return };
         let incarnation = entry.incarnation;

@@ -150,6 +150,8 @@ pub(crate) struct Shard {
     pub(super) by_sid: HashMap<Sid, u32, foldhash::fast::RandomState>,
     pub(super) offline: usize,
     pub(super) pending_claims: PendingClaims,
+    /// The same of sessions whose node is gone, which no client waits for.
+    pub(super) adopting: PendingClaims,
     pub(super) takeovers: Takeovers,
     pub(super) timers: Timers,
     pub(super) delayed: Delayed,
@@ -193,6 +195,7 @@ impl Shard {
             by_sid: HashMap::default(),
             offline: 0,
             pending_claims: PendingClaims::default(),
+            adopting: PendingClaims::default(),
             takeovers: Takeovers::default(),
             timers: Timers::default(),
             delayed: Delayed::default(),

@@ -205,7 +205,9 @@ mod tests {
         let mut outbound = queued(&[(2, 7, 1), (3, 7, 1), (4, 7, 1), (5, 7, 1)]);
         let serials = [None, NonZeroU32::new(4), NonZeroU32::new(5), NonZeroU32::new(4)];
         for (place, serial) in outbound.queue.iter_mut().zip(serials) {
-            place.body.as_mut().unwrap().shared = serial;
+            if let Some(delivery) = &mut place.body {
+                delivery.shared = serial;
+            }
         }
         let mut out = Outputs::default();
         outbound.arrange(1, &Priorities::default(), &mut out);

@@ -4,6 +4,7 @@ use store::{Batch, Claim, Op, SessionHead, SessionRecord, Settings, Store};
 
 use super::*;
 use crate::metrics::Metric;
+use crate::registry::{Boxed, Claim as Asked, Elsewhere, Epoch, Grant, Loss, Owners, Refusal};
 
 async fn head(store: &Store) -> SessionHead {
     store.scan_sessions(None, 1, false).await.unwrap().items.remove(0)
@@ -44,4 +45,31 @@ fn a_session_whose_node_comes_back_while_it_is_to_be_taken_is_not_settled_until_
     assert_eq!(node.metric(Metric::SessionAdopted), 1);
     assert!(node.runtime.block_on(node.workers.adopt(after)), "it is here");
     assert_eq!(node.metric(Metric::SessionAdopted), 1);
+}
+
+/// Grants, and then another node gets the id at once: its client came there.
+#[derive(Default)]
+struct Chased(std::sync::OnceLock<Workers>);
+
+impl Elsewhere for Chased {
+    fn claim(&self, claim: Asked) -> Boxed<'_, Result<Grant, Refusal>> {
+        Box::pin(async move {
+            let workers = self.0.get().expect("the workers");
+            workers.superseded(&claim.client_id, Loss { epoch: Epoch(claim.known.0 + 2), is_clean: false }).await;
+            Ok(Grant { epoch: Epoch(claim.known.0 + 1), previous: None })
+        })
+    }
+    fn release(&self, _: &Arc<str>, _: Epoch) {}
+}
+
+#[test]
+fn a_session_whose_client_came_elsewhere_while_it_was_taken_goes_on_there_and_not_here() {
+    let store = Arc::new(Store::embedded(store::shared_memory(), Settings::default()).unwrap());
+    let chased = Arc::new(Chased::default());
+    let node = Node::with(&[], |_| Arc::new(Alone), chased.clone(), Some(store.clone()));
+    assert!(chased.0.set(node.workers.clone()).is_ok());
+    let (_, head) = node.runtime.block_on(of_a_node_that_comes_back(&store));
+    assert!(node.runtime.block_on(node.workers.adopt(head)), "it is not its old node's");
+    let state = node.look("panel", |entry| (entry.is_departing, entry.epoch));
+    assert_eq!(state, Some((true, Epoch(7))), "it leaves, before a message for it is refused");
 }

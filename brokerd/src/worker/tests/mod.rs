@@ -37,7 +37,7 @@ use crate::access::Access;
 use crate::config::{self, Config, Machine, Sources};
 use crate::listener::Listeners;
 use crate::metrics::Metrics;
-use crate::registry::{Clock, OnlyHere};
+use crate::registry::{Clock, Elsewhere, OnlyHere};
 use crate::retain::{Limits, Retained};
 use crate::router::{Alone, Forward, Index};
 use packets::Connect;
@@ -58,6 +58,11 @@ fn configured(set: &[&str]) -> Config {
     config::load(&sources).expect("a configuration that is valid")
 }
 
+/// The registry of a node that is alone.
+fn here() -> Arc<dyn Elsewhere> {
+    Arc::new(OnlyHere::new(Arc::new(Clock::new(0, Duration::from_secs(60)))))
+}
+
 /// A node of two workers.
 struct Node {
     workers: Workers,
@@ -74,17 +79,18 @@ impl Node {
     }
 
     fn beside(set: &[&str], forward: impl FnOnce(&Workers) -> Arc<dyn Forward>) -> Self {
-        Self::with(set, forward, None)
+        Self::with(set, forward, here(), None)
     }
 
     /// Its sessions are kept.
     fn keeping(store: Arc<store::Store>) -> Self {
-        Self::with(&[], |_| Arc::new(Alone), Some(store))
+        Self::with(&[], |_| Arc::new(Alone), here(), Some(store))
     }
 
     fn with(
         set: &[&str],
         forward: impl FnOnce(&Workers) -> Arc<dyn Forward>,
+        elsewhere: Arc<dyn Elsewhere>,
         store: Option<Arc<store::Store>>,
     ) -> Self {
         let config = configured(set);
@@ -96,7 +102,7 @@ impl Node {
             retained: Arc::new(Retained::new(Limits { max_messages: 1000, max_bytes: 100_000_000 })),
             system: Arc::new(Retained::new(Limits { max_messages: 0, max_bytes: 0 })),
             forward: forward(&workers),
-            elsewhere: Arc::new(OnlyHere::new(Arc::new(Clock::new(0, Duration::from_secs(60))))),
+            elsewhere,
             access: Access::load(&config.auth).unwrap(),
             metrics: metrics.clone(),
             origin: 1,
