@@ -13,7 +13,7 @@ mod recent;
 mod users;
 mod verify;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -52,8 +52,26 @@ pub enum Principal {
 pub struct Identity {
     /// Who.
     pub principal: Principal,
-    /// From where; of the last connection, where there is none now.
-    pub ip: IpAddr,
+    /// As IPv6, which is one byte less.
+    ip: Ipv6Addr,
+}
+
+impl Identity {
+    /// A client from there.
+    #[must_use]
+    pub const fn new(principal: Principal, ip: IpAddr) -> Self {
+        let ip = match ip {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        Self { principal, ip }
+    }
+
+    /// From where it comes; of the last connection, where there is none now. IPv4 also where that came as IPv6.
+    #[must_use]
+    pub const fn ip(&self) -> IpAddr {
+        self.ip.to_canonical()
+    }
 }
 
 /// What a CONNECT gives as proof.
@@ -136,7 +154,7 @@ impl Rules {
             Principal::User(name) => Some(&**name),
             Principal::Anonymous => None,
         };
-        acl.allows(&Subject { client_id, user, ip: identity.ip.to_canonical() }, action)
+        acl.allows(&Subject { client_id, user, ip: identity.ip() }, action)
     }
 
     /// Whether a principal still exists. Without a password file, users are a mechanism's, which knows its own.

@@ -95,7 +95,7 @@ async fn a_changed_line_ends_what_the_cache_remembers() {
 #[tokio::test]
 async fn a_reload_that_fails_in_one_file_changes_neither() {
     let fixture = Fixture::new(&hashed("ann", "right"), Some("allow all all a"));
-    let identity = Identity { principal: user("ann"), ip: [127, 0, 0, 1].into() };
+    let identity = Identity::new(user("ann"), [127, 0, 0, 1].into());
     write(&fixture.dir.path().join("passwords"), &hashed("bob", "right"));
     write(&fixture.dir.path().join("acl"), "allow all all b\nrubbish\n");
     let told = fixture.access.reload().unwrap_err().to_string();
@@ -129,7 +129,7 @@ async fn a_reload_that_cannot_open_a_file_leaves_users_and_rules_as_they_were() 
             assert!(told.contains(key) && told.contains(&*path.to_string_lossy()), "{told}");
         }
         let rules = fixture.access.rules();
-        let identity = Identity { principal: user("ann"), ip: [127, 0, 0, 1].into() };
+        let identity = Identity::new(user("ann"), [127, 0, 0, 1].into());
         assert!(rules.knows(&user("ann")), "{file}: the users are gone");
         assert!(rules.authorize("c", &identity, Action::Publish("a")), "{file}: the rules are gone");
         assert!(!rules.authorize("c", &identity, Action::Publish("b")), "{file}: everything is open");
@@ -141,7 +141,7 @@ async fn a_reload_that_cannot_open_a_file_leaves_users_and_rules_as_they_were() 
 #[test]
 fn nobody_publishes_in_the_broker_s_own_topics() {
     let fixture = Fixture::new("", Some("allow all all $SYS/# #"));
-    let identity = Identity { principal: Principal::Anonymous, ip: [127, 0, 0, 1].into() };
+    let identity = Identity::new(Principal::Anonymous, [127, 0, 0, 1].into());
     for rules in [fixture.access.rules(), Arc::default()] {
         assert!(!rules.authorize("c", &identity, Action::Publish("$SYS/x")));
         assert!(!rules.authorize("c", &identity, Action::Publish("$SYS")));

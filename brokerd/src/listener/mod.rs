@@ -178,9 +178,8 @@ pub trait Clients: Send + Sync {
 /// A connection of a listener: counts as one until dropped.
 #[derive(Debug)]
 pub struct Connected {
-    /// The client's address: behind a load balancer the one that the PROXY protocol names. Of a client on a Unix socket
-    /// it is the loopback address with port 0.
-    pub peer: SocketAddr,
+    ip: IpAddr,
+    port: u16,
     listener: Arc<Listener>,
     cut: u32,
 }
@@ -189,7 +188,17 @@ impl Connected {
     fn new(peer: SocketAddr, listener: Arc<Listener>) -> Self {
         listener.connections.fetch_add(1, Ordering::Relaxed);
         let cut = listener.cut.load(Ordering::Acquire);
-        Self { peer, listener, cut }
+        Self { ip: peer.ip(), port: peer.port(), listener, cut }
+    }
+    /// The client's address: behind a load balancer the one that the PROXY protocol names. Of a client on a Unix socket
+    /// it is the loopback address with port 0.
+    #[must_use]
+    pub const fn peer(&self) -> SocketAddr {
+        SocketAddr::new(self.ip, self.port)
+    }
+    /// Somebody who is trusted says that it is another's.
+    pub const fn is_of(&mut self, peer: SocketAddr) {
+        (self.ip, self.port) = (peer.ip(), peer.port());
     }
     /// Whether its listener lets in who gives no user name.
     #[must_use]
@@ -209,7 +218,7 @@ impl Connected {
     /// `IP:port`, or `unix` for a client of this machine without one.
     #[must_use]
     pub fn peername(&self) -> String {
-        self.listener.peername(self.peer)
+        self.listener.peername(self.peer())
     }
     /// Whether its listener was stopped since it came.
     #[must_use]

@@ -225,7 +225,8 @@ impl Shard {
         let transport = conn.transport.clone();
         entry.conn = Some(conn);
         (entry.epoch, entry.will_epoch) = (epoch, epoch);
-        entry.history.connected(now, negotiated.username.clone(), &identity.principal, negotiated.clean_start);
+        entry.history.connected(now, negotiated.username.clone(), &identity.principal);
+        entry.clean_start = negotiated.clean_start;
         entry.identity = identity;
         let incarnation = entry.incarnation;
         let version = negotiated.version;

@@ -22,8 +22,6 @@ pub(super) struct Conn {
     pub(super) transport: Rc<Transport>,
     /// Bytes to send; without memory while there are none.
     pub(super) wire: Vec<u8>,
-    /// How many of them the kernel has taken.
-    written: usize,
     /// Whether anything has left: the CONNACK is the first that does.
     has_begun: bool,
     /// Those that wait for the store; without memory while there are none.
@@ -53,7 +51,6 @@ impl Conn {
         Self {
             transport: Rc::new(transport),
             wire: Vec::new(),
-            written: 0,
             has_begun: false,
             held: None,
             partial: None,
@@ -116,7 +113,7 @@ impl Conn {
 
     /// Whether not even the CONNACK has left or may: nothing else may come before it [MQTT-3.2.0-1].
     pub(super) fn is_unanswered(&self) -> bool {
-        !self.has_begun && self.written == 0 && self.free() == 0
+        !self.has_begun && self.free() == 0
     }
 
     /// How many bytes of the wire buffer may leave.
@@ -124,14 +121,12 @@ impl Conn {
         self.held.as_ref().map_or(self.wire.len(), |held| held.free(self.wire.len()))
     }
 
-    /// What was written is gone from the buffer.
-    fn drain_written(&mut self) {
-        self.has_begun |= self.written > 0;
-        self.wire.drain(..self.written);
+    /// What the kernel has taken is gone from the buffer.
+    fn drain(&mut self, written: usize) {
+        self.wire.drain(..written);
         if let Some(held) = &mut self.held {
-            held.left(self.written);
+            held.left(written);
         }
-        self.written = 0;
     }
 
     /// Lets its task look again.
@@ -371,10 +366,11 @@ impl Shard {
         let Some(conn) = self.sessions.get_mut(slot as usize).and_then(|entry| entry.conn.as_mut()) else {
             return false;
         };
+        let mut taken = 0;
         while !conn.is_broken {
             // TLS and WebSocket may hold bytes back that they took: those count as not written.
             let free = conn.free();
-            let outcome = match &conn.wire[conn.written..free] {
+            let outcome = match &conn.wire[taken..free] {
                 [] => match conn.transport.flush() {
                     Ok(()) => break,
                     Err(error) => Err(error),
@@ -383,13 +379,14 @@ impl Shard {
             };
             match outcome {
                 Ok(written) => {
-                    conn.written += written;
+                    taken += written;
+                    conn.has_begun |= written > 0;
                     self.counters.add(Metric::BytesSent, written as u64);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     conn.is_blocked = true;
-                    conn.drain_written(); // so that its length says what waits
+                    conn.drain(taken); // so that its length says what waits
                     conn.kick();
                     return false;
                 }
@@ -401,11 +398,9 @@ impl Shard {
             }
         }
         if conn.held.is_some() && !conn.is_broken && conn.free() < conn.wire.len() {
-            conn.drain_written();
+            conn.drain(taken);
             return false; // the rest waits for the store
         }
-        conn.has_begun |= conn.written > 0;
-        conn.written = 0;
         conn.held = None;
         let is_broken = conn.is_broken;
         let buffer = std::mem::take(&mut conn.wire);

@@ -270,10 +270,10 @@ impl Shard {
             if entry.epoch > epoch {
                 return Step::Stale;
             }
-            held = entry.sid.map(|_| entry.epoch.0);
+            held = entry.sid().map(|_| entry.epoch.0);
             entry.epoch = epoch;
             let is_over = entry.session.expiry() == 0 || (entry.conn.is_none() && entry.session.is_over(now));
-            is_clean |= entry.sid.is_some() && is_over;
+            is_clean |= entry.sid().is_some() && is_over;
         }
         Step::Claim(store::Claim {
             client_id: (&*negotiated.client_id).into(),
@@ -289,7 +289,7 @@ impl Shard {
     fn was_elsewhere(&mut self, client_id: &str, epoch: Epoch) {
         let slot = self.slot_of(client_id);
         let entry = slot.and_then(|slot| self.sessions.get(slot as usize)).filter(|entry| entry.epoch <= epoch);
-        if let Some(sid) = entry.and_then(|entry| entry.sid) {
+        if let Some(sid) = entry.and_then(|entry| entry.sid()) {
             self.lost_to_another(sid);
         }
     }
@@ -301,7 +301,8 @@ impl Shard {
         if entry.is_departing {
             return self.drop_moved(slot);
         }
-        if let Some(old) = entry.sid.take_if(|old| *old != sid) {
+        if let Some(old) = entry.sid().filter(|old| *old != sid) {
+            entry.set_sid(None);
             entry.session.keep(false);
             self.by_sid.remove(&old);
         }
@@ -319,7 +320,7 @@ impl Shard {
         self.begin_turn();
         if let Some(slot) = self.slot_of(client_id) {
             let entry = self.sessions.get_mut(slot as usize)?;
-            if entry.sid == Some(claimed.sid) && !entry.is_departing {
+            if entry.sid() == Some(claimed.sid) && !entry.is_departing {
                 return None;
             }
             if entry.conn.is_some() {
@@ -366,8 +367,7 @@ impl Shard {
     /// All that its previous owner had is here: from one publisher in its order, and once.
     pub(super) fn has_collected(&mut self, slot: u32, incarnation: u32) {
         self.begin_turn();
-        let Some(entry) = self.entry(slot, incarnation) else { return };
-        let Some(arrival) = &mut entry.arrival else { return };
+        let Some(arrival) = self.arrivals.get_mut(&(slot, incarnation)) else { return };
         arrival.is_collecting = false;
         let after = arrival.after;
         self.step(slot, |session, limits, _, out| session.arrange(after, limits, out));

@@ -79,7 +79,7 @@ async fn receive(shard: &Handle, accepted: Accepted, stranger: Stranger) -> Opti
             applicant.prove(shard, &*mechanism, data).await
         }
     };
-    let admitted = admit(shard, connected.peer.ip(), proven, &negotiated);
+    let admitted = admit(shard, connected.peer().ip(), proven, &negotiated);
     let identity = match admitted {
         Ok(identity) => identity,
         Err(refusal) => {
@@ -155,8 +155,8 @@ async fn introduced(shard: &Handle, transport: &Transport, connected: &mut Conne
         shard.borrow().counters.inc(Metric::ProxyRefused);
         None
     };
-    if !connected.through().trusts(connected.peer.ip()) {
-        tracing::debug!(peer = %connected.peer, "a PROXY protocol header from a source that is not trusted");
+    if !connected.through().trusts(connected.peer().ip()) {
+        tracing::debug!(peer = %connected.peer(), "a PROXY protocol header from a source that is not trusted");
         return refuse();
     }
     let mut bytes = Vec::new();
@@ -172,11 +172,11 @@ async fn introduced(shard: &Handle, transport: &Transport, connected: &mut Conne
             Ok(None) => {}
             Ok(Some((_, Header::HealthCheck))) => return None,
             Ok(Some((length, Header::Client(source)))) => {
-                connected.peer = source.unwrap_or(connected.peer);
+                connected.is_of(source.unwrap_or(connected.peer()));
                 return Some(bytes.split_off(length));
             }
             Err(malformed) => {
-                tracing::debug!(peer = %connected.peer, %malformed, "PROXY protocol");
+                tracing::debug!(peer = %connected.peer(), %malformed, "PROXY protocol");
                 return refuse();
             }
         }
@@ -278,7 +278,7 @@ fn admit(
         shard.counters.inc(Metric::AuthenticationAnonymous);
         shard.counters.inc(Metric::ClientAuthAnonymous);
     }
-    let identity = Identity { principal, ip };
+    let identity = Identity::new(principal, ip);
     if let Some(will) = &negotiated.will {
         let action = Action::Publish(will.message.topic());
         if !shard.count_decision(shard.rules.authorize(&negotiated.client_id, &identity, action)) {

@@ -163,14 +163,14 @@ impl Shard {
             page.record = record.into();
             page.received = entry.session.received_ids().map(mqtt::PacketId::get).collect();
         }
-        Ok(Draft { page, sid: entry.sid, messages, has_more, clock })
+        Ok(Draft { page, sid: entry.sid(), messages, has_more, clock })
     }
 
     /// A session is another node's by now, which is to ask for it.
     pub(super) fn await_fetches(&mut self, slot: u32, incarnation: u32) {
         self.members_away(slot);
         let (client_id, now) = (self.client_id(slot), self.turn.now);
-        if let Some(entry) = self.entry(slot, incarnation).filter(|entry| entry.sid.is_none()) {
+        if let Some(entry) = self.entry(slot, incarnation).filter(|entry| entry.sid().is_none()) {
             entry.session.number();
         }
         self.takeovers.leaves(&client_id, now);

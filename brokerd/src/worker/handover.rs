@@ -50,7 +50,7 @@ impl Shard {
         for (slot, incarnation) in std::mem::take(&mut self.journal.unsaved) {
             let clock = self.shared.clock();
             let Some(entry) = self.entry(slot, incarnation) else { continue };
-            let Some(sid) = entry.sid else { continue };
+            let Some(sid) = entry.sid() else { continue };
             let op = Op::SaveSession { sid, epoch: entry.epoch.0, record: Box::new(records::record(entry, clock)) };
             self.journal.ops.push(op);
         }

@@ -157,7 +157,7 @@ impl Shard {
         let Some(entry) = self.sessions.get(slot as usize) else {
             return self.out.changes.clear();
         };
-        let Some(sid) = entry.sid else { return self.out.changes.clear() };
+        let Some(sid) = entry.sid() else { return self.out.changes.clear() };
         let (epoch, ops, moves) = (entry.epoch.0, &mut self.journal.ops, &mut self.journal.moves);
         for change in self.out.changes.drain(..) {
             match change {
@@ -182,7 +182,7 @@ impl Shard {
 
     /// Has a kept session saved at the end of the turn.
     pub(super) fn save(&mut self, slot: u32) {
-        if let Some(entry) = self.sessions.get(slot as usize).filter(|entry| entry.sid.is_some()) {
+        if let Some(entry) = self.sessions.get(slot as usize).filter(|entry| entry.sid().is_some()) {
             self.journal.unsaved.insert((slot, entry.incarnation));
             self.dirty_notify.notify_one();
             self.changes_behind(slot);
@@ -210,7 +210,8 @@ impl Shard {
     /// A session is not kept any more.
     pub(super) fn forget(&mut self, slot: u32) {
         let Some(entry) = self.sessions.get_mut(slot as usize) else { return };
-        let Some(sid) = entry.sid.take() else { return };
+        let Some(sid) = entry.sid() else { return };
+        entry.set_sid(None);
         entry.session.keep(false);
         self.by_sid.remove(&sid);
         let Some(entry) = self.sessions.get(slot as usize) else { return };

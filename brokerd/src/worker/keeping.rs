@@ -98,7 +98,7 @@ impl Shard {
         } else if let Some(entry) = self.sessions.get_mut(slot as usize)
             && let Some(sid) = place
         {
-            entry.sid = place;
+            entry.set_sid(place);
             entry.session.keep(true);
             self.by_sid.insert(sid, slot);
         }
@@ -106,7 +106,7 @@ impl Shard {
 
     /// A session without a connection holds no body that the store has.
     pub(super) fn unload(&mut self, slot: u32) {
-        if let Some(entry) = self.sessions.get_mut(slot as usize).filter(|entry| entry.sid.is_some()) {
+        if let Some(entry) = self.sessions.get_mut(slot as usize).filter(|entry| entry.sid().is_some()) {
             entry.session.unload();
         }
     }
@@ -123,7 +123,7 @@ impl Shard {
         };
         match found.filter(|(_, entry)| lives(entry)) {
             Some((slot, entry)) => {
-                let (incarnation, sid) = (entry.incarnation, entry.sid);
+                let (incarnation, sid) = (entry.incarnation, entry.sid());
                 match sid.and_then(|sid| Some((sid, entry.session.missing()?))) {
                     Some((sid, first)) => {
                         self.submit();

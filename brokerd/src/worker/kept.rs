@@ -23,7 +23,7 @@ impl Shard {
         let mut promised = std::mem::take(&mut self.turn.promised);
         for (slot, incarnation) in promised.drain(..) {
             let Some(entry) = self.entry(slot, incarnation) else { continue };
-            let depends = was_dirty || entry.sid.is_some();
+            let depends = was_dirty || entry.sid().is_some();
             let from = entry.conn.as_mut().and_then(Conn::take_promised);
             if let (Some(from), Some(batch)) = (from, pending.filter(|_| depends)) {
                 if let Some(conn) = &mut entry.conn {

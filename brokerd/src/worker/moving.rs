@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::joint::Joint;
 use super::mailbox::Mail;
-use super::shard::{Entry, Shard};
+use super::shard::Shard;
 use super::start::Workers;
 use crate::metrics::Metric;
 use crate::registry::{Boxed, Epoch, Loss, exclusive_filter};
@@ -181,7 +181,7 @@ impl Shard {
         }
         let is_shared = self.journal.moves.is_shared;
         // One that is in no store ends with its connection, or is handed over as one on disk is.
-        let is_kept = self.entry(slot, incarnation).is_some_and(|entry| entry.sid.is_some() || !is_shared);
+        let is_kept = self.entry(slot, incarnation).is_some_and(|entry| entry.sid().is_some() || !is_shared);
         if is_kept && !loss.is_clean {
             self.depart(slot);
             let last = self.journal.last();
@@ -226,7 +226,8 @@ impl Shard {
         let Some(entry) = self.sessions.get_mut(slot as usize) else { return };
         let (client_id, incarnation) = (entry.session.client_id().clone(), entry.incarnation);
         entry.session.keep(false);
-        if let Some(sid) = entry.sid.take() {
+        if let Some(sid) = entry.sid() {
+            entry.set_sid(None);
             self.by_sid.remove(&sid);
         }
         let Some(entry) = self.sessions.get(slot as usize) else { return };
@@ -247,13 +248,21 @@ impl Shard {
         let Some(entry) = self.sessions.get_mut(slot as usize) else { return };
         let serials = entry.session.serials();
         let arrival = Arrival { after, serials, seen: HashSet::default(), is_collecting, is_read: false };
-        entry.arrival = Some(Box::new(arrival));
-        let incarnation = entry.incarnation;
-        self.later(ARRIVAL, move |shard| {
-            if let Some(entry) = shard.entry(slot, incarnation) {
-                entry.arrival = None;
-            }
-        });
+        let place = (slot, entry.incarnation);
+        self.arrivals.insert(place, arrival);
+        self.later(ARRIVAL, move |shard| drop(shard.arrivals.remove(&place)));
+    }
+
+    /// What is remembered of a session that came from elsewhere a while ago. Costs nothing where none did.
+    pub(super) fn arrival(&self, slot: u32) -> Option<&Arrival> {
+        let incarnation = || Some(self.sessions.get(slot as usize)?.incarnation);
+        if self.arrivals.is_empty() { None } else { self.arrivals.get(&(slot, incarnation()?)) }
+    }
+
+    /// The same, to be changed.
+    pub(super) fn arrival_mut(&mut self, slot: u32) -> Option<&mut Arrival> {
+        let incarnation = || Some(self.sessions.get(slot as usize)?.incarnation);
+        if self.arrivals.is_empty() { None } else { self.arrivals.get_mut(&(slot, incarnation()?)) }
     }
 
     /// A session is back with its node: others may hold messages for it.
@@ -263,14 +272,17 @@ impl Shard {
     }
 
     /// Whether others may bring messages for a subscription of this session.
-    pub(super) fn came_along(entry: &Entry, serial: u32) -> bool {
-        entry.arrival.as_ref().is_none_or(|arrival| entry.session.is_of_first(arrival.serials, serial))
+    pub(super) fn came_along(&self, slot: u32, serial: u32) -> bool {
+        let is_of_first = |arrival: &Arrival| {
+            let entry = self.sessions.get(slot as usize);
+            entry.is_some_and(|entry| entry.session.is_of_first(arrival.serials, serial))
+        };
+        self.arrival(slot).is_none_or(is_of_first)
     }
 
     /// Whether a session that came from elsewhere has this message already. To be asked once for each copy.
     pub(super) fn is_second_copy(&mut self, slot: u32, copy: CopyId) -> bool {
-        let Some(entry) = self.sessions.get_mut(slot as usize) else { return false };
-        let Some(arrival) = entry.arrival.as_mut().filter(|_| copy.0.sequence != 0) else { return false };
+        let Some(arrival) = self.arrival_mut(slot).filter(|_| copy.0.sequence != 0) else { return false };
         if arrival.seen.len() >= MOST_SEEN {
             arrival.seen.clear(); // beyond it a copy may be taken for news: at least once
         }
@@ -290,7 +302,7 @@ impl Shard {
     fn has_gone(&mut self, client_id: &str, epoch: Epoch, last: &mut Option<u64>) -> bool {
         let Some(slot) = self.slot_of(client_id) else { return true };
         let Some(entry) = self.sessions.get(slot as usize) else { return true };
-        if entry.arrival.as_ref().is_some_and(|arrival| arrival.is_collecting) {
+        if self.arrival(slot).is_some_and(|arrival| arrival.is_collecting) {
             return false; // it came here just now, and its owner before still brings what came there
         }
         if !entry.is_departing || entry.epoch >= epoch {

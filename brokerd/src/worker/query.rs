@@ -200,7 +200,7 @@ fn client_view(entry: &Entry, store: Option<&Store>) -> ClientView {
             Version::V311 => 4,
             Version::V5 => 5,
         },
-        clean_start: history.clean_start,
+        clean_start: entry.clean_start,
         keepalive: keepalive.or_else(|| last.map(|last| last.keep_alive)).unwrap_or_default(),
         session_expiry_interval: session.expiry(),
         subscriptions: session.subscriptions().len() as u64,
@@ -216,7 +216,7 @@ fn client_view(entry: &Entry, store: Option<&Store>) -> ClientView {
         connected_at,
         disconnected_at,
         epoch: entry.epoch.0,
-        kept: entry.sid.and(store).map_or("memory", |store| store.caps().name),
+        kept: entry.sid().and(store).map_or("memory", |store| store.caps().name),
         expires_in: ends_at.map(|at| at.saturating_sub(wall_millis()).div_ceil(1000)),
     }
 }

@@ -70,7 +70,7 @@ pub(super) fn principal(identity: &Identity) -> Option<Box<str>> {
 /// And back; where from is not known any more.
 pub(super) fn identity(principal: Option<Box<str>>) -> Identity {
     let principal = principal.map_or(Principal::Anonymous, |name| Principal::User(name.into()));
-    Identity { principal, ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED) }
+    Identity::new(principal, IpAddr::V4(Ipv4Addr::UNSPECIFIED))
 }
 
 /// A session but for its messages.

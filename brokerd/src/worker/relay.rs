@@ -91,10 +91,10 @@ impl Shard {
         let Some((slot, entry)) = slot.and_then(|slot| Some((slot, self.sessions.get(slot as usize)?))) else {
             return Some(Reception::NotHere);
         };
-        if entry.is_departing || (is_claimed && entry.sid != Some(Sid(relayed.sid))) {
+        if entry.is_departing || (is_claimed && entry.sid() != Some(Sid(relayed.sid))) {
             return Some(Reception::NotHere);
         }
-        if entry.sid != Some(Sid(relayed.sid)) {
+        if entry.sid() != Some(Sid(relayed.sid)) {
             return Some(Reception::Gone);
         }
         let clock = self.shared.clock();
@@ -122,7 +122,7 @@ impl Shard {
         };
         let Some(entry) = self.sessions.get(slot as usize) else { return false };
         let mut granted = entry.session.subscriptions();
-        granted.any(|one| matches(&one.filter) && Self::came_along(entry, one.serial))
+        granted.any(|one| matches(&one.filter) && self.came_along(slot, one.serial))
     }
 }
 
@@ -147,8 +147,8 @@ impl Shard {
         slots.dedup();
         let unread = |slot: u32| {
             let entry = self.sessions.get(slot as usize)?;
-            let is_unread = entry.arrival.as_ref().is_some_and(|arrival| !arrival.is_read);
-            Some((slot, entry.incarnation, entry.sid?)).filter(|_| is_unread)
+            let is_unread = self.arrival(slot).is_some_and(|arrival| !arrival.is_read);
+            Some((slot, entry.incarnation, entry.sid()?)).filter(|_| is_unread)
         };
         slots.into_iter().filter_map(unread).collect()
     }
@@ -160,8 +160,8 @@ impl Shard {
             let mut matches = Matches::default();
             self.shared.index.matches(message.topic(), &mut matches);
             let came = |one: &Subscriber| {
-                let entry = self.sessions.get(one.session as usize).filter(|_| one.worker == self.worker);
-                entry.is_some_and(|entry| entry.arrival.is_some() && Self::came_along(entry, one.serial))
+                let is_here = one.worker == self.worker && self.arrival(one.session).is_some();
+                is_here && self.came_along(one.session, one.serial)
             };
             matches.local.retain(came);
             matches.local.sort_unstable_by_key(|one| (one.session, one.serial));
@@ -184,8 +184,10 @@ pub(super) async fn rematch(shard: Handle, messages: Vec<SharedMessage>, kept: o
         let Ok(known) = identities(&store, sid).await else { return };
         let mut shard = shard.borrow_mut();
         // It has left meanwhile, for a node that may have been asked before it came there: all are to be asked again.
-        let Some(entry) = shard.entry(slot, incarnation) else { return };
-        if let Some(arrival) = entry.arrival.as_mut() {
+        if shard.entry(slot, incarnation).is_none() {
+            return;
+        }
+        if let Some(arrival) = shard.arrival_mut(slot) {
             arrival.has_read(known);
         }
     }

@@ -66,7 +66,8 @@ impl Shard {
     ) -> (u32, u64) {
         let slot = self.insert(session, identity, History::new(0, detached_at));
         if let Some(entry) = self.sessions.get_mut(slot as usize) {
-            (entry.sid, entry.epoch, entry.will_epoch) = (sid, epoch, epoch);
+            entry.set_sid(sid);
+            (entry.epoch, entry.will_epoch) = (epoch, epoch);
         }
         self.by_sid.extend(sid.map(|sid| (sid, slot)));
         self.offline += 1;

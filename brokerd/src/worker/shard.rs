@@ -106,8 +106,8 @@ pub(super) struct Settings {
 /// A session and what surrounds it.
 pub(super) struct Entry {
     pub(super) session: Session,
-    /// Its name in the store, where it is kept.
-    pub(super) sid: Option<Sid>,
+    /// Its number in the store, where it is kept; 0 where not, for no store gives that.
+    number: u64,
     /// Tells this session from an earlier one in the same place.
     pub(super) incarnation: u32,
     pub(super) conn: Option<Conn>,
@@ -122,11 +122,20 @@ pub(super) struct Entry {
     pub(super) armed: Time,
     /// Whether another node has it by now, and this one brings it what still comes here.
     pub(super) is_departing: bool,
-    /// While messages for it may come by two ways, for it came from another node.
-    pub(super) arrival: Option<Box<Arrival>>,
+    /// Whether its client began with Clean Session or Clean Start.
+    pub(super) clean_start: bool,
 }
 
 impl Entry {
+    /// Its number in the store, where it is kept.
+    pub(super) fn sid(&self) -> Option<Sid> {
+        Some(Sid(self.number)).filter(|sid| sid.0 != 0)
+    }
+
+    pub(super) fn set_sid(&mut self, sid: Option<Sid>) {
+        self.number = sid.map_or(0, |sid| sid.0);
+    }
+
     /// The user name that the client gave, or is known by.
     pub(super) fn username(&self) -> Option<&str> {
         self.history.username(&self.identity.principal)
@@ -148,6 +157,8 @@ pub(crate) struct Shard {
     pub(super) by_id: Ids,
     /// Kept sessions by their names in the store.
     pub(super) by_sid: HashMap<Sid, u32, foldhash::fast::RandomState>,
+    /// Sessions that came from other nodes, by place and incarnation, while messages for them may come by two ways.
+    pub(super) arrivals: HashMap<(u32, u32), Arrival, foldhash::fast::RandomState>,
     pub(super) offline: usize,
     pub(super) pending_claims: PendingClaims,
     /// The same of sessions whose node is gone, which no client waits for.
@@ -193,6 +204,7 @@ impl Shard {
             sessions: Slab::new(),
             by_id: Ids::default(),
             by_sid: HashMap::default(),
+            arrivals: HashMap::default(),
             offline: 0,
             pending_claims: PendingClaims::default(),
             adopting: PendingClaims::default(),
@@ -237,7 +249,7 @@ impl Shard {
         self.is_stirred |= !session.is_at_rest();
         let slot = self.sessions.insert(Box::new(Entry {
             session,
-            sid: None,
+            number: 0,
             incarnation: self.last_incarnation,
             conn: None,
             epoch: Epoch::default(),
@@ -247,7 +259,7 @@ impl Shard {
             history,
             armed: NEVER,
             is_departing: false,
-            arrival: None,
+            clean_start: false,
         }));
         let slot = u32::try_from(slot).unwrap_or(u32::MAX);
         self.by_id.insert(&client_id, slot);
@@ -378,10 +390,10 @@ mod tests {
 
     /// Size classes of the allocator are 320, 384, 448 and 512 bytes.
     #[test]
-    fn a_session_with_a_connection_is_seven_cache_lines() {
+    fn a_session_with_a_connection_is_six_cache_lines() {
         let parts = (size_of::<Session>(), size_of::<Conn>(), size_of::<History>(), size_of::<Identity>());
         assert!(
-            size_of::<Entry>() <= 448,
+            size_of::<Entry>() <= 384,
             "{} of session, connection, history, identity {parts:?}",
             size_of::<Entry>()
         );

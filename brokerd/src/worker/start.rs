@@ -375,7 +375,7 @@ impl Shard {
         let Some(entry) = self.sessions.get_mut(slot as usize) else {
             return; // it ended with its connection
         };
-        if entry.sid.is_some() || entry.is_departing {
+        if entry.sid().is_some() || entry.is_departing {
             return; // it is back when the node is, and so is its will; or it is with another node
         }
         let will = entry.session.take_will(self.turn.now);

@@ -216,7 +216,7 @@ impl Shard {
         };
         let Some(entry) = self.sessions.get_mut(slot as usize).filter(|entry| entry.is_departing) else { return false };
         entry.is_departing = false;
-        if entry.sid.is_none() {
+        if entry.sid().is_none() {
             entry.session.unnumber();
         }
         self.takeovers.has_left(client_id);
@@ -267,7 +267,7 @@ impl Shard {
     pub(super) fn is_here(&mut self, slot: u32, incarnation: u32) {
         self.counters.inc(Metric::SessionFollowed);
         let Some(entry) = self.entry(slot, incarnation).filter(|entry| !entry.is_departing) else { return };
-        if entry.sid.is_none() {
+        if entry.sid().is_none() {
             entry.session.unnumber();
         }
         self.claim_exclusives(slot);

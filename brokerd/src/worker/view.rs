@@ -98,18 +98,14 @@ pub(super) struct History {
     pub(super) delivered: u64,
     /// Publications dropped by its queue.
     pub(super) dropped: u64,
-    /// Clean Session or Clean Start.
-    pub(super) clean_start: bool,
-    /// Whether it gave the user name that it is known by.
-    gave_its_name: bool,
     aside: Option<Box<Aside>>,
 }
 
 /// What few have.
 #[derive(Debug, Default)]
 struct Aside {
-    /// A user name that proved nothing: anybody may come in.
-    username: Option<Box<str>>,
+    /// The user name that it gave, where that is not the one that it is known by.
+    username: Option<Option<Box<str>>>,
     last: Option<Last>,
 }
 
@@ -139,35 +135,34 @@ impl Last {
 impl History {
     /// Of a session that begins, or ended its connection, at `since`.
     pub(super) fn new(created_at: u64, since: u64) -> Self {
-        Self { created_at, since, gave_its_name: true, ..Self::default() }
+        Self { created_at, since, ..Self::default() }
     }
 
     /// A connection begins: the counters go on.
-    pub(super) fn connected(&mut self, now: u64, username: Option<Box<str>>, principal: &Principal, clean_start: bool) {
+    pub(super) fn connected(&mut self, now: u64, username: Option<Box<str>>, principal: &Principal) {
         let known_by = match principal {
             Principal::User(name) => Some(&**name),
             Principal::Anonymous => None,
         };
-        self.gave_its_name = username.as_deref() == known_by;
-        let username = username.filter(|_| !self.gave_its_name);
-        self.aside = username.map(|name| Box::new(Aside { username: Some(name), last: None }));
-        (self.since, self.clean_start) = (now, clean_start);
+        let is_another = username.as_deref() != known_by;
+        self.aside = is_another.then(|| Box::new(Aside { username: Some(username), last: None }));
+        self.since = now;
     }
 
     /// Its connection is over, and the session stays.
     pub(super) fn disconnected(&mut self, now: u64, connected: &Connected, keep_alive: u16) {
         let listener = connected.through().clone();
-        let last = Last { peer: connected.peer, listener, connected_at: self.since, keep_alive };
+        let last = Last { peer: connected.peer(), listener, connected_at: self.since, keep_alive };
         self.aside.get_or_insert_default().last = Some(last);
         self.since = now;
     }
 
     /// The user name that the client gave, or is known by.
     pub(super) fn username<'a>(&'a self, principal: &'a Principal) -> Option<&'a str> {
-        match (principal, &self.aside) {
-            (Principal::User(name), _) if self.gave_its_name => Some(name),
-            (_, Some(aside)) => aside.username.as_deref(),
-            _ => None,
+        match (self.aside.as_ref().and_then(|aside| aside.username.as_ref()), principal) {
+            (Some(given), _) => given.as_deref(),
+            (None, Principal::User(name)) => Some(name),
+            (None, Principal::Anonymous) => None,
         }
     }
 

@@ -18,7 +18,7 @@ fn last_will(client_id: &Arc<str>, identity: &Identity, epoch: Epoch, will: &Wil
         Principal::User(name) => Some(name.as_ref().into()),
     };
     let (client_id, will) = (client_id.clone(), will.clone());
-    LastWill { client_id, epoch, user, ip: identity.ip, will, session_expiry, due_in: None }
+    LastWill { client_id, epoch, user, ip: identity.ip(), will, session_expiry, due_in: None }
 }
 
 impl Shard {
@@ -33,7 +33,7 @@ impl Shard {
     /// The same of a session.
     fn entrusted(&self, entry: &Entry) -> Option<LastWill> {
         let session = &entry.session;
-        let is_adopted = self.journal.moves.is_shared && entry.sid.is_some();
+        let is_adopted = self.journal.moves.is_shared && entry.sid().is_some();
         let will = session.will().filter(|_| !is_adopted && !entry.is_departing)?;
         let mut last = last_will(session.client_id(), &entry.identity, entry.will_epoch, will, session.expiry());
         if session.connection().is_none() {
@@ -90,7 +90,7 @@ impl Workers {
     /// See [`crate::registry::Owners::send_will`].
     pub(super) fn send_will_of(&self, last: LastWill) {
         let principal = last.user.map_or(Principal::Anonymous, |name| Principal::User((&*name).into()));
-        let (client_id, epoch, identity) = (last.client_id, last.epoch, Identity { principal, ip: last.ip });
+        let (client_id, epoch, identity) = (last.client_id, last.epoch, Identity::new(principal, last.ip));
         let (worker, will) = (self.boxes.worker_of(&client_id), last.will);
         let send = move |shard: &mut Shard| {
             shard.begin_turn();

@@ -16,8 +16,6 @@ pub(super) struct Inbound {
     open: Lazy<Open>,
     /// Outlives `open`: what is late must not find another's name.
     last_token: u64,
-    /// Whether the QoS 2 identifiers are kept elsewhere too.
-    pub(super) is_kept: bool,
 }
 
 /// What has begun.
@@ -58,7 +56,7 @@ struct Owed {
 impl Inbound {
     pub(super) fn restore(received: impl IntoIterator<Item = PacketId>) -> Self {
         let open = Open { awaiting_release: received.into_iter().collect(), ..Open::default() };
-        Self { open: open.into(), is_kept: true, ..Self::default() }
+        Self { open: open.into(), ..Self::default() }
     }
 
     pub(super) fn publish(
@@ -104,19 +102,25 @@ impl Inbound {
         }
     }
 
-    /// All who get the message of `token` are kept in one with this, so that it is known before it is acknowledged.
+    /// Of a kept session: all who get the message of `token` are kept in one with this, so that it is known before it is acknowledged.
     pub(super) fn received(&mut self, token: u64, out: &mut Outputs) {
         let is_it = |owed: &&mut Owed| owed.token == token && owed.qos == Qos::ExactlyOnce;
-        let is_kept = self.is_kept;
         let owed = self.open.existing().and_then(|open| open.owed.iter_mut().find(is_it));
-        if let Some(owed) = owed.filter(|owed| is_kept && !owed.is_noted) {
+        if let Some(owed) = owed.filter(|owed| !owed.is_noted) {
             owed.is_noted = true;
             out.changes.push(Change::Received(owed.id));
         }
     }
 
     /// The router is done with the message of `token`. `to` is `None` while there is no connection.
-    pub(super) fn routed(&mut self, token: u64, reason: ReasonCode, to: Option<Recipient>, out: &mut Outputs) {
+    pub(super) fn routed(
+        &mut self,
+        token: u64,
+        reason: ReasonCode,
+        is_kept: bool,
+        to: Option<Recipient>,
+        out: &mut Outputs,
+    ) {
         let Some(open) = self.open.existing() else { return };
         let Some(owed) = open.owed.iter_mut().find(|owed| owed.token == token) else { return };
         owed.answer = Some(reason);
@@ -129,7 +133,7 @@ impl Inbound {
                     }
                 }
                 // Only now: a node that dies before has promised nothing, and the client sends it again.
-                Qos::ExactlyOnce if self.is_kept && !owed.is_noted => out.changes.push(Change::Received(owed.id)),
+                Qos::ExactlyOnce if is_kept && !owed.is_noted => out.changes.push(Change::Received(owed.id)),
                 Qos::ExactlyOnce => {}
                 _ => open.owed_qos1 -= 1,
             }
@@ -142,10 +146,10 @@ impl Inbound {
     }
 
     /// PUBREL. Of an unknown id it is answered all the same: 5.0 with 0x92.
-    pub(super) fn release(&mut self, id: PacketId, to: Recipient, out: &mut Outputs) {
+    pub(super) fn release(&mut self, id: PacketId, is_kept: bool, to: Recipient, out: &mut Outputs) {
         let is_known = self.open.existing().is_some_and(|open| open.awaiting_release.remove(&id));
         let reason = if is_known {
-            if self.is_kept {
+            if is_kept {
                 out.changes.push(Change::Finished(id));
             }
             ReasonCode::Success

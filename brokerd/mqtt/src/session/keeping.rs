@@ -64,7 +64,7 @@ impl Session {
 
     /// From now on it is kept, or is not. To be called before anything happened in it.
     pub const fn keep(&mut self, is_kept: bool) {
-        (self.outbound.is_kept, self.inbound.is_kept) = (is_kept, is_kept);
+        self.outbound.is_kept = is_kept;
     }
 
     /// What is to be kept of it, but for its messages.

@@ -139,7 +139,9 @@ impl Session {
     /// The message of `token` is in the queues of all who get it, and whoever keeps those keeps it together with what
     /// this says: a QoS 2 PUBLISH that comes again after a crash is then known as one exactly where they have it.
     pub fn received(&mut self, token: u64, out: &mut Outputs) {
-        self.inbound.received(token, out);
+        if self.is_kept() {
+            self.inbound.received(token, out);
+        }
     }
 
     /// Acknowledgements that the client is owed.
@@ -150,7 +152,8 @@ impl Session {
 
     /// Every subscriber has the message of `token`, or it was refused with `reason`.
     pub fn routed(&mut self, token: u64, reason: ReasonCode, out: &mut Outputs) {
-        self.inbound.routed(token, reason, self.connection.as_ref().map(|connection| connection.recipient()), out);
+        let to = self.connection.as_ref().map(|connection| connection.recipient());
+        self.inbound.routed(token, reason, self.outbound.is_kept, to, out);
     }
 
     /// The subscriptions of this SUBSCRIBE are live, with these answers.

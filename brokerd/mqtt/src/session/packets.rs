@@ -47,7 +47,7 @@ impl Session {
 
     fn ack(&mut self, ack: &Ack<'_>, to: Recipient, limits: &SessionLimits, now: Time, out: &mut Outputs) {
         if ack.kind == AckKind::PubRel {
-            self.inbound.release(ack.packet_id, to, out);
+            self.inbound.release(ack.packet_id, self.outbound.is_kept, to, out);
             return;
         }
         self.outbound.acknowledged(ack.kind, ack.packet_id, ack.reason, to, out);
