@@ -146,7 +146,7 @@ pub enum Fetched {
     /// The node is about to get it.
     Busy,
     /// So far.
-    Page(MovingPage),
+    Page(Box<MovingPage>),
 }
 
 /// A page of a session that moves: at most some hundred KiB.
@@ -164,6 +164,8 @@ pub struct MovingPage {
     pub is_last: bool,
     /// Up to which number there is no more than this.
     pub up_to: u64,
+    /// The last message of each worker of each node that was heard there; in the first page.
+    pub marks: Vec<mqtt::MessageId>,
 }
 
 /// A message of a session that moves.

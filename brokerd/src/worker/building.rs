@@ -8,6 +8,7 @@ use mqtt::session::{KeptMessage, Session, Stage};
 use store::{Batch, Body, Claim, Entry, Op, SessionRecord, Sid, Store};
 use tokio::sync::oneshot;
 
+use super::marks::Marks;
 use super::records::{self, WallClock};
 use super::shard::{Handle, Shard};
 use crate::access::Identity;
@@ -21,6 +22,7 @@ pub(super) struct Building<'a> {
     epoch: Epoch,
     begun: Option<Begun>,
     after: u64,
+    marks: Marks,
     /// Of a message that is larger than a page.
     piece: Vec<u8>,
 }
@@ -33,8 +35,8 @@ struct Begun {
 }
 
 impl<'a> Building<'a> {
-    pub(super) const fn new(shard: &'a Handle, store: Option<Arc<Store>>, client_id: Arc<str>, epoch: Epoch) -> Self {
-        Self { shard, store, client_id, epoch, begun: None, after: 0, piece: Vec::new() }
+    pub(super) fn new(shard: &'a Handle, store: Option<Arc<Store>>, client_id: Arc<str>, epoch: Epoch) -> Self {
+        Self { shard, store, client_id, epoch, begun: None, after: 0, marks: Marks::default(), piece: Vec::new() }
     }
 
     /// What is to be asked for.
@@ -60,6 +62,7 @@ impl<'a> Building<'a> {
         let mut ops = Vec::new();
         if self.begun.is_none() {
             ops = self.begin(&page, clock).await?;
+            page.marks.iter().for_each(|id| self.marks.hear(*id));
         }
         let Some(begun) = &mut self.begun else { return Err("it has no beginning") };
         for message in page.messages {
@@ -137,6 +140,9 @@ impl<'a> Building<'a> {
         let detached_at = record.detached_at.unwrap_or_default();
         let (slot, version) = shard.settle_in(session, identity, sid, self.epoch, detached_at);
         shard.arrived(slot, self.after, true);
+        if let Some(arrival) = shard.arrival_mut(slot) {
+            arrival.marks = self.marks;
+        }
         let incarnation = shard.sessions.get(slot as usize)?.incarnation;
         Some((slot, incarnation, version))
     }

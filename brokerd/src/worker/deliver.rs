@@ -21,6 +21,7 @@ impl Shard {
         joint: Option<Arc<Joint>>,
     ) {
         let mark = self.journal.mark();
+        self.hear(&batch);
         for delivery in batch {
             match &delivery.shared {
                 None => self.deliver_here(&delivery.message, &delivery.subscribers, None, true),
@@ -55,7 +56,7 @@ impl Shard {
                 self.counters.add(Metric::DeliveryDroppedNoLocal, u64::from(from == Some(slot)));
                 continue;
             };
-            if self.is_second_copy(slot, delivery.copy_id()) {
+            if self.had_before(slot, message.id) || self.is_second_copy(slot, delivery.copy_id()) {
                 continue;
             }
             self.step(slot, |session, limits, now, out| session.deliver(delivery, limits, now, out));

@@ -84,7 +84,7 @@ async fn fill(shard: &Handle, mut draft: Draft, offset: usize) -> Fetched {
         }
     }
     page.is_last = !has_more && !is_cut;
-    Fetched::Page(page)
+    Fetched::Page(Box::new(page))
 }
 
 /// Reads what is only in the store. What it does not have was damaged.
@@ -148,6 +148,7 @@ impl Shard {
         }
         self.depart(slot);
         let now = self.turn.now;
+        let marks = if fetch.is_head { self.marks_of(slot) } else { Vec::new() };
         let waited = self.takeovers.asked(&fetch.client_id, fetch.is_drained, now);
         let clock = self.shared.clock();
         let entry = self.entry(slot, incarnation).ok_or(Fetched::NotHere)?;
@@ -156,7 +157,7 @@ impl Shard {
             return Err(Fetched::Busy);
         }
         let (messages, has_more) = entry.session.page(fetch.after, PAGE, PAGE_BYTES);
-        let mut page = MovingPage { wall: clock.wall, ..MovingPage::default() };
+        let mut page = MovingPage { wall: clock.wall, marks, ..MovingPage::default() };
         if fetch.is_head {
             let mut record = Vec::new();
             store::encode_session(&records::record(entry, clock), &mut record);

@@ -27,6 +27,7 @@ mod keeping;
 mod kept;
 mod mailbox;
 mod manage;
+mod marks;
 mod moving;
 mod partials;
 mod query;

@@ -7,18 +7,19 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
-use mqtt::ReasonCode;
 use mqtt::session::CopyId;
+use mqtt::{MessageId, ReasonCode};
 use store::{Op, Sid};
 use tokio::sync::oneshot;
 
 use super::joint::Joint;
 use super::mailbox::Mail;
+use super::marks::Marks;
 use super::shard::Shard;
 use super::start::Workers;
 use crate::metrics::Metric;
 use crate::registry::{Boxed, Epoch, Loss, exclusive_filter};
-use crate::router::OnDelivered;
+use crate::router::{self, OnDelivered};
 
 /// How long a session that was handed over stays, if its new owner does not say that it may go.
 const LONGEST_DEPARTURE: Duration = Duration::from_secs(10);
@@ -37,6 +38,8 @@ pub(super) struct Arrival {
     /// And so many subscriptions with it: only of those may others bring messages, for nobody else knew the later ones then.
     serials: u32,
     seen: HashSet<CopyId, foldhash::fast::RandomState>,
+    /// What it had where it was before.
+    pub(super) marks: Marks,
     /// Whether its previous owner still brings what came there.
     pub(super) is_collecting: bool,
     /// Whether `seen` has what was queued when it came.
@@ -247,7 +250,14 @@ impl Shard {
     pub(super) fn arrived(&mut self, slot: u32, after: u64, is_collecting: bool) {
         let Some(entry) = self.sessions.get_mut(slot as usize) else { return };
         let serials = entry.session.serials();
-        let arrival = Arrival { after, serials, seen: HashSet::default(), is_collecting, is_read: false };
+        let arrival = Arrival {
+            after,
+            serials,
+            seen: HashSet::default(),
+            marks: Marks::default(),
+            is_collecting,
+            is_read: false,
+        };
         let place = (slot, entry.incarnation);
         self.arrivals.insert(place, arrival);
         self.later(ARRIVAL, move |shard| drop(shard.arrivals.remove(&place)));
@@ -278,6 +288,29 @@ impl Shard {
             entry.is_some_and(|entry| entry.session.is_of_first(arrival.serials, serial))
         };
         self.arrival(slot).is_none_or(is_of_first)
+    }
+
+    /// Whether a session had a message before it came here: it took longer to this node than to that one.
+    pub(super) fn had_before(&self, slot: u32, id: MessageId) -> bool {
+        self.arrival(slot).is_some_and(|arrival| arrival.marks.has(id))
+    }
+
+    /// Notes how far other workers are heard, where a session may be told of it: of one that is alone none moves.
+    pub(super) fn hear(&mut self, batch: &[router::Delivery]) {
+        if self.turn.up.is_empty() {
+            return;
+        }
+        let worker = |delivery: &router::Delivery| (delivery.message.id.origin, delivery.message.id.worker);
+        let runs = batch.chunk_by(|one, next| worker(one) == worker(next));
+        let ids = runs.filter_map(|run| run.iter().map(|delivery| delivery.message.id).max_by_key(|id| id.sequence));
+        ids.for_each(|id| self.heard.hear(id));
+    }
+
+    /// What a session that leaves had: all that this worker was given up to now, and what it had before it came here.
+    pub(super) fn marks_of(&self, slot: u32) -> Vec<MessageId> {
+        let own = MessageId { origin: self.shared.origin, worker: self.worker, sequence: self.last_sequence };
+        let before = self.arrival(slot).into_iter().flat_map(|arrival| arrival.marks.all());
+        self.heard.all().chain(before).chain([own]).collect()
     }
 
     /// Whether a session that came from elsewhere has this message already. To be asked once for each copy.

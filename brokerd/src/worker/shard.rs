@@ -23,6 +23,7 @@ use super::ids::Ids;
 use super::joints::Joints;
 use super::journal::Journal;
 use super::mailbox::Boxes;
+use super::marks::Marks;
 use super::moving::Arrival;
 use super::partials::Partials;
 use super::records::WallClock;
@@ -184,7 +185,9 @@ pub(crate) struct Shard {
     /// Whether every client is being dropped: what they leave goes to peers.
     pub(super) is_stopping: bool,
     last_incarnation: u32,
-    last_sequence: u64,
+    pub(super) last_sequence: u64,
+    /// How far other workers, here and elsewhere, are heard.
+    pub(super) heard: Marks,
 }
 
 /// Bytes read from a socket at a time.
@@ -225,6 +228,7 @@ impl Shard {
             is_stopping: false,
             last_incarnation: 0,
             last_sequence: 0,
+            heard: Marks::default(),
             shared,
         }
     }

@@ -197,7 +197,7 @@ impl Taking {
         let elsewhere = self.shard.borrow().shared.elsewhere.clone();
         while Instant::now() < until {
             match elsewhere.fetch(node.to_owned(), fetch.clone()).await {
-                Some(Fetched::Page(page)) => return Ok(page),
+                Some(Fetched::Page(page)) => return Ok(*page),
                 Some(Fetched::Busy) => sleep(GAP).await,
                 Some(Fetched::NotHere) => return Err(Came::Gone),
                 None => return Err(Came::Late),

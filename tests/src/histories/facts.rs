@@ -165,8 +165,11 @@ impl Facts {
         let mut same = subs.iter_mut().rev().filter(|sub| sub.filter == *filter && sub.ended.is_none());
         match event {
             Event::Subscribing { qos, .. } => {
-                // Replaced without a gap: what the one before is due is due still.
+                // Replaced without a gap: what the one before is due is due still. At QoS 0 nothing is.
                 let (filter, qos) = (filter.clone(), *qos);
+                if qos == 0 {
+                    same.for_each(|sub| sub.left = sub.left.or(Some(at)));
+                }
                 subs.push(Sub { filter, qos, asked: at, begun: None, left: None, ended: None });
             }
             Event::Subscribed { code, .. } => {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mqtt::MessageId;
 use proto::claims::{self as pb, Done, page::How, reply, request};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -96,14 +97,19 @@ fn read(page: pb::Page) -> Option<Fetched> {
             missing: usize::try_from(waiting.missing).ok()?,
         })
     };
-    Some(Fetched::Page(MovingPage {
+    Some(Fetched::Page(Box::new(MovingPage {
         wall: page.wall,
         record: page.record.into(),
         received: page.received.into_iter().map(|id| u16::try_from(id).ok()).collect::<Option<_>>()?,
         messages: page.messages.into_iter().map(message).collect::<Option<_>>()?,
         is_last: page.last,
         up_to: page.up_to,
-    }))
+        marks: page.marks.into_iter().map(mark).collect::<Option<_>>()?,
+    })))
+}
+
+fn mark(mark: pb::Mark) -> Option<MessageId> {
+    Some(MessageId { origin: mark.origin, worker: u16::try_from(mark.worker).ok()?, sequence: mark.sequence })
 }
 
 fn write(fetched: Fetched) -> reply::What {
@@ -119,6 +125,11 @@ fn write(fetched: Fetched) -> reply::What {
             messages: page.messages.into_iter().map(waiting).collect(),
             last: page.is_last,
             up_to: page.up_to,
+            marks: page
+                .marks
+                .into_iter()
+                .map(|id| pb::Mark { origin: id.origin, worker: id.worker.into(), sequence: id.sequence })
+                .collect(),
         },
     };
     reply::What::Page(page)

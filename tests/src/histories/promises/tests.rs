@@ -75,6 +75,16 @@ fn an_acknowledged_message_that_never_came_is_refused_and_one_that_came_is_not()
 }
 
 #[test]
+fn who_subscribes_again_at_qos_0_is_due_nothing_and_at_qos_1_is_due_what_it_was() {
+    let again = |qos| {
+        let asked = Event::Subscribing { conn: 0, filter: "#".into(), qos };
+        Tale::of(&[0, 1]).subscribes(0, "#").then(asked).publishes(1, 1, 1).acknowledged(1)
+    };
+    assert_eq!(broken(&again(0)), []);
+    assert_eq!(broken(&again(1)), [Promise::Acknowledged]);
+}
+
+#[test]
 fn a_publication_that_is_never_answered_is_refused() {
     assert_eq!(broken(&Tale::of(&[0]).publishes(0, 1, 1)), [Promise::Answered]);
 }
