@@ -115,15 +115,16 @@ async fn the_name_server_s_failure_does_not_disturb_nodes_that_have_peers() {
     eventually(SOON, "failures are counted", async || {
         let counted = node.ctl().run(&["broker", "metrics", "--node", node.name()]).await.ok();
         match counted["cluster.discovery.failures"].as_u64() {
-            Some(count) if count >= 3 => Ok(()),
+            Some(count) if count >= 5 => Ok(()),
             other => Err(format!("{other:?}")),
         }
     })
     .await;
     cluster.wait_until_all_up().await;
     assert_eq!(trouble(node).await, "");
+    // A look that it broke in the middle of has other words than those after it.
     let lines = node.log().matches("looking for peers has failed").count();
-    assert_eq!(lines, 1, "logged once:\n{}", node.log());
+    assert!((1..=2).contains(&lines), "logged {lines} times, not once for its reason:\n{}", node.log());
 }
 
 #[tokio::test]
