@@ -197,7 +197,7 @@ impl Connected {
         SocketAddr::new(self.ip, self.port)
     }
     /// Somebody who is trusted says that it is another's.
-    pub const fn is_of(&mut self, peer: SocketAddr) {
+    pub const fn set_peer(&mut self, peer: SocketAddr) {
         (self.ip, self.port) = (peer.ip(), peer.port());
     }
     /// Whether its listener lets in who gives no user name.

@@ -367,7 +367,10 @@ impl Shard {
     /// All that its previous owner had is here: from one publisher in its order, and once.
     pub(super) fn has_collected(&mut self, slot: u32, incarnation: u32) {
         self.begin_turn();
-        let Some(arrival) = self.arrivals.get_mut(&(slot, incarnation)) else { return };
+        if self.entry(slot, incarnation).is_none() {
+            return; // another session may be in its place
+        }
+        let Some(arrival) = self.arrival_mut(slot) else { return };
         arrival.is_collecting = false;
         let after = arrival.after;
         self.step(slot, |session, limits, _, out| session.arrange(after, limits, out));

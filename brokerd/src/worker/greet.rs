@@ -172,7 +172,7 @@ async fn introduced(shard: &Handle, transport: &Transport, connected: &mut Conne
             Ok(None) => {}
             Ok(Some((_, Header::HealthCheck))) => return None,
             Ok(Some((length, Header::Client(source)))) => {
-                connected.is_of(source.unwrap_or(connected.peer()));
+                connected.set_peer(source.unwrap_or(connected.peer()));
                 return Some(bytes.split_off(length));
             }
             Err(malformed) => {

@@ -7,7 +7,7 @@ use mqtt::MessageId;
 use crate::registry::is_sent_once;
 
 /// Nodes that come and go leave theirs behind; beyond this all are forgotten, and a copy may be taken for news.
-const MOST: usize = 4_096;
+const MOST: usize = 1_024;
 
 /// The last number of each.
 #[derive(Debug, Default)]
@@ -19,10 +19,11 @@ impl Marks {
         if id.sequence == 0 || is_sent_once(id) {
             return;
         }
-        if self.0.len() >= MOST {
+        let worker = (id.origin, id.worker);
+        if self.0.len() >= MOST && !self.0.contains_key(&worker) {
             self.0.clear();
         }
-        let last = self.0.entry((id.origin, id.worker)).or_default();
+        let last = self.0.entry(worker).or_default();
         *last = id.sequence.max(*last);
     }
 

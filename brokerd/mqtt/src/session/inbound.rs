@@ -102,7 +102,8 @@ impl Inbound {
         }
     }
 
-    /// Of a kept session: all who get the message of `token` are kept in one with this, so that it is known before it is acknowledged.
+    /// Of a kept session: all who get the message of `token` are kept in one with this, so that it is known before it is
+    /// acknowledged.
     pub(super) fn received(&mut self, token: u64, out: &mut Outputs) {
         let is_it = |owed: &&mut Owed| owed.token == token && owed.qos == Qos::ExactlyOnce;
         let owed = self.open.existing().and_then(|open| open.owed.iter_mut().find(is_it));

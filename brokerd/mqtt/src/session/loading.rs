@@ -1,6 +1,7 @@
 //! The window and the queue of a kept session: how they come back without bodies, and get them. Never sends anything.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Unbounded};
 
 use super::outbound::{InFlight, Outbound};
 use super::place::Place;
@@ -113,7 +114,7 @@ fn in_order(late: Vec<Place>, order: impl Fn(&Place) -> MessageId) -> (Vec<Place
     let key = |(at, place): (usize, Place)| {
         let id = order(&place);
         let known = of_worker.entry((id.origin, id.worker)).or_default();
-        let anchor = known.range(id.sequence + 1..).next().map_or(at, |(_, anchor)| *anchor);
+        let anchor = known.range((Excluded(id.sequence), Unbounded)).next().map_or(at, |(_, anchor)| *anchor);
         known.entry(id.sequence).or_insert(anchor);
         ((anchor, anchor == at, id.sequence, at), place)
     };
@@ -198,6 +199,8 @@ mod tests {
         let (queue, changes) = arranged(&[(1, 7, 1), (2, 9, 5), (3, 9, 11), (4, 8, 2), (5, 9, 10)]);
         assert_eq!(queue, [(1, 1), (2, 5), (6, 10), (7, 11), (8, 2)], "what stands before it keeps its name");
         assert_eq!(changes.len(), 6);
+        let most = u64::MAX; // what another node says is any number
+        assert_eq!(arranged(&[(1, 7, 1), (2, 9, most), (3, 9, 1)]).0, [(1, 1), (4, 1), (5, most)]);
     }
 
     #[test]
