@@ -72,6 +72,7 @@ class Brokerd:
         words = [line.split(" listening on ") for line in said.splitlines() if " listening on " in line]
         heard = {who: where.split()[0] for who, where in words}
         self.address = heard["mqtt tcp:default"]
+        self.secure_address = heard.get("mqtt tls:default")
         self.peers = next((where for who, where in heard.items() if who.startswith("cluster ")), None)
         return taken
 
