@@ -87,6 +87,16 @@ async fn a_member_that_is_up_and_does_not_answer_is_named_and_the_exit_code_is_3
 }
 
 #[tokio::test]
+async fn routes_are_not_said_to_agree_everywhere_where_a_member_did_not_answer() {
+    let (cluster, _clients) = populated().await;
+    cluster.nodes[1].stop();
+    let answer = cluster.nodes[0].ctl().run(&["routes", "check"]).await;
+    cluster.nodes[1].cont();
+    assert_eq!((answer.code, &answer.json["complete"]), (3, &false.into()), "{}{}", answer.stdout, answer.stderr);
+    assert!(answer.stderr.contains("n2"), "the silent one is not named: {}", answer.stderr);
+}
+
+#[tokio::test]
 async fn a_member_that_is_down_is_listed_and_not_asked() {
     let (mut cluster, _clients) = populated().await;
     cluster.nodes[1].kill9();

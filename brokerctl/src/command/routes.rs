@@ -76,6 +76,8 @@ struct Report {
     routes: u64,
     differences: Vec<Difference>,
     fixed: bool,
+    /// Every node that is up has answered; the others are not among `nodes`.
+    complete: bool,
 }
 
 async fn check(session: &mut Session<'_>, fix: bool) -> Result<(), Failure> {
@@ -83,7 +85,8 @@ async fn check(session: &mut Session<'_>, fix: bool) -> Result<(), Failure> {
         return Err(Failure::Usage("all nodes are compared: without --node".into()));
     }
     let mut api = Api::connect(&session.global).await?;
-    let mut suspects = suspects(&sums(&mut api).await?.0);
+    let (all, silent_at_first) = sums(&mut api).await?;
+    let mut suspects = suspects(&all);
     let mut differences = BTreeSet::new();
     if !suspects.is_empty() {
         tokio::time::sleep(SETTLE).await;
@@ -105,8 +108,15 @@ async fn check(session: &mut Session<'_>, fix: bool) -> Result<(), Failure> {
         }
     }
     let (all, silent) = sums(&mut api).await?;
+    let silent = silent_at_first.and(silent);
     let routes = all.values().filter_map(|sums| sums.live.as_ref()).map(|live| live.routes).sum();
-    let report = Report { nodes: all.len(), routes, differences: differences.into_iter().collect(), fixed };
+    let report = Report {
+        nodes: all.len(),
+        routes,
+        differences: differences.into_iter().collect(),
+        fixed,
+        complete: silent.is_ok(),
+    };
     print(session, &report)?;
     silent?;
     match report.differences.len() {
@@ -184,7 +194,8 @@ fn print(session: &mut Session<'_>, report: &Report) -> Result<(), Failure> {
         return json(session.out, report);
     }
     if report.differences.is_empty() {
-        return Ok(writeln!(session.out, "{} nodes agree about {} routes", report.nodes, report.routes)?);
+        let who = if report.complete { "nodes" } else { "nodes that answered" };
+        return Ok(writeln!(session.out, "{} {who} agree about {} routes", report.nodes, report.routes)?);
     }
     let mut table = table::Writer::new(session.out, &["OWNER", "NODE", "WHAT", "TOPIC"], !session.global.no_headers);
     for one in &report.differences {
