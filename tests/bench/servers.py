@@ -131,6 +131,7 @@ class Mariadb(Server):
         super().__init__()
         self.client, data = find("mariadb"), f"{self.directory}/data"
         make = ["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", f"--datadir={data}"]
+        make += [f"--tmpdir={self.directory}"]
         self.run(unprivileged([find("mariadb-install-db"), *make]))
         self.socket = f"{self.directory}/socket"
         options = ["--no-defaults", "--skip-networking", f"--datadir={data}", f"--socket={self.socket}"]

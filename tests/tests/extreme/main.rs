@@ -9,6 +9,7 @@ mod slow;
 use tests::node::{Node, NodeOptions};
 use tests::packet::Connect;
 use tests::raw::Raw;
+use tests::wait::{SOON, eventually};
 
 const MIB: usize = 1 << 20;
 
@@ -31,9 +32,22 @@ impl Measured {
         Self { node, before }
     }
 
+    fn grown(&self) -> usize {
+        self.node.resident().saturating_sub(self.before)
+    }
+
+    /// It comes to hold at most this much more, when the allocator has given back what is free: it takes ten seconds for it.
+    async fn wait_until_bounded(&self, most: usize, what: &str) {
+        eventually(3 * SOON, what, async || {
+            let grown = self.grown();
+            if grown <= most { Ok(()) } else { Err(format!("{grown} bytes more, at most {most} were expected")) }
+        })
+        .await;
+    }
+
     /// It holds at most this much more than it did, and serves.
     async fn assert_bounded(&self, most: usize, what: &str) {
-        let grown = self.node.resident().saturating_sub(self.before);
+        let grown = self.grown();
         println!("{what}: {grown} bytes more");
         assert!(grown <= most, "{what}: the node has grown by {grown} bytes, at most {most} were expected");
         Raw::connect(self.node.mqtt(), &Connect::v5("witness")).await.fence().await;

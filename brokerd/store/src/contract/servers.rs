@@ -100,8 +100,10 @@ impl Server {
             }
             Kind::Mariadb => {
                 let mut make = unprivileged(program("mariadb-install-db", "mariadb-server"));
-                let data = format!("--datadir={}", data.display());
-                run(make.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", &data]));
+                make.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
+                make.arg(format!("--datadir={}", data.display()));
+                // Each its own: a server that starts deletes all temporary tables that it finds there.
+                run(make.arg(format!("--tmpdir={}", server.dir.display())));
             }
         }
         server
