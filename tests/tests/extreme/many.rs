@@ -15,7 +15,9 @@ const CLIENTS: usize = 100;
 
 /// With eight MiB for all packets that are not whole.
 async fn measured() -> Measured {
-    Measured::start(NodeOptions::alone("n1").set("mqtt.max_partial_bytes", "8MiB")).await
+    // Nobody goes for another reason while memory is waited for.
+    let options = NodeOptions::alone("n1").set("mqtt.max_partial_bytes", "8MiB").set("mqtt.connect_timeout", "5m");
+    Measured::start(options).await
 }
 
 async fn until_sent_away(measured: &Measured, least: u64) {
